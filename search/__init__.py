@@ -1,0 +1,1 @@
+"""Architecture and hyper-parameter search for tiny MNIST networks under a hard parameter budget."""

@@ -1,0 +1,144 @@
+"""The values that describe a run, and the parameter budget. Standard library only."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NUM_CLASSES = 10
+IMAGE_SIZE = 28  # pixels a side; the stages work at 28, 14 and 7
+NUM_STAGES = 3
+KERNEL_AREA = 9  # every convolution is 3x3
+
+DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"
+SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS = 1_000, 100_000
+MAX_EPOCHS = 15
+
+Channels = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A stack of 3x3 convolutions over three resolutions.
+
+    Attributes:
+        channels: The output channels of every convolution, one tuple per stage (28, 14 and 7 pixels).
+        dropout: The probability with which an activation is dropped after each stage.
+    """
+
+    channels: Channels
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != NUM_STAGES or not all(self.channels):
+            raise ValueError(f"Channels need {NUM_STAGES} stages of one or more convolutions, but got {self.channels=}.")
+        if min(width for stage in self.channels for width in stage) < 1:
+            raise ValueError(f"Every convolution needs at least one channel, but got {self.channels=}.")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"Dropout must be in [0, 1), but got {self.dropout=}.")
+
+    @property
+    def num_params(self) -> int:
+        """Every element of every parameter of the network, by arithmetic."""
+        return count_params([width for stage in self.channels for width in stage])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """The largest random distortion of a training image; each image draws uniformly from +-these.
+
+    Attributes:
+        rotation: Degrees.
+        shift: Pixels, along each axis.
+        scale: A fraction of the size: 0.1 draws from 0.9 to 1.1.
+        shear: The horizontal shift per unit of height (the tangent of the shear angle).
+    """
+
+    rotation: float = 0.0
+    shift: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.rotation, self.shift, self.scale, self.shear) < 0:
+            raise ValueError(f"Augmentation strengths cannot be negative, but got {self}.")
+        if self.scale >= 1.0:
+            raise ValueError(f"Scale must be below 1, but got {self.scale=}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """Everything that a run depends on besides its data, its seed and its number of epochs.
+
+    Attributes:
+        lr: The peak of the one-cycle schedule.
+        weight_decay: Decoupled (AdamW), on convolution and linear weights only.
+        average_horizon: The span of the weight average, as a fraction of the steps taken so far.
+    """
+
+    model: ModelConfig
+    augment: AugmentConfig
+    lr: float
+    weight_decay: float
+    batch_size: int = 64
+    average_horizon: float = 0.085  # 1,000 of the 11,730 steps of 15 epochs of 50,000 digits
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ValueError(f"Learning rate must be positive, but got {self.lr=}.")
+        if self.weight_decay < 0:
+            raise ValueError(f"Weight decay cannot be negative, but got {self.weight_decay=}.")
+        if self.batch_size < 2:
+            raise ValueError(f"Batch norm needs two or more images a batch, but got {self.batch_size=}.")
+        if not 0.0 < self.average_horizon < 1.0:
+            raise ValueError(f"The averaging horizon must be in (0, 1), but got {self.average_horizon=}.")
+
+
+def count_params(widths: Sequence[int]) -> int:
+    """The parameters of the network with these convolution widths, first to last.
+
+    A convolution has `9 * inputs * outputs` weights and no bias, its batch norm 2 per channel; the
+    linear head has a bias.
+    """
+    convolutions = sum(KERNEL_AREA * fan_in * width for fan_in, width in zip((1, *widths), widths, strict=False))
+    return convolutions + 2 * sum(widths) + widths[-1] * NUM_CLASSES + NUM_CLASSES
+
+
+def fit_channels(proportions: Sequence[Sequence[float]], max_params: int) -> Channels:
+    """The largest network of a given shape that keeps to the budget.
+
+    Every width starts at one channel and grows a channel at a time, always the one that lags most behind
+    its proportion. A width whose next channel does not fit stops; the others go on until none can grow,
+    so that in the end one more channel anywhere would break the budget.
+
+    Args:
+        proportions: The relative width of every convolution, one sequence per stage.
+        max_params: The largest parameter count allowed, itself included.
+
+    Raises:
+        ValueError: If not even one channel everywhere fits, or a proportion is not positive.
+    """
+    targets = [proportion for stage in proportions for proportion in stage]
+    if min(targets) <= 0:
+        raise ValueError(f"Proportions must be positive, but got {proportions=}.")
+    widths = [1] * len(targets)
+    if count_params(widths) > max_params:
+        raise ValueError(f"{len(widths)} convolutions need {count_params(widths)} parameters, but got {max_params=}.")
+    growing = set(range(len(widths)))
+    while growing:
+        # Ties go to the later layer, where a channel sees a larger part of the image.
+        lagging = min(growing, key=lambda layer: ((widths[layer] + 1) / targets[layer], -layer))
+        widths[lagging] += 1
+        if count_params(widths) > max_params:
+            widths[lagging] -= 1
+            growing.remove(lagging)
+    grown = iter(widths)
+    return tuple(tuple(next(grown) for _ in stage) for stage in proportions)
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A seed for one purpose, independent of every other's: a hash of the parts that name it.
+
+    At least 2**62, so that no derived seed equals a verification seed, which are small numbers.
+    """
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 2 | 1 << 62

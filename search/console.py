@@ -1,0 +1,184 @@
+"""What a person sees: the live view, lines without a terminal, tables and summaries. Data goes to stdout, all else to stderr."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from search import report, verify
+from search.study import FINISHED, best_trial
+
+REFRESHES_PER_SECOND = 4
+
+
+class LiveView:
+    """Follows a study in a terminal; without one, prints a line per finished trial."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+
+    def say(self, message: str) -> None:
+        self._console.print(message, style="yellow")
+
+    @contextlib.contextmanager
+    def watch(
+        self, study: optuna.Study, *, tickets: range, epochs: int, devices: list[str], precision: str
+    ) -> Iterator[Callable[[], None]]:
+        """Yields the function that brings the view up to date."""
+        where = f"{len(devices)} worker{'s' * (len(devices) > 1)} on {devices[0].split(':')[0]} ({precision})"
+        self._console.print(f"[bold]{study.study_name}[/], {len(tickets)} to reach, {epochs} epochs, {where}")
+        progress = StudyProgress(study, tickets, epochs, len(devices))
+        if self._console.is_terminal and not self._console.quiet:
+            with Live(console=self._console, refresh_per_second=REFRESHES_PER_SECOND, transient=True) as live:
+                yield lambda: live.update(progress.render())
+        else:
+            yield lambda: [self._console.print(line, soft_wrap=True) for line in progress.finished_lines()][:0] and None
+
+
+class StudyProgress:
+    """Reads how far a study is."""
+
+    def __init__(self, study: optuna.Study, tickets: range, epochs: int, num_workers: int) -> None:
+        self._study = study
+        self._tickets = tickets
+        self._epochs = epochs
+        self._num_workers = num_workers
+        self._start = time.monotonic()
+        self._seen = {trial.number for trial in self._trials() if trial.state.is_finished()}
+
+    def render(self) -> RenderableType:
+        """The live view; fits 80 columns."""
+        trials = self._trials()
+        counts = report.count_trials(trials)
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        trained = sum(report.epochs_trained(trial) for trial in trials)
+        saved = report.epochs_saved(trials, self._epochs)
+        line = f"done {counts['complete']}   pruned {counts['pruned']}   running {len(running)}"
+        line += f"   failed {counts['failed']}" if counts["failed"] else ""
+        line += f"   epochs saved {saved} ({saved / (trained + saved):.0%})" if saved else ""
+        parts: list[RenderableType] = [self._bar(trials), Text(line)]
+        if running:
+            parts.append(self._table(running))
+        best = best_trial(self._study)
+        if best is not None and "num_params" in best.user_attrs:
+            parts.append(Text(f"best {describe_trial(best)}", style="green"))
+        return Group(*parts)
+
+    def finished_lines(self) -> list[str]:
+        """A line for each trial that has ended since the last call."""
+        trials = self._trials()
+        new = [trial for trial in trials if trial.state.is_finished() and trial.number not in self._seen]
+        self._seen |= {trial.number for trial in new}
+        num_done = sum(trial.state in FINISHED for trial in trials)
+        return [f"[{num_done}/{len(self._tickets)}] {describe_trial(trial)}" for trial in new]
+
+    def _trials(self) -> list[FrozenTrial]:
+        """The trials of the plan at hand."""
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.user_attrs.get("ticket") in self._tickets]
+
+    def _bar(self, trials: list[FrozenTrial]) -> RenderableType:
+        num_done = sum(trial.state in FINISHED for trial in trials)
+        left = report.seconds_left(trials, len(self._tickets), self._epochs, self._num_workers)
+        clock = f"{format_seconds(time.monotonic() - self._start)} elapsed"
+        clock += f", about {format_seconds(left)} left" if left is not None else ""
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(ProgressBar(total=len(self._tickets), completed=num_done, width=30), f"{num_done}/{len(self._tickets)}", clock)
+        return grid
+
+    def _table(self, running: list[FrozenTrial]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for heading in ("trial", "epoch", "accuracy", "parameters"):
+            table.add_column(heading, justify="right")
+        table.add_column("channels", no_wrap=True)
+        for trial in running:
+            attributes = trial.user_attrs
+            latest = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
+            table.add_row(
+                f"seed {trial.params['seed']}" if "seed" in trial.params else str(trial.number),
+                f"{report.epochs_trained(trial)}/{self._epochs}",
+                f"{latest:.2f} %" if latest is not None else "",
+                f"{attributes['num_params']:,}" if "num_params" in attributes else "",
+                report.format_channels(attributes.get("channels", [])),
+            )
+        return table
+
+
+def describe_trial(trial: FrozenTrial) -> str:
+    """A finished trial in one line."""
+    attributes = trial.user_attrs
+    if "seed" in trial.params:
+        errors = f"{trial.value:.2f} %, {attributes['errors']} errors" if trial.value is not None else "interrupted"
+        return f"seed {trial.params['seed']}: {errors}"
+    words = f"trial {trial.number}:"
+    if trial.state == TrialState.FAIL:
+        reason = "interrupted, to be tried again" if attributes.get("interrupted") else attributes.get("fail_reason")
+        return f"{words} {reason}"
+    if trial.value is not None:
+        words += f" {trial.value:.2f} %,"
+    words += f" {attributes['num_params']:,} parameters, {report.format_channels(attributes['channels'])}"
+    if trial.state == TrialState.PRUNED:
+        words += f", {attributes.get('prune_reason', 'pruned')} (epoch {report.epochs_trained(trial)})"
+    return words
+
+
+def search_summary(summary: dict[str, Any], total: int) -> list[str]:
+    """The end of a search, for people."""
+    trials, epochs, best = summary["trials"], summary["epochs"], summary["best"]
+    all_epochs = epochs["trained"] + epochs["saved_by_pruning"]
+    saved = f"{epochs['saved_by_pruning'] / all_epochs:.0%}" if all_epochs else "none"
+    lines = [
+        f"{summary['study_name']}: {trials['total']} of {total} trials done "
+        f"({trials['complete']} complete, {trials['pruned']} pruned) in {format_seconds(summary['seconds'])}.",
+        f"{epochs['trained']} epochs trained, {epochs['saved_by_pruning']} saved by pruning ({saved}).",
+    ]
+    if best is not None:
+        lines.append(
+            f"Best: trial {best['number']}, {best['val_accuracy']:.2f} % on validation, "
+            f"{best['num_params']:,} parameters, channels {report.format_channels(best['channels'])}."
+        )
+    return lines
+
+
+def print_verification(facts: dict[str, Any], console: Console) -> None:
+    """The table of seeds, the evidence, and the verdict."""
+    table = Table(title=f"Trial {facts['trial']} of {facts['study_name']}", title_justify="left")
+    for heading in ("Seed", "Test accuracy (%)", f"Errors of {facts['num_images']:,}"):
+        table.add_column(heading, justify="right")
+    for each in facts["seeds"]:
+        style = None if each["errors"] <= facts["max_errors"] or facts["confirmed"] is None else "red"
+        table.add_row(str(each["seed"]), f"{each['test_accuracy']:.2f}", str(each["errors"]), style=style)
+    console.print(table)
+    for sentence in verify.evidence(facts):
+        console.print(sentence)
+    styles = {True: "bold green", False: "bold red", None: "bold yellow"}
+    console.print(verify.verdict(facts), style=styles[facts["confirmed"]])
+
+
+def print_studies(rows: list[dict[str, Any]], console: Console) -> None:
+    table = Table()
+    for heading, justify in (("Study", "left"), ("Done", "right"), ("Pruned", "right"), ("Running", "right"), ("Failed", "right"), ("Best (%)", "right")):
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        counts = row["trials"]
+        best = f"{row['best']:.2f}" if row["best"] is not None else ""
+        numbers = (counts["complete"], counts["pruned"], row["running"], counts["failed"])
+        table.add_row(row["study_name"], *(str(number) for number in numbers), best)
+    console.print(table)
+    for row in rows:
+        if row["stale"]:
+            console.print(f"{row['study_name']}: the workers of trials {row['stale']} have ended; the next run tries them again.")
+
+
+def format_seconds(seconds: float) -> str:
+    """For example "0:03:25"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

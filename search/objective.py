@@ -1,0 +1,182 @@
+"""The one place where a Trial meets a network."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from search.config import TrialConfig, derive_seed
+from search.data import Split, load_search_splits
+from search.model import TinyCNN, save_model
+from search.storage import exclusive
+from search.study import best_trial, interrupt_trial, make_pruner, rank
+from search.train import DivergedError, Runtime, evaluate, train
+
+SuggestConfig = Callable[[optuna.trial.BaseTrial, int], TrialConfig]
+
+
+class InterruptedTrial(Exception):
+    """The trial was asked to stop; it is to be tried again with the same parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A trial that trained to its end."""
+
+    value: float
+    model: TinyCNN
+    config: TrialConfig
+
+
+def validation_accuracy(
+    trial: optuna.Trial,
+    suggest_config: SuggestConfig,
+    splits: tuple[Split, Split],
+    *,
+    max_params: int,
+    epochs: int,
+    seed: int,
+    runtime: Runtime,
+    should_stop: Callable[[], bool],
+) -> Outcome:
+    """Trains one configuration and measures it on the validation digits, in percent, after every epoch.
+
+    Nothing over the budget is trained, whatever the space suggests.
+
+    Raises:
+        optuna.TrialPruned: If the trial is over budget, is not promising, or diverged.
+        InterruptedTrial: After the epoch in which `should_stop` became true.
+    """
+    config = suggest_config(trial, max_params)
+    record_model(trial, config)
+    trial.set_constraint("num_params", config.model.num_params - max_params)  # <= 0 is feasible
+    if config.model.num_params > max_params:
+        trial.set_user_attr("prune_reason", "over budget")
+        raise optuna.TrialPruned(f"{config.model.num_params} parameters exceed {max_params=}.")
+    training, validation = splits
+    seconds = 0.0
+    evaluation = None
+    try:
+        for result in train(config, training, epochs=epochs, seed=seed, runtime=runtime):
+            evaluation = evaluate(result.model, validation, runtime)
+            seconds += result.seconds
+            trial.report(evaluation.accuracy, step=result.epoch)
+            progress = {
+                "epochs": result.epoch,
+                "seconds": round(seconds, 2),
+                "train_loss": result.train_loss,
+                "val_loss": evaluation.loss,
+            }
+            record(trial, progress)
+            if result.epoch < epochs:
+                if should_stop():
+                    raise InterruptedTrial
+                if trial.should_prune():
+                    trial.set_user_attr("prune_reason", "not promising")
+                    raise optuna.TrialPruned
+    except DivergedError as error:
+        trial.set_user_attr("prune_reason", "diverged")
+        raise optuna.TrialPruned from error
+    assert evaluation is not None
+    return Outcome(value=evaluation.accuracy, model=result.model, config=config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchJob:
+    """The trials of a search, as `search.workers` runs them.
+
+    Attributes:
+        tickets: The places in the plan: 0 to the study's total.
+        deadline: Seconds since the epoch after which no trial starts; None for never.
+        precision: "bf16" or "fp32".
+    """
+
+    storage_url: str
+    study_name: str
+    sampler: str
+    pruner: str
+    seed: int
+    tickets: range
+    deadline: float | None
+    dataset: str
+    data_dir: Path
+    max_params: int
+    epochs: int
+    precision: str
+    suggest_config: SuggestConfig
+    results_dir: Path
+
+    def fixed_params(self) -> dict[int, dict[str, Any]]:
+        return {}
+
+    def expired(self) -> bool:
+        return self.deadline is not None and time.time() >= self.deadline
+
+    def prepare(self, device: str) -> tuple[tuple[Split, Split], Runtime]:
+        runtime = Runtime(device=torch.device(device), precision=self.precision)
+        training, validation = load_search_splits(self.dataset, self.data_dir)
+        return (training.to(runtime.device), validation.to(runtime.device)), runtime
+
+    def run(
+        self,
+        study: optuna.Study,
+        trial: optuna.Trial,
+        storage: RDBStorage,
+        resources: tuple[tuple[Split, Split], Runtime],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        splits, runtime = resources
+        study.pruner = make_pruner(self.pruner)
+        seed = derive_seed(self.seed, "trial", trial.user_attrs["ticket"])
+        record(trial, {"seed": seed, "device": runtime.device.type, "precision": runtime.precision})
+        try:
+            outcome = validation_accuracy(
+                trial,
+                self.suggest_config,
+                splits,
+                max_params=self.max_params,
+                epochs=self.epochs,
+                seed=seed,
+                runtime=runtime,
+                should_stop=should_stop,
+            )
+        except optuna.TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        except InterruptedTrial:
+            interrupt_trial(study, trial)
+        else:
+            with exclusive(storage):  # saved before it counts: a best trial always has its model
+                best = best_trial(study)
+                if best is None or (outcome.value, -trial.number) > rank(best):
+                    self._save_best(trial, outcome)
+                study.tell(trial, outcome.value)
+
+    def _save_best(self, trial: optuna.Trial, outcome: Outcome) -> None:
+        facts = {
+            "study_name": self.study_name,
+            "trial": trial.number,
+            "val_accuracy": outcome.value,
+            "num_params": outcome.config.model.num_params,
+            "epochs": self.epochs,
+            "dataset": self.dataset,
+            "seed": trial.user_attrs["seed"],
+            "precision": trial.user_attrs["precision"],
+            "config": asdict(outcome.config),
+        }
+        save_model(self.results_dir / self.study_name / "best.safetensors", outcome.model, outcome.config.model, facts)
+
+
+def record_model(trial: optuna.Trial, config: TrialConfig) -> None:
+    channels = [list(stage) for stage in config.model.channels]
+    record(trial, {"channels": channels, "num_params": config.model.num_params})
+
+
+def record(trial: optuna.Trial, attributes: dict[str, Any]) -> None:
+    for key, value in attributes.items():
+        trial.set_user_attr(key, value)

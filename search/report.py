@@ -1,0 +1,177 @@
+"""Stored records, summed up: what a study has come to, as values and as files."""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.storage import hide_password
+from search.study import FINISHED, best_trial, is_orphan
+
+
+def summarise(study: optuna.Study, storage_url: str) -> dict[str, Any]:
+    """The whole study in one JSON object (`search --json`)."""
+    trials = study.get_trials(deepcopy=False)
+    devices = sorted({trial.user_attrs["device"] for trial in trials if "device" in trial.user_attrs})
+    return {
+        "study_name": study.study_name,
+        "storage": hide_password(storage_url),
+        "dataset": study.user_attrs["dataset"],
+        "device": "+".join(devices) or None,
+        "trials": count_trials(trials),
+        "epochs": {
+            "trained": sum(epochs_trained(trial) for trial in trials),
+            "saved_by_pruning": epochs_saved(trials, study.user_attrs["epochs"]),
+        },
+        "seconds": round(busy_seconds(trials), 1),
+        "best": describe_best(best_trial(study)),
+    }
+
+
+def count_trials(trials: Iterable[FrozenTrial]) -> dict[str, int]:
+    """Trials by outcome; the total counts those that reached one: complete and pruned."""
+    states = [trial.state for trial in trials]
+    complete, pruned = states.count(TrialState.COMPLETE), states.count(TrialState.PRUNED)
+    return {
+        "total": complete + pruned,
+        "complete": complete,
+        "pruned": pruned,
+        "failed": states.count(TrialState.FAIL),
+    }
+
+
+def describe_best(trial: FrozenTrial | None) -> dict[str, Any] | None:
+    if trial is None:
+        return None
+    return {
+        "number": trial.number,
+        "val_accuracy": trial.value,
+        "num_params": trial.user_attrs["num_params"],
+        "channels": trial.user_attrs["channels"],
+        "params": trial.params,
+    }
+
+
+def epochs_trained(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get("epochs", 0))
+
+
+def epochs_saved(trials: Iterable[FrozenTrial], epochs: int) -> int:
+    """The epochs that pruned trials did not train."""
+    return sum(epochs - epochs_trained(trial) for trial in trials if trial.state == TrialState.PRUNED)
+
+
+def busy_seconds(trials: Iterable[FrozenTrial]) -> float:
+    """For how long at least one trial was running: the study's wall time, pauses between commands left out."""
+    spans = sorted((trial.datetime_start, _end(trial)) for trial in trials if trial.datetime_start is not None)
+    total, covered_to = timedelta(), datetime.min
+    for start, end in spans:
+        total += max(end - max(start, covered_to), timedelta())
+        covered_to = max(covered_to, end)
+    return total.total_seconds()
+
+
+def seconds_left(trials: list[FrozenTrial], total: int, epochs: int, num_workers: int) -> float | None:
+    """An estimate from the pace so far: seconds per epoch, and epochs per finished trial. None before any epoch."""
+    num_epochs = sum(epochs_trained(trial) for trial in trials)
+    if num_epochs == 0:
+        return None
+    pace = sum(float(trial.user_attrs.get("seconds", 0)) for trial in trials) / num_epochs
+    finished = [trial for trial in trials if trial.state in FINISHED]
+    per_trial = sum(epochs_trained(trial) for trial in finished) / len(finished) if finished else epochs
+    under_way = sum(epochs_trained(trial) for trial in trials if trial.state == TrialState.RUNNING)
+    return max(0.0, pace * ((total - len(finished)) * per_trial - under_way) / max(1, num_workers))
+
+
+def describe_study(study: optuna.Study) -> dict[str, Any]:
+    """A study in one row (`status`)."""
+    trials = study.get_trials(deepcopy=False)
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    best = best_trial(study)
+    return {
+        "study_name": study.study_name,
+        "kind": study.user_attrs.get("kind"),
+        "dataset": study.user_attrs.get("dataset"),
+        "trials": count_trials(trials),
+        "running": len(running),
+        "stale": [trial.number for trial in running if is_orphan(trial)],
+        "best": best.value if best is not None else None,
+        "best_trial": best.number if best is not None else None,
+        "last_active": study.user_attrs.get("last_active"),
+    }
+
+
+def write_search_records(study: optuna.Study, summary: dict[str, Any], folder: Path) -> None:
+    """Writes `summary.json` and `trials.csv`."""
+    write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    trials = study.get_trials(deepcopy=False)
+    params = sorted({name for trial in trials for name in trial.params})
+    attributes = ["num_params", "channels", "epochs", "seconds", "train_loss", "val_loss", "device", "precision", "seed"]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["number", "state", "ticket", "val_accuracy", *attributes, *params])
+    for trial in trials:
+        recorded = [trial.user_attrs.get(name) for name in attributes]
+        row = [trial.number, trial.state.name, trial.user_attrs.get("ticket"), trial.value, *recorded]
+        writer.writerow([*row, *(trial.params.get(name) for name in params)])
+    write_atomically(folder / "trials.csv", buffer.getvalue())
+
+
+def write_notes(study: optuna.Study, summary: dict[str, Any]) -> None:
+    """Tells the dashboard's reader what the study is, and which trial leads."""
+    from optuna_dashboard import save_note
+
+    attributes = study.user_attrs
+    best = summary["best"]
+    lines = [
+        f"Tiny networks for MNIST ({attributes['dataset']}): at most **{attributes['max_params']:,} parameters** and "
+        f"**{attributes['epochs']} epochs**.",
+        "The objective is the accuracy on held-out *validation* digits, in percent, after the last epoch; "
+        "the test digits are opened by `verify-best` alone.",
+        "`num_params`, `channels` and `epochs` are user attributes of every trial.",
+    ]
+    if best is not None:
+        described = (
+            f"trial {best['number']}: {best['val_accuracy']:.2f} % with {best['num_params']:,} parameters, "
+            f"channels {format_channels(best['channels'])}"
+        )
+        lines.append(f"Best so far: {described}.")
+        note = f"Best after {summary['trials']['total']} trials: {described}. Prove it: `python cli.py verify-best`."
+        save_note(optuna.Trial(study, study.trials[best["number"]]._trial_id), note)
+    save_note(study, "\n\n".join(lines))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file is the old one or the new one, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises OSError where results could not be written later on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def format_channels(channels: Iterable[Iterable[int]]) -> str:
+    """For example "8,10 / 12,14 / 15,16"."""
+    return " / ".join(",".join(str(width) for width in stage) for stage in channels)
+
+
+def _end(trial: FrozenTrial) -> datetime:
+    assert trial.datetime_start is not None
+    if trial.state in FINISHED and trial.datetime_complete is not None:
+        return trial.datetime_complete
+    # A dead worker's trial is failed whenever that is noticed; what it trained says how long it lived.
+    return trial.datetime_start + timedelta(seconds=float(trial.user_attrs.get("seconds", 0)))

@@ -1,0 +1,228 @@
+"""The two long commands, from their options to their records."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+import torch
+from optuna.storages import RDBStorage
+
+from search import report, verify
+from search.data import find_dataset, fingerprint, load_final_splits, load_search_splits
+from search.objective import SearchJob, SuggestConfig
+from search.storage import open_storage
+from search.study import (
+    HELD,
+    Binding,
+    code_commit,
+    default_name,
+    find_search_study,
+    open_search_study,
+    release_dead_trials,
+    space_hash,
+)
+from search.train import choose_device, choose_precision
+from search.workers import Job, run_workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """The search space, as `space.py` defines it."""
+
+    suggest_config: SuggestConfig
+    reference: dict[str, Any]
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Where to compute: `device` "auto", "cuda", "mps" or "cpu"; None leaves the choice to the tool."""
+
+    device: str = "auto"
+    precision: str | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    trials: int
+    dataset: str
+    data_dir: Path
+    storage_url: str
+    study_name: str | None
+    max_params: int
+    epochs: int
+    sampler: str
+    pruner: str
+    seed: int
+    timeout: float | None
+    results_dir: Path
+    compute: Compute
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions:
+    seeds: int
+    first_seed: int
+    trial: int | None
+    target: Decimal
+    data_dir: Path
+    storage_url: str
+    study_name: str | None
+    results_dir: Path
+    compute: Compute
+
+
+class View(Protocol):
+    """What a person sees of a command at work."""
+
+    def say(self, message: str) -> None:
+        """Tells something once."""
+
+    def watch(
+        self, study: optuna.Study, *, tickets: range, epochs: int, devices: list[str], precision: str
+    ) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """Follows a study; the function that it yields is called a few times a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a command ended.
+
+    Attributes:
+        facts: Its record, as `--json` prints it; None if it was interrupted before there was one.
+    """
+
+    facts: dict[str, Any] | None
+    interrupted: bool
+
+
+def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
+    """Finishes the study of `options.trials` trials, be it new or begun.
+
+    Raises:
+        OSError: If results cannot be written.
+        ValueError: If the device is not there.
+        StorageError, DataError, StudyError, WorkerError: See their modules.
+    """
+    report.check_writable(options.results_dir)
+    device, precision = _settle_runtime(options.compute)
+    storage = open_storage(options.storage_url, create=True)
+    dataset = find_dataset(options.dataset, options.data_dir, view.say)
+    binding = Binding(
+        dataset=dataset,
+        split=fingerprint(*load_search_splits(dataset, options.data_dir)),
+        max_params=options.max_params,
+        epochs=options.epochs,
+        space=space_hash(space.path),
+    )
+    name = options.study_name or default_name(dataset, options.max_params, options.epochs)
+    study = open_search_study(storage, name, binding, space.reference)
+    job = SearchJob(
+        storage_url=options.storage_url,
+        study_name=name,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        seed=options.seed,
+        tickets=range(options.trials),
+        deadline=time.time() + options.timeout if options.timeout is not None else None,
+        dataset=dataset,
+        data_dir=options.data_dir,
+        max_params=options.max_params,
+        epochs=options.epochs,
+        precision=precision,
+        suggest_config=space.suggest_config,
+        results_dir=options.results_dir,
+    )
+    summary = report.summarise(study, options.storage_url)
+    report.write_notes(study, summary)
+    interrupted = _run(job, study, storage, _worker_devices(device, options.compute.workers), view)
+    summary = report.summarise(study, options.storage_url)
+    report.write_notes(study, summary)
+    report.write_search_records(study, summary, options.results_dir / name)
+    return Ended(facts=summary, interrupted=interrupted)
+
+
+def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
+    """Trains the trial anew with each seed, and judges it. Raises as `run_search` does."""
+    report.check_writable(options.results_dir)
+    device, precision = _settle_runtime(options.compute)
+    storage = open_storage(options.storage_url)
+    study = find_search_study(storage, options.study_name)
+    trial = verify.choose_trial(study, options.trial)
+    config = verify.rebuild_config(study, trial, space.suggest_config, space_hash(space.path))
+    load_final_splits(study.user_attrs["dataset"], options.data_dir)  # a missing file is told before anything starts
+    verification = verify.open_verify_study(storage, study, trial, config, options.first_seed)
+    view.say(f"Verifying trial {trial.number} of {study.study_name}: {trial.value:.2f} % on validation.")
+    folder = options.results_dir / study.study_name
+    job = verify.VerifyJob(
+        storage_url=options.storage_url,
+        study_name=verification.study_name,
+        tickets=range(options.first_seed, options.first_seed + options.seeds),
+        config=config,
+        epochs=study.user_attrs["epochs"],
+        dataset=study.user_attrs["dataset"],
+        data_dir=options.data_dir,
+        precision=precision,
+        model_path=folder / f"verify-{trial.number}-seed-{options.first_seed}.safetensors",
+        commit=code_commit(),
+    )
+    interrupted = _run(job, verification, storage, _worker_devices(device, options.compute.workers), view)
+    measured = verify.measured_seeds(verification, options.first_seed)
+    if interrupted or len(measured) < options.seeds:
+        return Ended(facts=None, interrupted=True)
+    attempts = verify.count_attempts(storage, study.study_name)
+    facts = verify.make_record(verification, measured, target=options.target, attempts=attempts)
+    report.write_atomically(folder / "verify.json", json.dumps(facts, indent=2) + "\n")
+    report.write_atomically(folder / "verify.md", verify.to_markdown(facts))
+    return Ended(facts=facts, interrupted=False)
+
+
+def _run(job: Job, study: optuna.Study, storage: RDBStorage, devices: list[str], view: View) -> bool:
+    """Runs what is left of a job; returns whether it was interrupted."""
+    released = release_dead_trials(study, storage)
+    if released:
+        view.say(f"Trials {released} were cut off; their parameters are tried again.")
+    held = {trial.user_attrs.get("ticket") for trial in study.get_trials(deepcopy=False) if trial.state in HELD}
+    num_left = len(set(job.tickets) - held)
+    if num_left == 0:
+        return False
+    devices = devices[:num_left]
+    precision, epochs = job.precision, job.epochs
+    with view.watch(study, tickets=job.tickets, epochs=epochs, devices=devices, precision=precision) as update:
+        return run_workers(
+            job,
+            devices,
+            study,
+            storage,
+            on_update=update,
+            on_interrupt=lambda: view.say("Stopping after the running epoch. Press Ctrl-C again to stop at once."),
+        )
+
+
+def _settle_runtime(compute: Compute) -> tuple[torch.device, str]:
+    device = choose_device(compute.device)
+    return device, compute.precision or choose_precision(device)
+
+
+def _worker_devices(device: torch.device, workers: int | None) -> list[str]:
+    """One device per worker: a CPU gives one worker per core, GPUs one each unless more are asked for."""
+    if device.type == "cuda":
+        num_gpus = torch.cuda.device_count()
+        return [f"cuda:{index % num_gpus}" for index in range(workers or num_gpus)]
+    if device.type == "cpu":
+        return ["cpu"] * (workers or _num_cores())
+    return [device.type] * (workers or 1)
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))  # what this process may use, not what the machine has
+    return os.cpu_count() or 1

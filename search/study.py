@@ -1,0 +1,276 @@
+"""Studies: what one is bound to, which trial comes next, and what became of the last one's worker."""
+
+import ast
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from search.config import derive_seed
+from search.storage import exclusive, is_dead, this_process
+
+SAMPLERS = ("tpe", "random")
+PRUNERS = ("percentile", "none")
+# The quarter of the running trials that is worst is pruned: published comparisons of pruners under TPE rank
+# this mild setting first (Optuna issue 2906). Warm-up: the learning rate peaks in epoch 3 of 15.
+PRUNER_PERCENTILE, PRUNER_STARTUP_TRIALS, PRUNER_WARMUP_EPOCHS = 75.0, 8, 3
+HELD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+RECORDED_PACKAGES = ("torch", "torchvision", "optuna", "numpy")
+
+
+class StudyError(Exception):
+    """A study is missing, or is not the one that is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binding:
+    """What a study cannot change once it exists: results of different ones do not compare."""
+
+    dataset: str
+    split: str
+    max_params: int
+    epochs: int
+    space: str
+
+    @classmethod
+    def of(cls, study: optuna.Study) -> "Binding":
+        try:
+            return cls(**{field.name: study.user_attrs[field.name] for field in fields(cls)})
+        except KeyError as error:
+            raise StudyError(
+                f"Study {study.study_name!r} was not made by this tool (no {error}). Choose another --study-name."
+            ) from error
+
+
+BINDING_WORDS = {
+    "dataset": "data set",
+    "split": "split of the data",
+    "max_params": "parameter budget",
+    "epochs": "number of epochs",
+    "space": "search space (space.py)",
+}
+
+
+def default_name(dataset: str, max_params: int, epochs: int) -> str:
+    return f"{dataset}-{max_params}p-{epochs}e"
+
+
+def open_search_study(
+    storage: RDBStorage, name: str, binding: Binding, first_params: dict[str, Any]
+) -> optuna.Study:
+    """Creates the study, with `first_params` queued as its first trial, or joins it.
+
+    Raises:
+        StudyError: If a study of this name is bound to something else.
+    """
+    with exclusive(storage):
+        if name not in optuna.get_all_study_names(storage):
+            study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+            for key, value in {"kind": "search", **asdict(binding)}.items():
+                study.set_user_attr(key, value)
+            study.enqueue_trial(first_params)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(["validation accuracy (%)"])
+        else:
+            study = optuna.load_study(storage=storage, study_name=name)
+            _refuse_other_binding(study, binding)
+        record_use(study)
+    return study
+
+
+def record_use(study: optuna.Study) -> None:
+    """Notes when, and with which code and libraries, the study is being worked on."""
+    study.set_user_attr("last_active", datetime.now(UTC).isoformat(timespec="milliseconds"))
+    study.set_user_attr("versions", versions())
+    commits = study.user_attrs.get("commits", [])
+    if code_commit() not in commits:
+        study.set_user_attr("commits", [*commits, code_commit()])
+
+
+def find_search_study(storage: RDBStorage, name: str | None) -> optuna.Study:
+    """The search study of that name; without one, the last that was active.
+
+    Raises:
+        StudyError: If there is none.
+    """
+    studies = [study for study in load_studies(storage) if study.user_attrs.get("kind") == "search"]
+    if name is not None:
+        studies = [study for study in studies if study.study_name == name]
+    if not studies:
+        wanted = f"no search study {name!r}" if name is not None else "no study yet"
+        raise StudyError(f"There is {wanted} in this storage. Run 'python cli.py search', or see 'python cli.py status'.")
+    return max(studies, key=lambda study: str(study.user_attrs.get("last_active", "")))
+
+
+def load_studies(storage: RDBStorage) -> list[optuna.Study]:
+    names = optuna.get_all_study_names(storage)
+    return [optuna.load_study(storage=storage, study_name=name) for name in names]
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The complete trial of highest value, the earliest among equals; None if there is none."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return max(complete, key=rank, default=None)
+
+
+def rank(trial: FrozenTrial) -> tuple[float, int]:
+    assert trial.value is not None
+    return trial.value, -trial.number
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "tpe":
+            return optuna.samplers.TPESampler(seed=seed % 2**32, multivariate=True, constant_liar=True)
+    return optuna.samplers.RandomSampler(seed=seed % 2**32)
+
+
+def make_pruner(name: str) -> optuna.pruners.BasePruner:
+    if name == "percentile":
+        return optuna.pruners.PercentilePruner(
+            PRUNER_PERCENTILE, n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=PRUNER_WARMUP_EPOCHS
+        )
+    return optuna.pruners.NopPruner()
+
+
+def claim_trial(
+    study: optuna.Study,
+    storage: RDBStorage,
+    tickets: Iterable[int],
+    *,
+    sampler: str,
+    seed: int,
+    fixed_params: dict[int, dict[str, Any]],
+) -> optuna.Trial | None:
+    """Starts the first trial that is still to do; None when all are done or under way.
+
+    A *ticket* is a trial's place in the plan. It is held by the trial that completed, was pruned, or runs; a
+    trial that failed gives it back. All of a trial's randomness derives from (seed, ticket), the sampler's
+    too, so an interrupted study that goes on is the study that it would have been. A ticket that was
+    interrupted is tried again with the same parameters.
+
+    Args:
+        fixed_params: Parameters that a ticket's trial must have.
+    """
+    with exclusive(storage):
+        trials = study.get_trials(deepcopy=False)
+        held = {trial.user_attrs.get("ticket") for trial in trials if trial.state in HELD}
+        ticket = next((ticket for ticket in tickets if ticket not in held), None)
+        if ticket is None:
+            return None
+        failed = [trial for trial in trials if trial.user_attrs.get("ticket") == ticket and trial.state not in HELD]
+        retried = failed[-1] if failed and failed[-1].user_attrs.get("interrupted") else None
+        params = fixed_params.get(ticket) or (retried.params if retried is not None else None)
+        if params:
+            _drop_waiting(study, trials, params)
+            study.enqueue_trial(params)
+        # Interruptions do not count: a configuration that failed by itself must not be drawn again.
+        attempt = sum(not trial.user_attrs.get("interrupted") for trial in failed)
+        study.sampler = make_sampler(sampler, derive_seed(seed, "sampler", ticket, attempt))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # we beat it ourselves
+            trial = study.ask()
+        trial.set_user_attr("ticket", ticket)
+        trial.set_user_attr("owner", this_process())
+        if retried is not None:
+            trial.set_user_attr("retry_of", retried.number)
+        storage.record_heartbeat(trial._trial_id)
+    return trial
+
+
+def _drop_waiting(study: optuna.Study, trials: list[FrozenTrial], params: dict[str, Any]) -> None:
+    """Discards what a claim that died half-way left in the queue, lest it be run twice."""
+    for trial in trials:
+        if trial.state == TrialState.WAITING and trial.system_attrs.get("fixed_params") == params:
+            study.tell(trial.number, state=TrialState.FAIL)
+
+
+def release_dead_trials(study: optuna.Study, storage: RDBStorage) -> list[int]:
+    """Fails the running trials whose worker has ended, so that their tickets are tried again at once.
+
+    Returns:
+        Their numbers.
+    """
+    with exclusive(storage):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(study)  # other hosts', by their heartbeat
+        released = []
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state == TrialState.RUNNING and is_orphan(trial):
+                interrupt_trial(study, trial)
+                released.append(trial.number)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
+            if "fail_reason" not in trial.user_attrs and "interrupted" not in trial.user_attrs:
+                _set_attr(study, trial, "interrupted", True)  # failed by a heartbeat that stopped
+    return released
+
+
+def is_orphan(trial: FrozenTrial) -> bool:
+    """Whether a running trial's worker has ended.
+
+    A claim sets the owner under the lock: without an owner, seen under the lock, the claimant has died.
+    """
+    owner = trial.user_attrs.get("owner")
+    return owner is None or is_dead(owner)
+
+
+def interrupt_trial(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
+    """Ends a trial that is to be tried again with the same parameters."""
+    _set_attr(study, trial, "interrupted", True)
+    study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _set_attr(study: optuna.Study, trial: FrozenTrial | optuna.Trial, key: str, value: Any) -> None:
+    study._storage.set_trial_user_attr(trial._trial_id, key, value)
+
+
+def space_hash(path: Path) -> str:
+    """A hash of a module's code: comments, docstrings and layout do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+    return {"python": platform.python_version(), **packages}
+
+
+def code_commit() -> str:
+    """The commit that this code comes from, marked where it was edited since; "unknown" outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = [*git, "status", "--porcelain", "--", "search", "space.py"]
+        edited = subprocess.run(changes, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{commit}+edited" if edited else commit
+
+
+def _refuse_other_binding(study: optuna.Study, binding: Binding) -> None:
+    recorded = asdict(Binding.of(study))
+    differing = [name for name, value in asdict(binding).items() if recorded[name] != value]
+    if differing:
+        changes = ", ".join(f"{BINDING_WORDS[name]} ({recorded[name]}, now {getattr(binding, name)})" for name in differing)
+        raise StudyError(
+            f"Study {study.study_name!r} was made with another {changes}. "
+            f"Go on with what it was made with, or start another with --study-name."
+        )

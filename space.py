@@ -1,0 +1,70 @@
+"""The search space: the one file to edit between studies.
+
+Every point is feasible: a trial draws the *shape* of a network (how many convolutions at each resolution,
+how their widths relate), and `fit_channels` scales that shape to the largest network within the budget.
+A study remembers a hash of this file's code and refuses to go on with another space.
+"""
+
+import optuna
+
+from search.config import DEFAULT_MAX_PARAMS, AugmentConfig, ModelConfig, TrialConfig, fit_channels
+
+# The shape of the hand-tuned reference net (8,10 / 12,14 / 15,16 channels) and its recipe: every study's first trial.
+REFERENCE: dict[str, int | float] = {
+    "convs_28": 2,
+    "convs_14": 2,
+    "convs_7": 2,
+    "widening_14": 1.45,
+    "widening_7": 1.2,
+    "growth": 1.15,
+    "dropout": 0.0,
+    "rotation": 10.0,
+    "shift": 2.0,
+    "distortion": 0.1,
+    "lr": 0.015,
+    "weight_decay": 0.01,
+}
+
+
+def suggest_config(trial: optuna.trial.BaseTrial, max_params: int = DEFAULT_MAX_PARAMS) -> TrialConfig:
+    """Draws one configuration of at most `max_params` parameters.
+
+    Every parameter is drawn in every trial, before anything else happens: TPE models parameters jointly
+    only over those that all past trials have.
+    """
+    convs = [
+        trial.suggest_int("convs_28", 1, 3),
+        trial.suggest_int("convs_14", 1, 3),
+        trial.suggest_int("convs_7", 1, 3),
+    ]
+    widenings = [  # the mean width of a stage over that of the stage before
+        1.0,
+        trial.suggest_float("widening_14", 0.9, 2.2),
+        trial.suggest_float("widening_7", 0.7, 1.8),
+    ]
+    growth = trial.suggest_float("growth", 1.0, 1.6)  # the last width of a stage over its first
+    dropout = trial.suggest_float("dropout", 0.0, 0.15, step=0.025)
+    rotation = trial.suggest_float("rotation", 0.0, 20.0)  # degrees
+    shift = trial.suggest_float("shift", 0.0, 3.0)  # pixels
+    distortion = trial.suggest_float("distortion", 0.0, 0.25)  # scale and shear alike
+    lr = trial.suggest_float("lr", 3e-3, 4e-2, log=True)
+    weight_decay = trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True)
+    return TrialConfig(
+        model=ModelConfig(
+            channels=fit_channels(_proportions(convs, widenings, growth), max_params),
+            dropout=dropout,
+        ),
+        augment=AugmentConfig(rotation=rotation, shift=shift, scale=distortion, shear=distortion),
+        lr=lr,
+        weight_decay=weight_decay,
+    )
+
+
+def _proportions(convs: list[int], widenings: list[float], growth: float) -> list[list[float]]:
+    """Relative widths: stages widen by `widenings`, and each grows geometrically from first to last."""
+    shape, level = [], 1.0
+    for num_convs, widening in zip(convs, widenings, strict=True):
+        level *= widening
+        positions = [index / (num_convs - 1) if num_convs > 1 else 0.5 for index in range(num_convs)]
+        shape.append([level * growth ** (position - 0.5) for position in positions])
+    return shape
