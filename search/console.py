@@ -34,13 +34,18 @@ class LiveView:
     ) -> Iterator[Callable[[], None]]:
         """Yields the function that brings the view up to date."""
         where = f"{len(devices)} worker{'s' * (len(devices) > 1)} on {devices[0].split(':')[0]} ({precision})"
-        self._console.print(f"[bold]{study.study_name}[/], {len(tickets)} to reach, {epochs} epochs, {where}")
+        plan = "trials" if study.user_attrs.get("kind") == "search" else "seeds"
+        self._console.print(f"[bold]{study.study_name}[/]: {len(tickets)} {plan} of {epochs} epochs, {where}")
         progress = StudyProgress(study, tickets, epochs, len(devices))
-        if self._console.is_terminal and not self._console.quiet:
-            with Live(console=self._console, refresh_per_second=REFRESHES_PER_SECOND, transient=True) as live:
-                yield lambda: live.update(progress.render())
-        else:
-            yield lambda: [self._console.print(line, soft_wrap=True) for line in progress.finished_lines()][:0] and None
+        if not self._console.is_terminal or self._console.quiet:
+            yield lambda: self._print_lines(progress.finished_lines())
+            return
+        with Live(console=self._console, refresh_per_second=REFRESHES_PER_SECOND, transient=True) as live:
+            yield lambda: live.update(progress.render())
+
+    def _print_lines(self, lines: list[str]) -> None:
+        for line in lines:
+            self._console.print(line, soft_wrap=True)
 
 
 class StudyProgress:

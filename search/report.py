@@ -125,28 +125,42 @@ def write_search_records(study: optuna.Study, summary: dict[str, Any], folder: P
     write_atomically(folder / "trials.csv", buffer.getvalue())
 
 
-def write_notes(study: optuna.Study, summary: dict[str, Any]) -> None:
-    """Tells the dashboard's reader what the study is, and which trial leads."""
+class NoteKeeper:
+    """Keeps the dashboard's notes true: what the study is, and which trial leads."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        self._noted: object = object()  # nothing yet
+
+    def update(self) -> None:
+        """Writes the notes where the leader has changed."""
+        best = best_trial(self._study)
+        leader = best.number if best is not None else None
+        if leader != self._noted:
+            _write_notes(self._study, best)
+            self._noted = leader
+
+
+def _write_notes(study: optuna.Study, best: FrozenTrial | None) -> None:
     from optuna_dashboard import save_note
 
     attributes = study.user_attrs
-    best = summary["best"]
-    lines = [
-        f"Tiny networks for MNIST ({attributes['dataset']}): at most **{attributes['max_params']:,} parameters** and "
-        f"**{attributes['epochs']} epochs**.",
+    paragraphs = [
+        f"Tiny networks for MNIST (data set: {attributes['dataset']}) of at most **{attributes['max_params']:,} "
+        f"parameters**, trained for at most **{attributes['epochs']} epochs**.",
         "The objective is the accuracy on held-out *validation* digits, in percent, after the last epoch; "
         "the test digits are opened by `verify-best` alone.",
         "`num_params`, `channels` and `epochs` are user attributes of every trial.",
     ]
     if best is not None:
         described = (
-            f"trial {best['number']}: {best['val_accuracy']:.2f} % with {best['num_params']:,} parameters, "
-            f"channels {format_channels(best['channels'])}"
+            f"trial {best.number}, {best.value:.2f} % with {best.user_attrs['num_params']:,} parameters, "
+            f"channels {format_channels(best.user_attrs['channels'])}"
         )
-        lines.append(f"Best so far: {described}.")
-        note = f"Best after {summary['trials']['total']} trials: {described}. Prove it: `python cli.py verify-best`."
-        save_note(optuna.Trial(study, study.trials[best["number"]]._trial_id), note)
-    save_note(study, "\n\n".join(lines))
+        paragraphs.append(f"Best so far: {described}.")
+        note = f"The best when it ended: {described}. Prove it: `python cli.py verify-best`."
+        save_note(optuna.Trial(study, best._trial_id), note)
+    save_note(study, "\n\n".join(paragraphs))
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -112,6 +112,7 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
         ValueError: If the device is not there.
         StorageError, DataError, StudyError, WorkerError: See their modules.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     report.check_writable(options.results_dir)
     device, precision = _settle_runtime(options.compute)
     storage = open_storage(options.storage_url, create=True)
@@ -141,17 +142,17 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
         suggest_config=space.suggest_config,
         results_dir=options.results_dir,
     )
+    notes = report.NoteKeeper(study)
+    devices = _worker_devices(device, options.compute.workers)
+    interrupted = _run(job, study, storage, devices, view, on_update=notes.update)
     summary = report.summarise(study, options.storage_url)
-    report.write_notes(study, summary)
-    interrupted = _run(job, study, storage, _worker_devices(device, options.compute.workers), view)
-    summary = report.summarise(study, options.storage_url)
-    report.write_notes(study, summary)
     report.write_search_records(study, summary, options.results_dir / name)
     return Ended(facts=summary, interrupted=interrupted)
 
 
 def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
     """Trains the trial anew with each seed, and judges it. Raises as `run_search` does."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     report.check_writable(options.results_dir)
     device, precision = _settle_runtime(options.compute)
     storage = open_storage(options.storage_url)
@@ -174,7 +175,8 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
         model_path=folder / f"verify-{trial.number}-seed-{options.first_seed}.safetensors",
         commit=code_commit(),
     )
-    interrupted = _run(job, verification, storage, _worker_devices(device, options.compute.workers), view)
+    devices = _worker_devices(device, options.compute.workers)
+    interrupted = _run(job, verification, storage, devices, view)
     measured = verify.measured_seeds(verification, options.first_seed)
     if interrupted or len(measured) < options.seeds:
         return Ended(facts=None, interrupted=True)
@@ -185,7 +187,14 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
     return Ended(facts=facts, interrupted=False)
 
 
-def _run(job: Job, study: optuna.Study, storage: RDBStorage, devices: list[str], view: View) -> bool:
+def _run(
+    job: Job,
+    study: optuna.Study,
+    storage: RDBStorage,
+    devices: list[str],
+    view: View,
+    on_update: Callable[[], None] = lambda: None,
+) -> bool:
     """Runs what is left of a job; returns whether it was interrupted."""
     released = release_dead_trials(study, storage)
     if released:
@@ -196,15 +205,16 @@ def _run(job: Job, study: optuna.Study, storage: RDBStorage, devices: list[str],
         return False
     devices = devices[:num_left]
     precision, epochs = job.precision, job.epochs
-    with view.watch(study, tickets=job.tickets, epochs=epochs, devices=devices, precision=precision) as update:
-        return run_workers(
-            job,
-            devices,
-            study,
-            storage,
-            on_update=update,
-            on_interrupt=lambda: view.say("Stopping after the running epoch. Press Ctrl-C again to stop at once."),
-        )
+    with view.watch(study, tickets=job.tickets, epochs=epochs, devices=devices, precision=precision) as update_view:
+
+        def update() -> None:
+            update_view()
+            on_update()
+
+        def explain_interrupt() -> None:
+            view.say("Stopping after the running epoch. Press Ctrl-C again to stop at once.")
+
+        return run_workers(job, devices, study, storage, on_update=update, on_interrupt=explain_interrupt)
 
 
 def _settle_runtime(compute: Compute) -> tuple[torch.device, str]:
