@@ -30,7 +30,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if len(self.channels) != NUM_STAGES or not all(self.channels):
-            raise ValueError(f"Channels need {NUM_STAGES} stages of one or more convolutions, but got {self.channels=}.")
+            raise ValueError(
+                f"Channels need {NUM_STAGES} stages of one or more convolutions, but got {self.channels=}."
+            )
         if min(width for stage in self.channels for width in stage) < 1:
             raise ValueError(f"Every convolution needs at least one channel, but got {self.channels=}.")
         if not 0.0 <= self.dropout < 1.0:

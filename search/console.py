@@ -1,4 +1,4 @@
-"""What a person sees: the live view, lines without a terminal, tables and summaries. Data goes to stdout, all else to stderr."""
+"""What a person sees: the live view on stderr (lines, without a terminal), and the tables and summaries for stdout."""
 
 import contextlib
 import time
@@ -13,10 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search import report, verify
+from search import report, verdict
 from search.study import FINISHED, best_trial
 
-REFRESHES_PER_SECOND = 4
+REFRESHES_PER_SECOND = 2
 
 
 class LiveView:
@@ -96,7 +96,11 @@ class StudyProgress:
         clock = f"{format_seconds(time.monotonic() - self._start)} elapsed"
         clock += f", about {format_seconds(left)} left" if left is not None else ""
         grid = Table.grid(padding=(0, 1))
-        grid.add_row(ProgressBar(total=len(self._tickets), completed=num_done, width=30), f"{num_done}/{len(self._tickets)}", clock)
+        grid.add_row(
+            ProgressBar(total=len(self._tickets), completed=num_done, width=30),
+            f"{num_done}/{len(self._tickets)}",
+            clock,
+        )
         return grid
 
     def _table(self, running: list[FrozenTrial]) -> Table:
@@ -125,7 +129,7 @@ def describe_trial(trial: FrozenTrial) -> str:
         return f"seed {trial.params['seed']}: {errors}"
     words = f"trial {trial.number}:"
     if trial.state == TrialState.FAIL:
-        reason = "interrupted, to be tried again" if attributes.get("interrupted") else attributes.get("fail_reason")
+        reason = attributes.get("fail_reason", "interrupted, to be tried again")
         return f"{words} {reason}"
     if trial.value is not None:
         words += f" {trial.value:.2f} %,"
@@ -153,34 +157,36 @@ def search_summary(summary: dict[str, Any], total: int) -> list[str]:
     return lines
 
 
-def print_verification(facts: dict[str, Any], console: Console) -> None:
+def verification_report(facts: dict[str, Any]) -> RenderableType:
     """The table of seeds, the evidence, and the verdict."""
     table = Table(title=f"Trial {facts['trial']} of {facts['study_name']}", title_justify="left")
     for heading in ("Seed", "Test accuracy (%)", f"Errors of {facts['num_images']:,}"):
         table.add_column(heading, justify="right")
     for each in facts["seeds"]:
-        style = None if each["errors"] <= facts["max_errors"] or facts["confirmed"] is None else "red"
+        missed = facts["confirmed"] is not None and each["errors"] > facts["max_errors"]
+        style = "red" if missed else None
         table.add_row(str(each["seed"]), f"{each['test_accuracy']:.2f}", str(each["errors"]), style=style)
-    console.print(table)
-    for sentence in verify.evidence(facts):
-        console.print(sentence)
     styles = {True: "bold green", False: "bold red", None: "bold yellow"}
-    console.print(verify.verdict(facts), style=styles[facts["confirmed"]])
+    return Group(table, *verdict.evidence(facts), Text(verdict.verdict(facts), style=styles[facts["confirmed"]]))
 
 
-def print_studies(rows: list[dict[str, Any]], console: Console) -> None:
+def studies_table(rows: list[dict[str, Any]]) -> RenderableType:
+    """All studies, and which trials have lost their worker."""
     table = Table()
-    for heading, justify in (("Study", "left"), ("Done", "right"), ("Pruned", "right"), ("Running", "right"), ("Failed", "right"), ("Best (%)", "right")):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    table.add_column("Study", overflow="fold")
+    for heading in ("Complete", "Pruned", "Running", "Failed", "Best (%)"):
+        table.add_column(heading, justify="right")
     for row in rows:
         counts = row["trials"]
-        best = f"{row['best']:.2f}" if row["best"] is not None else ""
         numbers = (counts["complete"], counts["pruned"], row["running"], counts["failed"])
+        best = f"{row['best']:.2f}" if row["best"] is not None else ""
         table.add_row(row["study_name"], *(str(number) for number in numbers), best)
-    console.print(table)
-    for row in rows:
-        if row["stale"]:
-            console.print(f"{row['study_name']}: the workers of trials {row['stale']} have ended; the next run tries them again.")
+    stale = [
+        f"{row['study_name']}: the workers of trials {row['stale']} have ended; the same command tries them again."
+        for row in rows
+        if row["stale"]
+    ]
+    return Group(table, *stale)
 
 
 def format_seconds(seconds: float) -> str:

@@ -180,7 +180,7 @@ def _download(folder: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torchvision's downloader sets no time limit of its own, and would wait for ever for a silent server."""
+    """The downloader sets no time limit of its own, and would wait for ever for a silent server."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,7 +1,6 @@
 """The network, and its file."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from search.config import NUM_CLASSES, ModelConfig
+from search.files import write_atomically
 
 
 class TinyCNN(nn.Module):
@@ -45,7 +45,8 @@ class TinyCNN(nn.Module):
 
     def forward(self, images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         """Logits of normalised images (`search.data.normalise`)."""
-        return self.head(self.features(images).mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
+        return logits
 
 
 def num_params(model: nn.Module) -> int:
@@ -55,12 +56,9 @@ def num_params(model: nn.Module) -> int:
 
 def save_model(path: Path, model: TinyCNN, config: ModelConfig, record: dict[str, Any]) -> None:
     """Writes weights, network and record to one safetensors file, atomically: whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"model": json.dumps(asdict(config)), "record": json.dumps(record)}
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
+    write_atomically(path, save(tensors, metadata=metadata))
 
 
 def load_model(path: str | Path) -> TinyCNN:

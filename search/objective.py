@@ -15,13 +15,13 @@ from search.config import TrialConfig, derive_seed
 from search.data import Split, load_search_splits
 from search.model import TinyCNN, save_model
 from search.storage import exclusive
-from search.study import best_trial, interrupt_trial, make_pruner, rank
+from search.study import best_trial, make_pruner, rank
 from search.train import DivergedError, Runtime, evaluate, train
 
 SuggestConfig = Callable[[optuna.trial.BaseTrial, int], TrialConfig]
 
 
-class InterruptedTrial(Exception):
+class TrialInterruptedError(Exception):
     """The trial was asked to stop; it is to be tried again with the same parameters."""
 
 
@@ -51,7 +51,7 @@ def validation_accuracy(
 
     Raises:
         optuna.TrialPruned: If the trial is over budget, is not promising, or diverged.
-        InterruptedTrial: After the epoch in which `should_stop` became true.
+        TrialInterruptedError: After the epoch in which `should_stop` became true.
     """
     config = suggest_config(trial, max_params)
     record_model(trial, config)
@@ -76,7 +76,7 @@ def validation_accuracy(
             record(trial, progress)
             if result.epoch < epochs:
                 if should_stop():
-                    raise InterruptedTrial
+                    raise TrialInterruptedError
                 if trial.should_prune():
                     trial.set_user_attr("prune_reason", "not promising")
                     raise optuna.TrialPruned
@@ -148,8 +148,8 @@ class SearchJob:
             )
         except optuna.TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
-        except InterruptedTrial:
-            interrupt_trial(study, trial)
+        except TrialInterruptedError:
+            study.tell(trial, state=TrialState.FAIL)  # without a reason: to be tried again
         else:
             with exclusive(storage):  # saved before it counts: a best trial always has its model
                 best = best_trial(study)

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.files import write_atomically
 from search.storage import hide_password
 from search.study import FINISHED, best_trial, is_orphan
 
@@ -95,7 +94,7 @@ def describe_study(study: optuna.Study) -> dict[str, Any]:
     """A study in one row (`status`)."""
     trials = study.get_trials(deepcopy=False)
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    best = best_trial(study)
+    best = best_trial(study) if "kind" in study.user_attrs else None  # another tool's may have several objectives
     return {
         "study_name": study.study_name,
         "kind": study.user_attrs.get("kind"),
@@ -114,7 +113,17 @@ def write_search_records(study: optuna.Study, summary: dict[str, Any], folder: P
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     trials = study.get_trials(deepcopy=False)
     params = sorted({name for trial in trials for name in trial.params})
-    attributes = ["num_params", "channels", "epochs", "seconds", "train_loss", "val_loss", "device", "precision", "seed"]
+    attributes = [
+        "num_params",
+        "channels",
+        "epochs",
+        "seconds",
+        "train_loss",
+        "val_loss",
+        "device",
+        "precision",
+        "seed",
+    ]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["number", "state", "ticket", "val_accuracy", *attributes, *params])
@@ -161,21 +170,6 @@ def _write_notes(study: optuna.Study, best: FrozenTrial | None) -> None:
         note = f"The best when it ended: {described}. Prove it: `python cli.py verify-best`."
         save_note(optuna.Trial(study, best._trial_id), note)
     save_note(study, "\n\n".join(paragraphs))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The file is the old one or the new one, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def check_writable(folder: Path) -> None:
-    """Raises OSError where results could not be written later on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
 
 
 def format_channels(channels: Iterable[Iterable[int]]) -> str:

@@ -14,8 +14,9 @@ import optuna
 import torch
 from optuna.storages import RDBStorage
 
-from search import report, verify
+from search import report, verdict, verify
 from search.data import find_dataset, fingerprint, load_final_splits, load_search_splits
+from search.files import check_writable, write_atomically
 from search.objective import SearchJob, SuggestConfig
 from search.storage import open_storage
 from search.study import (
@@ -29,7 +30,8 @@ from search.study import (
     space_hash,
 )
 from search.train import choose_device, choose_precision
-from search.workers import Job, run_workers
+from search.worker import Job
+from search.workers import run_workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,42 +44,47 @@ class Space:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compute:
-    """Where to compute: `device` "auto", "cuda", "mps" or "cpu"; None leaves the choice to the tool."""
+class SharedOptions:
+    """What the commands that compute have in common; named as at the command line.
 
-    device: str = "auto"
-    precision: str | None = None
-    workers: int | None = None
+    Attributes:
+        device: "auto", "cuda", "mps" or "cpu".
+        precision: "auto", "bf16" or "fp32".
+        workers: None for one per core or GPU.
+        study_name: None for the default.
+    """
+
+    storage: str
+    study_name: str | None
+    data_dir: Path
+    results_dir: Path
+    device: str
+    precision: str
+    workers: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions:
+class SearchOptions(SharedOptions):
+    """The options of `search`; the timeout is in seconds."""
+
     trials: int
     dataset: str
-    data_dir: Path
-    storage_url: str
-    study_name: str | None
     max_params: int
     epochs: int
     sampler: str
     pruner: str
     seed: int
     timeout: float | None
-    results_dir: Path
-    compute: Compute
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions:
+class VerifyOptions(SharedOptions):
+    """The options of `verify-best`; the target is in percent."""
+
     seeds: int
     first_seed: int
     trial: int | None
     target: Decimal
-    data_dir: Path
-    storage_url: str
-    study_name: str | None
-    results_dir: Path
-    compute: Compute
 
 
 class View(Protocol):
@@ -109,13 +116,12 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
 
     Raises:
         OSError: If results cannot be written.
-        ValueError: If the device is not there.
-        StorageError, DataError, StudyError, WorkerError: See their modules.
+        DeviceError, StorageError, DataError, StudyError, WorkerError: See their modules.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    report.check_writable(options.results_dir)
-    device, precision = _settle_runtime(options.compute)
-    storage = open_storage(options.storage_url, create=True)
+    check_writable(options.results_dir)
+    devices, precision = _settle_runtime(options)
+    storage = open_storage(options.storage, create=True)
     dataset = find_dataset(options.dataset, options.data_dir, view.say)
     binding = Binding(
         dataset=dataset,
@@ -127,7 +133,7 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
     name = options.study_name or default_name(dataset, options.max_params, options.epochs)
     study = open_search_study(storage, name, binding, space.reference)
     job = SearchJob(
-        storage_url=options.storage_url,
+        storage_url=options.storage,
         study_name=name,
         sampler=options.sampler,
         pruner=options.pruner,
@@ -143,9 +149,8 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
         results_dir=options.results_dir,
     )
     notes = report.NoteKeeper(study)
-    devices = _worker_devices(device, options.compute.workers)
     interrupted = _run(job, study, storage, devices, view, on_update=notes.update)
-    summary = report.summarise(study, options.storage_url)
+    summary = report.summarise(study, options.storage)
     report.write_search_records(study, summary, options.results_dir / name)
     return Ended(facts=summary, interrupted=interrupted)
 
@@ -153,9 +158,9 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
 def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
     """Trains the trial anew with each seed, and judges it. Raises as `run_search` does."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    report.check_writable(options.results_dir)
-    device, precision = _settle_runtime(options.compute)
-    storage = open_storage(options.storage_url)
+    check_writable(options.results_dir)
+    devices, precision = _settle_runtime(options)
+    storage = open_storage(options.storage)
     study = find_search_study(storage, options.study_name)
     trial = verify.choose_trial(study, options.trial)
     config = verify.rebuild_config(study, trial, space.suggest_config, space_hash(space.path))
@@ -164,7 +169,7 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
     view.say(f"Verifying trial {trial.number} of {study.study_name}: {trial.value:.2f} % on validation.")
     folder = options.results_dir / study.study_name
     job = verify.VerifyJob(
-        storage_url=options.storage_url,
+        storage_url=options.storage,
         study_name=verification.study_name,
         tickets=range(options.first_seed, options.first_seed + options.seeds),
         config=config,
@@ -175,15 +180,14 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
         model_path=folder / f"verify-{trial.number}-seed-{options.first_seed}.safetensors",
         commit=code_commit(),
     )
-    devices = _worker_devices(device, options.compute.workers)
     interrupted = _run(job, verification, storage, devices, view)
     measured = verify.measured_seeds(verification, options.first_seed)
     if interrupted or len(measured) < options.seeds:
         return Ended(facts=None, interrupted=True)
     attempts = verify.count_attempts(storage, study.study_name)
-    facts = verify.make_record(verification, measured, target=options.target, attempts=attempts)
-    report.write_atomically(folder / "verify.json", json.dumps(facts, indent=2) + "\n")
-    report.write_atomically(folder / "verify.md", verify.to_markdown(facts))
+    facts = verdict.make_record(verification, measured, target=options.target, attempts=attempts)
+    write_atomically(folder / "verify.json", json.dumps(facts, indent=2) + "\n")
+    write_atomically(folder / "verify.md", verdict.to_markdown(facts))
     return Ended(facts=facts, interrupted=False)
 
 
@@ -217,9 +221,11 @@ def _run(
         return run_workers(job, devices, study, storage, on_update=update, on_interrupt=explain_interrupt)
 
 
-def _settle_runtime(compute: Compute) -> tuple[torch.device, str]:
-    device = choose_device(compute.device)
-    return device, compute.precision or choose_precision(device)
+def _settle_runtime(options: SharedOptions) -> tuple[list[str], str]:
+    """One device per worker, and the precision."""
+    device = choose_device(options.device)
+    precision = choose_precision(device) if options.precision == "auto" else options.precision
+    return _worker_devices(device, options.workers), precision
 
 
 def _worker_devices(device: torch.device, workers: int | None) -> list[str]:

@@ -143,7 +143,7 @@ def is_dead(owner: dict[str, Any]) -> bool:
         started = psutil.Process(owner["pid"]).create_time()
     except psutil.NoSuchProcess:
         return True
-    return abs(started - owner["started"]) > START_TOLERANCE  # the number was given to another process
+    return bool(abs(started - owner["started"]) > START_TOLERANCE)  # the number was given to another process
 
 
 def _refuse_foreign_tables(url: str) -> None:

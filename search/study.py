@@ -1,15 +1,9 @@
 """Studies: what one is bound to, which trial comes next, and what became of the last one's worker."""
 
-import ast
-import hashlib
-import importlib.metadata
-import platform
-import subprocess
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -17,6 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config import derive_seed
+from search.provenance import code_commit, versions
 from search.storage import exclusive, is_dead, this_process
 
 SAMPLERS = ("tpe", "random")
@@ -26,7 +21,6 @@ PRUNERS = ("percentile", "none")
 PRUNER_PERCENTILE, PRUNER_STARTUP_TRIALS, PRUNER_WARMUP_EPOCHS = 75.0, 8, 3
 HELD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-RECORDED_PACKAGES = ("torch", "torchvision", "optuna", "numpy")
 
 
 class StudyError(Exception):
@@ -66,9 +60,7 @@ def default_name(dataset: str, max_params: int, epochs: int) -> str:
     return f"{dataset}-{max_params}p-{epochs}e"
 
 
-def open_search_study(
-    storage: RDBStorage, name: str, binding: Binding, first_params: dict[str, Any]
-) -> optuna.Study:
+def open_search_study(storage: RDBStorage, name: str, binding: Binding, first_params: dict[str, Any]) -> optuna.Study:
     """Creates the study, with `first_params` queued as its first trial, or joins it.
 
     Raises:
@@ -110,7 +102,9 @@ def find_search_study(storage: RDBStorage, name: str | None) -> optuna.Study:
         studies = [study for study in studies if study.study_name == name]
     if not studies:
         wanted = f"no search study {name!r}" if name is not None else "no study yet"
-        raise StudyError(f"There is {wanted} in this storage. Run 'python cli.py search', or see 'python cli.py status'.")
+        raise StudyError(
+            f"There is {wanted} in this storage. Run 'python cli.py search', or see 'python cli.py status'."
+        )
     return max(studies, key=lambda study: str(study.user_attrs.get("last_active", "")))
 
 
@@ -172,30 +166,34 @@ def claim_trial(
         if ticket is None:
             return None
         failed = [trial for trial in trials if trial.user_attrs.get("ticket") == ticket and trial.state not in HELD]
-        retried = failed[-1] if failed and failed[-1].user_attrs.get("interrupted") else None
-        params = fixed_params.get(ticket) or (retried.params if retried is not None else None)
-        if params:
-            _drop_waiting(study, trials, params)
-            study.enqueue_trial(params)
-        # Interruptions do not count: a configuration that failed by itself must not be drawn again.
-        attempt = sum(not trial.user_attrs.get("interrupted") for trial in failed)
+        if failed and was_interrupted(failed[-1]) and failed[-1].params:
+            _enqueue(study, trials, failed[-1].params, {"retry_of": failed[-1].number})
+        elif ticket in fixed_params:
+            _enqueue(study, trials, fixed_params[ticket], {})
+        # Interruptions do not count; but a configuration that failed by itself must not be drawn again.
+        attempt = sum(not was_interrupted(trial) for trial in failed)
         study.sampler = make_sampler(sampler, derive_seed(seed, "sampler", ticket, attempt))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Heartbeat of storage")  # we beat it ourselves
             trial = study.ask()
         trial.set_user_attr("ticket", ticket)
         trial.set_user_attr("owner", this_process())
-        if retried is not None:
-            trial.set_user_attr("retry_of", retried.number)
         storage.record_heartbeat(trial._trial_id)
     return trial
 
 
-def _drop_waiting(study: optuna.Study, trials: list[FrozenTrial], params: dict[str, Any]) -> None:
-    """Discards what a claim that died half-way left in the queue, lest it be run twice."""
-    for trial in trials:
-        if trial.state == TrialState.WAITING and trial.system_attrs.get("fixed_params") == params:
-            study.tell(trial.number, state=TrialState.FAIL)
+def was_interrupted(trial: FrozenTrial) -> bool:
+    """Whether a trial failed through no fault of its own: Ctrl-C, a killed worker, a host that fell silent."""
+    return trial.state == TrialState.FAIL and "fail_reason" not in trial.user_attrs
+
+
+def _enqueue(
+    study: optuna.Study, trials: list[FrozenTrial], params: dict[str, Any], user_attrs: dict[str, Any]
+) -> None:
+    """Queues parameters, unless a claim that died half-way left them in the queue."""
+    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+    if all(trial.system_attrs.get("fixed_params") != params for trial in waiting):
+        study.enqueue_trial(params, user_attrs=user_attrs)
 
 
 def release_dead_trials(study: optuna.Study, storage: RDBStorage) -> list[int]:
@@ -211,11 +209,8 @@ def release_dead_trials(study: optuna.Study, storage: RDBStorage) -> list[int]:
         released = []
         for trial in study.get_trials(deepcopy=False):
             if trial.state == TrialState.RUNNING and is_orphan(trial):
-                interrupt_trial(study, trial)
+                study.tell(trial.number, state=TrialState.FAIL)
                 released.append(trial.number)
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-            if "fail_reason" not in trial.user_attrs and "interrupted" not in trial.user_attrs:
-                _set_attr(study, trial, "interrupted", True)  # failed by a heartbeat that stopped
     return released
 
 
@@ -228,48 +223,13 @@ def is_orphan(trial: FrozenTrial) -> bool:
     return owner is None or is_dead(owner)
 
 
-def interrupt_trial(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
-    """Ends a trial that is to be tried again with the same parameters."""
-    _set_attr(study, trial, "interrupted", True)
-    study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _set_attr(study: optuna.Study, trial: FrozenTrial | optuna.Trial, key: str, value: Any) -> None:
-    study._storage.set_trial_user_attr(trial._trial_id, key, value)
-
-
-def space_hash(path: Path) -> str:
-    """A hash of a module's code: comments, docstrings and layout do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
-
-
-def versions() -> dict[str, str]:
-    packages = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
-    return {"python": platform.python_version(), **packages}
-
-
-def code_commit() -> str:
-    """The commit that this code comes from, marked where it was edited since; "unknown" outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    try:
-        git = ["git", "-C", str(root)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = [*git, "status", "--porcelain", "--", "search", "space.py"]
-        edited = subprocess.run(changes, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{commit}+edited" if edited else commit
-
-
 def _refuse_other_binding(study: optuna.Study, binding: Binding) -> None:
     recorded = asdict(Binding.of(study))
     differing = [name for name, value in asdict(binding).items() if recorded[name] != value]
     if differing:
-        changes = ", ".join(f"{BINDING_WORDS[name]} ({recorded[name]}, now {getattr(binding, name)})" for name in differing)
+        changes = ", ".join(
+            f"{BINDING_WORDS[name]} ({recorded[name]}, now {getattr(binding, name)})" for name in differing
+        )
         raise StudyError(
             f"Study {study.study_name!r} was made with another {changes}. "
             f"Go on with what it was made with, or start another with --study-name."

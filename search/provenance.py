@@ -1,0 +1,37 @@
+"""Where a result comes from: the code, the space and the libraries."""
+
+import ast
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+RECORDED_PACKAGES = ("torch", "torchvision", "optuna", "numpy")
+
+
+def space_hash(path: Path) -> str:
+    """A hash of a module's code: comments, docstrings and layout do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+    return {"python": platform.python_version(), **packages}
+
+
+def code_commit() -> str:
+    """The commit that this code comes from, marked where it was edited since; "unknown" outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = [*git, "status", "--porcelain", "--", "search", "space.py"]
+        edited = subprocess.run(changes, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{commit}+edited" if edited else commit

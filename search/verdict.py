@@ -1,0 +1,128 @@
+"""The evidence of a verification and what it proves: the statistics, the verdict and its words."""
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from search.provenance import versions
+
+CONFIDENCE = 0.95
+
+
+def make_record(
+    verification: optuna.Study, trials: list[FrozenTrial], *, target: Decimal, attempts: int
+) -> dict[str, Any]:
+    """The evidence and the verdict in one JSON object (`verify-best --json`, `verify.json`)."""
+    attributes = verification.user_attrs
+    errors = [int(trial.user_attrs["errors"]) for trial in trials]
+    num_images = int(trials[0].user_attrs["num_images"])
+    accuracies = [100 * (num_images - count) / num_images for count in errors]
+    allowed = max_errors(target, num_images)
+    num_passed = sum(count <= allowed for count in errors)
+    judged = attributes["dataset"] == "mnist"
+    return {
+        "study_name": attributes["search_study"],
+        "trial": attributes["trial"],
+        "num_params": attributes["num_params"],
+        "channels": attributes["channels"],
+        "epochs": attributes["epochs"],
+        "target": float(target),
+        "dataset": attributes["dataset"],
+        "num_images": num_images,
+        "max_errors": allowed,
+        "seeds": [
+            {"seed": trial.params["seed"], "test_accuracy": accuracy, "errors": count}
+            for trial, accuracy, count in zip(trials, accuracies, errors, strict=True)
+        ],
+        "num_passed": num_passed,
+        **statistics(accuracies),
+        "pass_share_lower95": pass_share_lower(num_passed, len(errors)),
+        "attempts": attempts,
+        "confirmed": num_passed == len(errors) if judged else None,
+        "device": _distinct(trials, "device"),
+        "precision": _distinct(trials, "precision"),
+        "commit": _distinct(trials, "commit"),
+        "versions": versions(),
+    }
+
+
+def max_errors(target: Decimal, num_images: int) -> int:
+    """The most errors with which the target, in percent, is still reached. Exact: 99.4 of 10,000 allows 60."""
+    return math.floor((100 - target) * num_images / 100)
+
+
+def statistics(accuracies: list[float]) -> dict[str, Any]:
+    """Minimum, mean, standard deviation (n-1) and the 95 % t-interval of the mean; the last two need two values."""
+    from scipy import stats
+
+    n = len(accuracies)
+    mean = math.fsum(accuracies) / n
+    if n == 1:
+        return {"min": accuracies[0], "mean": mean, "std": None, "ci95": None}
+    std = math.sqrt(math.fsum((accuracy - mean) ** 2 for accuracy in accuracies) / (n - 1))
+    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
+    return {"min": min(accuracies), "mean": mean, "std": std, "ci95": [mean - margin, mean + margin]}
+
+
+def pass_share_lower(num_passed: int, n: int) -> float:
+    """The exact one-sided (Clopper-Pearson) 95 % lower bound of the share of seeds that reach the target."""
+    from scipy import stats
+
+    test = stats.binomtest(num_passed, n, alternative="greater")
+    return float(test.proportion_ci(confidence_level=CONFIDENCE, method="exact").low)
+
+
+def verdict(facts: dict[str, Any]) -> str:
+    """The verdict in one sentence."""
+    n, passed, target = len(facts["seeds"]), facts["num_passed"], facts["target"]
+    if facts["confirmed"] is None:
+        return (
+            f"NOT JUDGED: the {target:g} % claim is about MNIST's 10,000 test digits; "
+            f"it cannot be judged on {facts['num_images']:,} digits of the bundled sample."
+        )
+    bar = f"{target:g} % on the {facts['num_images']:,} test digits (at most {facts['max_errors']} errors)"
+    if facts["confirmed"]:
+        return f"CONFIRMED: every one of {n} fresh seeds reaches {bar}."
+    return f"NOT CONFIRMED: {n - passed} of {n} fresh seeds miss {bar}."
+
+
+def evidence(facts: dict[str, Any]) -> list[str]:
+    """What the verdict rests on, and how far it carries, one sentence each."""
+    n = len(facts["seeds"])
+    lines = [f"Minimum {facts['min']:.2f} %, mean {facts['mean']:.3f} %."]
+    if facts["ci95"] is not None:
+        low, high = facts["ci95"]
+        set_error = 100 * 1.96 * math.sqrt(facts["mean"] / 100 * (1 - facts["mean"] / 100) / facts["num_images"])
+        lines = [
+            f"Minimum {facts['min']:.2f} %, mean {facts['mean']:.3f} %, standard deviation {facts['std']:.3f} points; "
+            f"95 % interval of the mean {low:.3f} to {high:.3f} %.",
+            f"The interval covers seeds on this test set; the set's own size adds about {set_error:.2f} points.",
+        ]
+    if facts["confirmed"] is not None:
+        lines.append(
+            f"{facts['num_passed']} of {n} proves, at 95 % confidence, that at least "
+            f"{100 * facts['pass_share_lower95']:.0f} % of all seeds reach the target"
+            + (" (14 of 14 would prove 81 %, 59 of 59 95 %)." if n < 59 else ".")
+        )
+    packages = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return [
+        *lines,
+        f"Attempt {facts['attempts']} at proving a trial of this study." if facts["attempts"] > 1 else "First attempt.",
+        f"Rests on {n} seeds, trial {facts['trial']} of {facts['study_name']}: {facts['num_params']:,} parameters, "
+        f"{facts['epochs']} epochs, data set {facts['dataset']}, {facts['device']} in {facts['precision']}; "
+        f"{packages}; commit {facts['commit']}.",
+    ]
+
+
+def to_markdown(facts: dict[str, Any]) -> str:
+    rows = [f"| {each['seed']} | {each['test_accuracy']:.2f} | {each['errors']} |" for each in facts["seeds"]]
+    header = f"| Seed | Test accuracy (%) | Errors of {facts['num_images']:,} |"
+    paragraphs = ["\n".join([header, "|---|---|---|", *rows]), *evidence(facts)]
+    return f"# {verdict(facts)}\n\n" + "\n\n".join(paragraphs) + "\n"
+
+
+def _distinct(trials: list[FrozenTrial], key: str) -> str:
+    return ", ".join(sorted({str(trial.user_attrs[key]) for trial in trials}))
