@@ -282,9 +282,8 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, OSError):
         return f"{error.filename or 'A file'} cannot be used ({error.strerror or error})."
     if kind.__module__.startswith(("sqlalchemy.", "optuna.exceptions")):
-        return (
-            f"The storage cannot be used ({str(error).splitlines()[0]}). Check --storage, and that it can be written."
-        )
+        cause = str(error.__cause__ or error).splitlines()[0]
+        return f"The storage cannot be used ({cause}). Check --storage, and that it can be written."
     return None
 
 

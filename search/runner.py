@@ -18,16 +18,15 @@ from search import report, verdict, verify
 from search.data import find_dataset, fingerprint, load_final_splits, load_search_splits
 from search.files import check_writable, write_atomically
 from search.objective import SearchJob, SuggestConfig
+from search.provenance import code_commit, space_hash
 from search.storage import open_storage
 from search.study import (
     HELD,
     Binding,
-    code_commit,
     default_name,
     find_search_study,
     open_search_study,
     release_dead_trials,
-    space_hash,
 )
 from search.train import choose_device, choose_precision
 from search.worker import Job
