@@ -127,7 +127,7 @@ def compute_options(command: Command) -> Command:
 @click.group(cls=Group, context_settings={"max_content_width": 100, "show_default": True})
 @click.version_option(package_name="tiny-mnist-search")
 def cli() -> None:
-    r"""Searches for a tiny MNIST network under a hard parameter budget, and proves it over fresh seeds.
+    """Searches for a tiny MNIST network under a hard parameter budget, and proves it over fresh seeds.
 
     \b
     Example:
@@ -166,7 +166,7 @@ def cli() -> None:
 @click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
 @compute_options
 def search(quiet: bool, as_json: bool, **given: Any) -> None:
-    r"""Searches architecture and hyper-parameters; an interrupted study goes on where it was.
+    """Searches architecture and hyper-parameters; an interrupted study goes on where it was.
 
     Ctrl-C ends after the running epoch and loses nothing: the same command goes on. A second one ends at once.
 
@@ -197,7 +197,7 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
 @click.option("--study-name", help="Default: the search that was last active.")
 @compute_options
 def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:
-    r"""Re-trains the winner over fresh seeds on all training digits, and judges it on the test digits.
+    """Re-trains the winner over fresh seeds on all training digits, and judges it on the test digits.
 
     Exits with 3 when a seed misses the target.
 
@@ -225,7 +225,7 @@ def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:
 @storage_option
 @json_option
 def status(storage: str, as_json: bool) -> None:
-    r"""Lists the studies of a storage: their trials, the best, and trials whose worker has died.
+    """Lists the studies of a storage: their trials, the best, and trials whose worker has died.
 
     \b
     Example:

@@ -33,9 +33,9 @@ class LiveView:
         self, study: optuna.Study, *, tickets: range, epochs: int, devices: list[str], precision: str
     ) -> Iterator[Callable[[], None]]:
         """Yields the function that brings the view up to date."""
-        where = f"{len(devices)} worker{'s' * (len(devices) > 1)} on {devices[0].split(':')[0]} ({precision})"
-        plan = "trials" if study.user_attrs.get("kind") == "search" else "seeds"
-        self._console.print(f"[bold]{study.study_name}[/]: {len(tickets)} {plan} of {epochs} epochs, {where}")
+        plan = plural(len(tickets), "trial" if study.user_attrs.get("kind") == "search" else "seed")
+        where = f"{plural(len(devices), 'worker')} on {devices[0].split(':')[0]} ({precision})"
+        self._console.print(f"[bold]{study.study_name}[/]: {plan} of {plural(epochs, 'epoch')}, {where}")
         progress = StudyProgress(study, tickets, epochs, len(devices))
         if not self._console.is_terminal or self._console.quiet:
             yield lambda: self._print_lines(progress.finished_lines())
@@ -187,6 +187,10 @@ def studies_table(rows: list[dict[str, Any]]) -> RenderableType:
         if row["stale"]
     ]
     return Group(table, *stale)
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -16,7 +16,15 @@ def space_hash(path: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(_signature(tree)).encode()).hexdigest()[:16]
+
+
+def _signature(node: object) -> object:
+    """A syntax tree without its empty fields, of which each version of Python has others (so has `ast.dump`)."""
+    if isinstance(node, ast.AST):
+        fields = [(name, _signature(value)) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return type(node).__name__, fields
+    return [_signature(element) for element in node] if isinstance(node, list) else repr(node)
 
 
 def versions() -> dict[str, str]:

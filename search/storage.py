@@ -57,9 +57,13 @@ def open_storage(url: str, *, create: bool = False) -> RDBStorage:
         with storage.engine.connect():
             pass
     except ImportError as error:
-        raise StorageError(f"The storage {url!r} needs a database driver that is not installed ({error}).") from error
+        raise StorageError(
+            f"The storage {hide_password(url)} needs a database driver that is not installed ({error})."
+        ) from error
     except SQLAlchemyError as error:
         raise StorageError(explain(error, url)) from error
+    except optuna.exceptions.StorageInternalError as error:
+        raise StorageError(f"{hide_password(url)} is not an Optuna database. Name another with --storage.") from error
     except RuntimeError as error:  # another version's tables; Optuna's message says how to upgrade
         raise StorageError(f"The storage {hide_password(url)} cannot be used: {error}") from error
     return storage
@@ -74,7 +78,7 @@ def sqlite_path(url: str) -> Path | None:
     try:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError) as error:
-        raise StorageError(f"The storage {url!r} is not a database URL. Use one like sqlite:///study.db.") from error
+        raise StorageError("--storage is not a database URL. Use one like sqlite:///study.db.") from error
     if parsed.get_backend_name() != "sqlite":
         return None
     if not parsed.database or parsed.database == ":memory:":
@@ -88,7 +92,8 @@ def hide_password(url: str) -> str:
 
 def explain(error: SQLAlchemyError, url: str) -> str:
     """One line for a database error, with what to look at."""
-    cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    words = str(getattr(error, "orig", None) or "").strip() or str(error)
+    cause = words.splitlines()[0]
     return f"The storage {hide_password(url)} cannot be used ({cause}). Check --storage, and that it can be written."
 
 
@@ -135,15 +140,20 @@ def this_process() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
+def is_on_this_host(owner: dict[str, Any]) -> bool:
+    return owner.get("host") == socket.gethostname()
+
+
 def is_dead(owner: dict[str, Any]) -> bool:
     """Whether a process has ended; False for another host's, of which nothing is known here."""
-    if owner["host"] != socket.gethostname():
+    if not is_on_this_host(owner):
         return False
     try:
-        started = psutil.Process(owner["pid"]).create_time()
+        process = psutil.Process(owner["pid"])
+        reused = abs(process.create_time() - owner["started"]) > START_TOLERANCE
+        return bool(reused or process.status() == psutil.STATUS_ZOMBIE)  # a zombie: killed, and nobody took note
     except psutil.NoSuchProcess:
         return True
-    return bool(abs(started - owner["started"]) > START_TOLERANCE)  # the number was given to another process
 
 
 def _refuse_foreign_tables(url: str) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config import derive_seed
 from search.provenance import code_commit, versions
-from search.storage import exclusive, is_dead, this_process
+from search.storage import exclusive, is_dead, is_on_this_host, this_process
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("percentile", "none")
@@ -67,19 +68,29 @@ def open_search_study(storage: RDBStorage, name: str, binding: Binding, first_pa
         StudyError: If a study of this name is bound to something else.
     """
     with exclusive(storage):
-        if name not in optuna.get_all_study_names(storage):
-            study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
-            for key, value in {"kind": "search", **asdict(binding)}.items():
-                study.set_user_attr(key, value)
-            study.enqueue_trial(first_params)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(["validation accuracy (%)"])
-        else:
-            study = optuna.load_study(storage=storage, study_name=name)
-            _refuse_other_binding(study, binding)
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        if _is_new(study):
+            _set_up(study, binding, first_params)
+        _refuse_other_binding(study, binding)
         record_use(study)
     return study
+
+
+def _is_new(study: optuna.Study) -> bool:
+    """Whether a study was just created, or its creator was cut off before it was set up."""
+    started = any(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+    return "kind" not in study.user_attrs and not started and study.direction == StudyDirection.MAXIMIZE
+
+
+def _set_up(study: optuna.Study, binding: Binding, first_params: dict[str, Any]) -> None:
+    """Makes a new study a search; its kind comes last, so that what is cut off half-way is done again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["validation accuracy (%)"])
+    for key, value in asdict(binding).items():
+        study.set_user_attr(key, value)
+    study.enqueue_trial(first_params, skip_if_exists=True)
+    study.set_user_attr("kind", "search")
 
 
 def record_use(study: optuna.Study) -> None:
@@ -166,18 +177,18 @@ def claim_trial(
         if ticket is None:
             return None
         failed = [trial for trial in trials if trial.user_attrs.get("ticket") == ticket and trial.state not in HELD]
-        if failed and was_interrupted(failed[-1]) and failed[-1].params:
-            _enqueue(study, trials, failed[-1].params, {"retry_of": failed[-1].number})
-        elif ticket in fixed_params:
-            _enqueue(study, trials, fixed_params[ticket], {})
         # Interruptions do not count; but a configuration that failed by itself must not be drawn again.
         attempt = sum(not was_interrupted(trial) for trial in failed)
         study.sampler = make_sampler(sampler, derive_seed(seed, "sampler", ticket, attempt))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Heartbeat of storage")  # we beat it ourselves
-            trial = study.ask()
-        trial.set_user_attr("ticket", ticket)
-        trial.set_user_attr("owner", this_process())
+        claim: dict[str, Any] = {"ticket": ticket, "owner": this_process()}
+        if failed and was_interrupted(failed[-1]):
+            trial = _start(study, _params_to_repeat(failed[-1]), {**claim, "retry_of": failed[-1].number})
+        elif ticket in fixed_params:
+            trial = _start(study, fixed_params[ticket], claim)
+        else:
+            trial = _ask(study)
+            for key, value in claim.items():
+                trial.set_user_attr(key, value)
         storage.record_heartbeat(trial._trial_id)
     return trial
 
@@ -187,30 +198,43 @@ def was_interrupted(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and "fail_reason" not in trial.user_attrs
 
 
-def _enqueue(
-    study: optuna.Study, trials: list[FrozenTrial], params: dict[str, Any], user_attrs: dict[str, Any]
-) -> None:
-    """Queues parameters, unless a claim that died half-way left them in the queue."""
-    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
-    if all(trial.system_attrs.get("fixed_params") != params for trial in waiting):
-        study.enqueue_trial(params, user_attrs=user_attrs)
+def _params_to_repeat(trial: FrozenTrial) -> dict[str, Any]:
+    """What an interrupted trial had drawn; where it was cut off while drawing, the same sampler draws again."""
+    queued = trial.system_attrs.get("fixed_params", {})
+    return {**queued, **trial.params} if "channels" in trial.user_attrs else queued
+
+
+def _start(study: optuna.Study, params: dict[str, Any], user_attrs: dict[str, Any]) -> optuna.Trial:
+    """Starts a trial of given parameters, ahead of all that is queued: `ask` would take the queue's first."""
+    template = optuna.trial.create_trial(
+        state=TrialState.RUNNING, system_attrs={"fixed_params": params}, user_attrs=user_attrs
+    )
+    return optuna.Trial(study, study._storage.create_new_trial(study._study_id, template))
+
+
+def _ask(study: optuna.Study) -> optuna.Trial:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Heartbeat of storage")  # the worker beats it by itself
+        return study.ask()
 
 
 def release_dead_trials(study: optuna.Study, storage: RDBStorage) -> list[int]:
     """Fails the running trials whose worker has ended, so that their tickets are tried again at once.
 
+    Here a worker's process tells whether it lives; another host's has fallen silent when its heartbeat stops.
+
     Returns:
         Their numbers.
     """
+    released = []
     with exclusive(storage):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna.storages.fail_stale_trials(study)  # other hosts', by their heartbeat
-        released = []
-        for trial in study.get_trials(deepcopy=False):
-            if trial.state == TrialState.RUNNING and is_orphan(trial):
+        silent = set(storage._get_stale_trial_ids(study._study_id))
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if is_orphan(trial) or (trial._trial_id in silent and not is_ours(trial)):
                 study.tell(trial.number, state=TrialState.FAIL)
                 released.append(trial.number)
+                if "ticket" not in trial.user_attrs and "fixed_params" in trial.system_attrs:
+                    study.enqueue_trial(trial.system_attrs["fixed_params"])  # died before it was on record
     return released
 
 
@@ -221,6 +245,11 @@ def is_orphan(trial: FrozenTrial) -> bool:
     """
     owner = trial.user_attrs.get("owner")
     return owner is None or is_dead(owner)
+
+
+def is_ours(trial: FrozenTrial) -> bool:
+    """Whether a trial's worker runs, or ran, on this host."""
+    return is_on_this_host(trial.user_attrs.get("owner", {}))
 
 
 def _refuse_other_binding(study: optuna.Study, binding: Binding) -> None:

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 from search.provenance import versions
 
 CONFIDENCE = 0.95
+MANY_SEEDS = 59  # the fewest that prove 95 % of all seeds
 
 
 def make_record(
@@ -104,17 +105,23 @@ def evidence(facts: dict[str, Any]) -> list[str]:
     if facts["confirmed"] is not None:
         lines.append(
             f"{facts['num_passed']} of {n} proves, at 95 % confidence, that at least "
-            f"{100 * facts['pass_share_lower95']:.0f} % of all seeds reach the target"
-            + (" (14 of 14 would prove 81 %, 59 of 59 95 %)." if n < 59 else ".")
+            f"{100 * facts['pass_share_lower95']:.0f} % of all seeds reach the target; "
+            f"{MANY_SEEDS} of {MANY_SEEDS} would prove {100 * pass_share_lower(MANY_SEEDS, MANY_SEEDS):.0f} %."
         )
+    attempt = "First attempt" if facts["attempts"] == 1 else f"Attempt {facts['attempts']}"
+    lines.append(f"{attempt} at proving a trial of this study.")
+    return [*lines, _provenance(facts)]
+
+
+def _provenance(facts: dict[str, Any]) -> str:
+    """What a claim rests on, in one sentence."""
     packages = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    return [
-        *lines,
-        f"Attempt {facts['attempts']} at proving a trial of this study." if facts["attempts"] > 1 else "First attempt.",
-        f"Rests on {n} seeds, trial {facts['trial']} of {facts['study_name']}: {facts['num_params']:,} parameters, "
-        f"{facts['epochs']} epochs, data set {facts['dataset']}, {facts['device']} in {facts['precision']}; "
-        f"{packages}; commit {facts['commit']}.",
-    ]
+    return (
+        f"Rests on: seeds {facts['seeds'][0]['seed']} to {facts['seeds'][-1]['seed']} (n = {len(facts['seeds'])}), "
+        f"trial {facts['trial']} of {facts['study_name']}, {facts['num_params']:,} parameters, "
+        f"epochs: {facts['epochs']}, data set {facts['dataset']}, {facts['device']} in {facts['precision']}, "
+        f"{packages}, commit {facts['commit']}."
+    )
 
 
 def to_markdown(facts: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 
 from search.storage import heartbeat, open_storage
@@ -98,19 +99,23 @@ def _run_trials(job: Job, device: str, stop: Any) -> None:
                 job.run(study, trial, storage, resources, stop.is_set)
             num_failures = 0
         except Exception as error:  # out of memory, say: recorded, and the study goes on
-            num_failures += 1
-            _fail(study, trial, error)
-            if num_failures == MAX_FAILURES:
+            num_failures += _fail(study, trial, error)
+            if num_failures >= MAX_FAILURES:
                 raise WorkerError(f"{num_failures} trials in a row failed. The last one: {_reason(error)}") from error
             del error
             _free_memory()
 
 
-def _fail(study: optuna.Study, trial: optuna.Trial, error: Exception) -> None:
-    if isinstance(error, optuna.exceptions.StorageInternalError):
+def _fail(study: optuna.Study, trial: optuna.Trial, error: Exception) -> bool:
+    """Records why a trial failed; False where another command has taken it for dead and failed it before."""
+    if isinstance(error, StorageInternalError):
         raise error
-    trial.set_user_attr("fail_reason", _reason(error))
-    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    try:
+        trial.set_user_attr("fail_reason", _reason(error))
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    except UpdateFinishedTrialError:
+        return False
+    return True
 
 
 def _reason(error: Exception) -> str:

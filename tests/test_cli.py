@@ -1,0 +1,528 @@
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+import torchvision
+from click.testing import CliRunner, Result
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+import space
+from cli import cli
+from search.data import TEST_FILES, TRAIN_FILES
+from search.storage import open_storage
+from search.study import Binding, open_search_study
+
+ROOT = Path(space.__file__).parent
+COMMANDS = ["search", "verify-best", "status"]
+SEARCH_KEYS = ["study_name", "storage", "dataset", "device", "trials", "epochs", "seconds", "best"]
+VERIFY_KEYS = {
+    "study_name", "trial", "num_params", "channels", "epochs", "target", "dataset", "seeds", "min", "mean", "std",
+    "ci95", "pass_share_lower95", "attempts", "confirmed", "commit", "versions",
+}  # fmt: skip
+
+
+def run(*words: str | Path) -> Result:
+    """Runs a command in this process: for what ends before any worker starts."""
+    return CliRunner().invoke(cli, [str(word) for word in words], prog_name="python cli.py")
+
+
+def assert_refused(result: Result, code: int, *words: str) -> None:
+    """One line that says what is wrong, and no traceback."""
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert [line for line in lines if line.startswith("Error:")] == lines[-1:]
+    assert [word for word in words if word not in lines[-1]] == []
+
+
+@pytest.fixture
+def places(storage_url: str, tmp_path: Path) -> list[str]:
+    """Options that keep a command off the folder that the tests run in."""
+    return ["--storage", storage_url, "--results-dir", str(tmp_path / "results"), "--data-dir", str(tmp_path / "data")]
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_and_defaults(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    after_example = result.stdout.split("Example:\n", 1)[1].splitlines()
+    assert after_example[0].strip().startswith(f"python cli.py {command}")
+    assert "[env var: OPTUNA_STORAGE; default: sqlite:///study.db]" in " ".join(result.stdout.split())
+    assert max(len(line) for line in result.stdout.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_of_the_help_are_commands_that_exist(command: str) -> None:
+    examples = re.findall(r"^ +python cli\.py (.*)$", run(command, "--help").stdout, re.MULTILINE)
+    assert examples
+    for example in examples:
+        name, *options = shlex.split(example)
+        cli.commands[name].make_context(name, options)
+
+
+def test_help_shows_the_three_commands_and_the_exit_codes() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(command in result.stdout for command in COMMANDS)
+    assert "python cli.py search --trials 50" in result.stdout
+    assert "3 target not confirmed" in result.stdout
+
+
+def test_defaults_are_those_that_are_promised() -> None:
+    text = " ".join(run("search", "--help").stdout.split())
+    for default in ("[default: 50;", "[default: 7999;", "[default: 15;", "[default: tpe]", "[default: percentile]"):
+        assert default in text
+    text = " ".join(run("verify-best", "--help").stdout.split())
+    for default in ("[default: 5;", "[default: 10000;", "[default: 99.4]"):
+        assert default in text
+
+
+def test_the_version_is_printed() -> None:
+    assert re.search(r"\d+\.\d+\.\d+", run("--version").stdout)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import runpy, sys\n"
+        "sys.argv = ['cli.py', '--help']\n"
+        "try:\n"
+        "    runpy.run_path('cli.py', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0\n"
+        "print(sorted({'torch', 'torchvision', 'optuna', 'sqlalchemy', 'scipy', 'rich'} & set(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.stdout.splitlines()[0].startswith("Usage: python cli.py")
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_without_the_packages_one_line_says_what_to_do() -> None:
+    command = [sys.executable, "-S", "-E", "cli.py", "search"]  # without site-packages
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert "activate" in result.stderr
+
+
+# Wrong usage
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["search", "--trials", "0"],
+        ["search", "--trials", "-3"],
+        ["search", "--trials", "many"],
+        ["search", "--epochs", "16"],
+        ["search", "--epochs", "0"],
+        ["search", "--max-params", "10"],
+        ["search", "--max-params", "100001"],
+        ["search", "--sampler", "grid"],
+        ["search", "--pruner", "hyperband"],
+        ["search", "--dataset", "cifar10"],
+        ["search", "--device", "tpu"],
+        ["search", "--seed", "-1"],
+        ["search", "--workers", "0"],
+        ["search", "--workers", "all"],
+        ["search", "--timeout", "soon"],
+        ["search", "--timeout", "0"],
+        ["search", "--timeout", "-5m"],
+        ["search", "--timeout", "nan"],
+        ["verify-best", "--seeds", "0"],
+        ["verify-best", "--seeds", "five"],
+        ["verify-best", "--first-seed", "-1"],
+        ["verify-best", "--trial", "best"],
+        ["verify-best", "--target", "high"],
+        ["verify-best", "--target", "0"],
+        ["verify-best", "--target", "100.1"],
+        ["verify-best", "--target", "nan"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_line_and_touches_nothing(options: list[str], places: list[str], tmp_path: Path) -> None:
+    assert_refused(run(*options, *places), 2, options[1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_option_is_wrong_usage(places: list[str]) -> None:
+    assert_refused(run("search", "--trails", "5", *places), 2, "--trails")
+    assert_refused(run("seach"), 2, "seach")
+
+
+# Storages that cannot be used
+
+BAD_STORAGES = {
+    "malformed": ("study.db", "not a database URL"),
+    "empty": ("sqlite://", "memory"),
+    "of an unknown kind": ("nosuchdb://host/name", "nosuchdb"),
+    "in a folder that is not there": ("sqlite:///{folder}/missing/study.db", "missing/study.db"),
+    "a folder": ("sqlite:///{folder}", "cannot be used"),
+    "a text file": ("sqlite:///{folder}/notes.txt", "not a database"),
+    "another program's": ("sqlite:///{folder}/other.db", "not an Optuna database"),
+}
+
+
+@pytest.fixture
+def folder_of_files(tmp_path: Path) -> Path:
+    """A text file, and a database that is not Optuna's."""
+    (tmp_path / "notes.txt").write_text("Not a database, but a text that is long enough to look into. " * 20)
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE addresses (name TEXT)")
+    other.close()
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("url", "words"), BAD_STORAGES.values(), ids=BAD_STORAGES)
+def test_a_storage_that_cannot_be_used_is_one_line(command: str, url: str, words: str, folder_of_files: Path) -> None:
+    options = ["--storage", url.format(folder=folder_of_files)]
+    if command != "status":
+        options += ["--results-dir", str(folder_of_files / "results")]
+    before = {path: path.read_bytes() for path in folder_of_files.iterdir() if path.is_file()}
+    assert_refused(run(command, *options, *(["--dataset", "sample"] if command == "search" else [])), 1, words)
+    assert {path: path.read_bytes() for path in folder_of_files.iterdir() if path.is_file()} == before
+
+
+def test_a_storage_without_its_driver_is_one_line_that_keeps_the_password() -> None:
+    result = run("status", "--storage", "oracle://me:secret@127.0.0.1/optuna")
+    assert_refused(result, 1, "driver")
+    assert "secret" not in result.stderr
+
+
+def test_a_malformed_url_does_not_give_its_password_away() -> None:
+    result = run("status", "--storage", "postgresql://me:secret@127.0.0.1:port/optuna")
+    assert_refused(result, 1)
+    assert "secret" not in result.stderr
+
+
+def test_a_read_only_storage_can_be_looked_at_but_not_searched(search_study: optuna.Study, tmp_path: Path) -> None:
+    url = f"sqlite:///file:{tmp_path / 'study.db'}?mode=ro&uri=true"
+    assert run("status", "--storage", url).exit_code == 0
+    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "9"]
+    assert_refused(run("search", *options, "--storage", url, "--results-dir", tmp_path / "results"), 1, "--storage")
+    assert len(search_study.get_trials()) == 5
+
+
+# Studies that were made with something else
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dataset": "mnist"}, ["data set (mnist, now sample)"]),
+        ({"split": "0123"}, ["split of the data (0123"]),
+        ({"max_params": 3_999}, ["parameter budget (3999, now 7999)"]),
+        ({"epochs": 15}, ["number of epochs (15, now 4)"]),
+        ({"space": "0123"}, ["search space (space.py)"]),
+        ({"epochs": 15, "max_params": 3_999}, ["parameter budget", "number of epochs"]),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
+)
+def test_a_study_made_with_something_else_is_refused(
+    change: dict[str, Any], words: list[str], storage: RDBStorage, sample_binding: Binding, places: list[str]
+) -> None:
+    study = open_search_study(storage, "small", replace(sample_binding, **change), space.REFERENCE)
+    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "1"]
+    assert_refused(run("search", *options, *places), 1, *words, "--study-name")
+    assert {name: study.user_attrs[name] for name in asdict(sample_binding)} == asdict(sample_binding) | change
+
+
+def test_a_study_of_another_program_is_refused(storage: RDBStorage, places: list[str]) -> None:
+    optuna.create_study(storage=storage, study_name="foreign")
+    assert_refused(
+        run("search", "--dataset", "sample", "--study-name", "foreign", *places), 1, "'foreign' was not made"
+    )
+    assert_refused(run("verify-best", "--study-name", "foreign", *places), 1, "'foreign'")
+
+
+# Nothing to verify
+
+
+def test_there_is_nothing_to_read_before_the_first_search(places: list[str], tmp_path: Path) -> None:
+    assert_refused(run("verify-best", *places), 1, "no study yet", "python cli.py search")
+    assert_refused(run("status", *places[:2]), 1, "no study yet", "python cli.py search")
+    assert not (tmp_path / "study.db").exists()
+
+
+def test_there_is_nothing_to_verify_in_an_empty_storage(storage: RDBStorage, places: list[str]) -> None:
+    assert_refused(run("verify-best", *places), 1, "no study yet")
+    assert run("status", *places[:2]).exit_code == 0
+    assert json.loads(run("status", *places[:2], "--json").stdout)["studies"] == []
+
+
+def test_there_is_nothing_to_verify_before_a_trial_is_complete(
+    storage: RDBStorage, sample_binding: Binding, places: list[str]
+) -> None:
+    open_search_study(storage, "small", sample_binding, space.REFERENCE)
+    assert_refused(run("verify-best", *places), 1, "no complete trial yet")
+
+
+@pytest.mark.parametrize(("number", "words"), [("1", "pruned"), ("3", "fail"), ("4", "running"), ("99", "no trial 99")])
+def test_only_a_complete_trial_is_verified(
+    number: str, words: str, search_study: optuna.Study, searched_storage: RDBStorage, places: list[str]
+) -> None:
+    assert_refused(run("verify-best", "--trial", number, *places), 1, words)
+    assert optuna.get_all_study_names(searched_storage) == ["small"]
+
+
+def test_a_study_that_is_not_there_is_named(search_study: optuna.Study, places: list[str]) -> None:
+    assert_refused(run("verify-best", "--study-name", "large", *places), 1, "'large'", "status")
+
+
+def test_the_winner_of_an_edited_space_is_not_verified(
+    search_study: optuna.Study, searched_storage: RDBStorage, places: list[str]
+) -> None:
+    search_study.set_user_attr("space", "0123")
+    assert_refused(run("verify-best", *places), 1, "space.py was edited")
+    assert optuna.get_all_study_names(searched_storage) == ["small"]
+
+
+# Data, device and results
+
+
+@pytest.fixture
+def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server answers: downloads fail at once."""
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+
+
+@pytest.mark.usefixtures("no_mirror")
+def test_a_missing_data_file_is_one_line(places: list[str]) -> None:
+    assert_refused(run("search", "--dataset", "mnist", *places), 1, "cannot be downloaded", "--data-dir")
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "auto"])
+def test_a_damaged_data_file_is_an_error_never_a_reason_to_take_the_sample(
+    dataset: str, places: list[str], tmp_path: Path
+) -> None:
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in TRAIN_FILES:
+        (raw / name).write_bytes(b"damaged")
+    assert_refused(run("search", "--dataset", dataset, *places), 1, "is damaged", str(raw))
+    assert all((raw / name).read_bytes() == b"damaged" for name in TRAIN_FILES)
+
+
+@pytest.mark.usefixtures("no_mirror")
+def test_missing_test_digits_are_told_before_a_verification_starts(
+    search_study: optuna.Study, searched_storage: RDBStorage, places: list[str]
+) -> None:
+    search_study.set_user_attr("dataset", "mnist")
+    assert_refused(run("verify-best", *places), 1, "--data-dir")
+    assert optuna.get_all_study_names(searched_storage) == ["small"]
+
+
+@pytest.mark.full
+def test_damaged_test_digits_are_told_before_a_verification_starts(
+    search_study: optuna.Study, searched_storage: RDBStorage, places: list[str], tmp_path: Path, mnist_dir: Path
+) -> None:
+    search_study.set_user_attr("dataset", "mnist")
+    shutil.copytree(mnist_dir / "MNIST" / "raw", tmp_path / "data" / "MNIST" / "raw", copy_function=os.symlink)
+    damaged = tmp_path / "data" / "MNIST" / "raw" / next(iter(TEST_FILES))
+    damaged.unlink()
+    damaged.write_bytes(b"damaged")
+    assert_refused(run("verify-best", *places), 1, "is damaged", str(damaged))
+    assert optuna.get_all_study_names(searched_storage) == ["small"]
+
+
+def test_a_device_that_is_not_there_is_one_line(places: list[str], tmp_path: Path) -> None:
+    absent = "mps" if torch.cuda.is_available() else "cuda"
+    for command in (["search", "--dataset", "sample"], ["verify-best"]):
+        assert_refused(run(*command, "--device", absent, *places), 1, f"No {absent} device", "--device auto")
+    assert not (tmp_path / "study.db").exists()
+
+
+@pytest.mark.parametrize("command", [["search", "--dataset", "sample"], ["verify-best"]], ids=lambda words: words[0])
+def test_results_that_cannot_be_written_are_told_before_training(
+    command: list[str], search_study: optuna.Study, storage_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for results in (tmp_path / "file", tmp_path / "file" / "results"):
+        assert_refused(run(*command, "--storage", storage_url, "--results-dir", results), 1, str(tmp_path / "file"))
+    assert len(search_study.get_trials()) == 5
+
+
+# What needs no worker
+
+
+def test_a_finished_study_is_only_summed_up(search_study: optuna.Study, places: list[str], tmp_path: Path) -> None:
+    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "3"]
+    result = run("search", *options, *places, "--json")
+    assert result.exit_code == 0
+    facts = json.loads(result.stdout)
+    assert facts["trials"] == {"total": 3, "complete": 2, "pruned": 1, "failed": 1}
+    assert json.loads((tmp_path / "results" / "small" / "summary.json").read_text()) == facts
+    assert len(search_study.get_trials()) == 5
+
+
+def test_quiet_prints_nothing(search_study: optuna.Study, places: list[str]) -> None:
+    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "3"]
+    result = run("search", *options, *places, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+@pytest.mark.usefixtures("no_mirror", "search_study")
+def test_a_quiet_search_still_warns_that_it_uses_the_sample(places: list[str]) -> None:
+    options = ["--dataset", "auto", "--epochs", "4", "--study-name", "small", "--trials", "3"]
+    result = run("search", *options, *places, "--quiet")
+    assert "sample" in result.stderr
+    assert "99.4 %" in result.stderr
+
+
+def test_the_status_lists_studies_with_counts_best_and_stale_trials(
+    search_study: optuna.Study, storage_url: str
+) -> None:
+    search_study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))
+    facts = json.loads(run("status", "--storage", storage_url, "--json").stdout)
+    (row,) = facts["studies"]
+    assert row["study_name"] == "small"
+    assert row["trials"] == {"total": 3, "complete": 2, "pruned": 1, "failed": 1}
+    assert (row["best"], row["best_trial"], row["running"], row["stale"]) == (98.5, 2, 2, [5])
+    text = run("status", "--storage", storage_url).stdout
+    assert "small" in text
+    assert "98.50" in text
+
+
+# Real runs
+
+
+def options_of(finished_search: subprocess.CompletedProcess[str], *left_out: str) -> list[str]:
+    """The options with which the finished search was made, to be repeated in this process."""
+    return [word for word in finished_search.args[2:] if word not in left_out]
+
+
+def test_a_real_search_prints_one_object_about_the_study(finished_search: subprocess.CompletedProcess[str]) -> None:
+    assert finished_search.returncode == 0, finished_search.stderr
+    facts = json.loads(finished_search.stdout)
+    assert list(facts) == SEARCH_KEYS
+    assert facts["dataset"] == "sample"
+    assert facts["trials"] == {"total": 3, "complete": 3, "pruned": 0, "failed": 0}
+    assert facts["epochs"] == {"trained": 3, "saved_by_pruning": 0}
+    assert facts["best"]["num_params"] <= 7_999
+    assert 10 < facts["best"]["val_accuracy"] <= 100
+    assert facts["seconds"] > 0
+
+
+def test_a_real_search_prints_a_line_per_trial_elsewhere(finished_search: subprocess.CompletedProcess[str]) -> None:
+    lines = finished_search.stderr.splitlines()
+    assert len([line for line in lines if "parameters," in line]) == 3
+    assert "\x1b" not in finished_search.stderr
+
+
+def test_the_same_command_again_does_nothing_and_says_the_same(
+    finished_search: subprocess.CompletedProcess[str],
+) -> None:
+    again = run(*options_of(finished_search))
+    assert again.exit_code == 0
+    assert json.loads(again.stdout) == json.loads(finished_search.stdout)
+    assert again.stderr == ""
+
+
+def test_another_number_of_epochs_needs_another_name(finished_search: subprocess.CompletedProcess[str]) -> None:
+    name = json.loads(finished_search.stdout)["study_name"]
+    result = run(*options_of(finished_search), "--epochs", "2", "--study-name", name)
+    assert_refused(result, 1, "number of epochs (1, now 2)", "--study-name")
+
+
+def test_the_next_command_works_as_printed_and_resumes_as_json(
+    finished_search: subprocess.CompletedProcess[str],
+) -> None:
+    options = options_of(finished_search, "--json")
+    (printed,) = re.findall(r"^Next: (.*)$", run(*options).stdout, re.MULTILINE)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
+    result = subprocess.run(printed, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "cannot be judged" in " ".join(result.stdout.split())
+    places = options[options.index("--storage") :]
+    again = run("verify-best", "--seeds", "2", "--json", *places)  # all seeds are there: no worker starts
+    assert again.exit_code == 0
+    facts = json.loads(again.stdout)
+    assert facts.keys() >= VERIFY_KEYS
+    assert facts["confirmed"] is None
+    assert [each["seed"] for each in facts["seeds"]] == [10_000, 10_001, 10_002, 10_003, 10_004]
+    assert facts["study_name"] == json.loads(finished_search.stdout)["study_name"]
+    assert facts["attempts"] == 1
+    folder = Path(places[-1]) / facts["study_name"]
+    assert json.loads((folder / "verify.json").read_text()) == facts
+    assert (folder / "verify.md").read_text().startswith("# NOT JUDGED")
+    assert list(folder.glob("verify-*-seed-10000.safetensors"))
+
+
+def wait_for_running_trial(process: subprocess.Popen[bytes], study_url: str, study_name: str) -> None:
+    """Returns when a trial has drawn its parameters and trains."""
+    for _ in range(1_200):
+        assert process.poll() is None, "the search has ended before it was killed"
+        if running_trials(study_url, study_name):
+            return
+        time.sleep(0.1)
+    pytest.fail("no trial has started")
+
+
+def running_trials(study_url: str, study_name: str) -> list[str]:
+    """Which trials train, read with as little work as possible while they do."""
+    path = study_url.removeprefix("sqlite:///")
+    if not Path(path).exists():
+        return []
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        rows = connection.execute(
+            "SELECT number FROM trials JOIN trial_user_attributes USING (trial_id) JOIN studies USING (study_id) "
+            "WHERE state = 'RUNNING' AND key = 'channels' AND study_name = ?",
+            [study_name],
+        )
+        return [str(number) for (number,) in rows]
+    except sqlite3.OperationalError:  # its tables are not there yet
+        return []
+    finally:
+        connection.close()
+
+
+def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, places: list[str]) -> None:
+    options = ["--dataset", "sample", "--trials", "3", "--epochs", "2", "--workers", "2", "--study-name", "killed"]
+    command = [sys.executable, "cli.py", "search", *options, *places, "--json"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        wait_for_running_trial(process, storage_url, "killed")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    result = run(*command[2:])
+    assert result.exit_code == 0, result.stderr
+    assert "cut off" in result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["trials"]["total"] == 3
+    storage = open_storage(storage_url)
+    trials = optuna.load_study(storage=storage, study_name="killed").get_trials()
+    storage.remove_session()
+    storage.engine.dispose()
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    finished = [trial for trial in trials if trial.state != TrialState.FAIL]
+    assert sorted(trial.user_attrs["ticket"] for trial in finished) == [0, 1, 2]
+    interrupted = [trial for trial in trials if trial.state == TrialState.FAIL]
+    assert interrupted
+    for trial in interrupted:
+        (again,) = [each for each in finished if each.user_attrs["ticket"] == trial.user_attrs["ticket"]]
+        assert again.number > trial.number
+        assert trial.params.items() <= again.params.items()

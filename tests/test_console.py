@@ -1,0 +1,273 @@
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console, RenderableType
+
+from search.console import (
+    LiveView,
+    StudyProgress,
+    describe_trial,
+    format_seconds,
+    search_summary,
+    studies_table,
+    verification_report,
+)
+from search.report import describe_study, summarise
+
+DIGITS_OF_SEED = optuna.distributions.IntDistribution(0, 2**31 - 1)
+
+
+def shown(renderable: RenderableType, width: int = 80) -> str:
+    """What a terminal of that width shows."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, highlight=False)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def make_verification(states: Sequence[TrialState], **user_attrs: object) -> optuna.Study:
+    """A verification whose seeds from 10,000 on are in these states."""
+    study = optuna.create_study(study_name="small-verify-2", direction="maximize")
+    study.set_user_attr("kind", "verify")
+    for seed, state in enumerate(states, start=10_000):
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                value=99.4 if state == TrialState.COMPLETE else None,
+                params={"seed": seed},
+                distributions={"seed": DIGITS_OF_SEED},
+                user_attrs={"ticket": seed, "epochs": 3, "seconds": 6.0, "errors": 60, **user_attrs},
+            )
+        )
+    return study
+
+
+def test_the_live_view_shows_how_far_the_search_is(search_study: optuna.Study) -> None:
+    text = shown(StudyProgress(search_study, range(10), epochs=4, num_workers=1).render())
+    assert "3/10" in text
+    for count in ("done 2", "pruned 1", "running 1", "failed 1"):
+        assert count in text
+    assert "epochs saved 3 (20%)" in text
+
+
+def test_the_live_view_shows_each_running_trial(search_study: optuna.Study) -> None:
+    running = search_study.get_trials()[4].user_attrs
+    lines = shown(StudyProgress(search_study, range(10), epochs=4, num_workers=1).render()).splitlines()
+    row = next(line for line in lines if "2/4" in line)
+    assert row.split()[:4] == ["4", "2/4", "96.50", "%"]
+    assert f"{running['num_params']:,}" in row
+    assert " / ".join(",".join(map(str, stage)) for stage in running["channels"]) in row
+
+
+def test_the_live_view_shows_the_best_and_the_time_left(search_study: optuna.Study) -> None:
+    text = shown(StudyProgress(search_study, range(10), epochs=4, num_workers=1).render())
+    best = search_study.get_trials()[2].user_attrs
+    assert f"best trial 2: 98.50 %, {best['num_params']:,} parameters" in text
+    # 7 more trials of 3 epochs of 2 seconds, but for two epochs that are done
+    assert "0:00:38 left" in text
+
+
+def test_the_live_view_knows_no_time_left_before_the_first_epoch() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"ticket": 0}))
+    text = shown(StudyProgress(study, range(10), epochs=15, num_workers=1).render())
+    assert "elapsed" in text
+    assert "left" not in text
+    assert "0/15" in text
+    assert "best" not in text
+
+
+def test_the_live_view_fits_eighty_columns_with_the_longest_of_everything() -> None:
+    study = optuna.create_study(direction="maximize")
+    channels = [[41, 42, 43], [44, 45, 46], [47, 48, 49]]
+    attributes = {"epochs": 15, "seconds": 30_000.0, "num_params": 100_000, "channels": channels}
+    for ticket in range(1_000, 1_020):
+        state = TrialState.COMPLETE if ticket < 1_010 else TrialState.RUNNING
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                value=99.99 if state == TrialState.COMPLETE else None,
+                intermediate_values={15: 99.99},
+                user_attrs={"ticket": ticket, **attributes},
+            )
+        )
+    text = shown(StudyProgress(study, range(10_000), epochs=15, num_workers=1).render())
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert text.count("41,42,43 / 44,45,46 / 47,48,49") == 11
+
+
+def test_the_live_view_counts_only_the_trials_of_its_plan(search_study: optuna.Study) -> None:
+    text = shown(StudyProgress(search_study, range(1), epochs=4, num_workers=1).render())
+    assert "1/1" in text
+    assert "done 1   pruned 0   running 0" in text
+
+
+def test_the_live_view_of_a_verification_shows_seeds() -> None:
+    study = make_verification([TrialState.COMPLETE, TrialState.RUNNING])
+    text = shown(StudyProgress(study, range(10_000, 10_005), epochs=15, num_workers=1).render())
+    assert "1/5" in text
+    row = next(line for line in text.splitlines() if "3/15" in line)
+    assert row.split()[:3] == ["seed", "10001", "3/15"]
+
+
+def test_a_terminal_gets_the_live_view(
+    search_study: optuna.Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    view = LiveView(quiet=False)
+    with view.watch(search_study, tickets=range(4), epochs=4, devices=["cpu"], precision="fp32") as update:
+        search_study.tell(4, 99.0)
+        update()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "done 3   pruned 1   running 0" in captured.err
+    assert "best trial 4: 99.00 %" in captured.err
+    assert "[4/4]" not in captured.err
+
+
+def test_without_a_terminal_each_finished_trial_gets_a_line(
+    search_study: optuna.Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = LiveView(quiet=False)
+    with view.watch(search_study, tickets=range(4), epochs=4, devices=["cpu", "cpu"], precision="fp32") as update:
+        update()
+        search_study.tell(4, 99.0)
+        update()
+        update()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    first, *lines = captured.err.splitlines()
+    for words in ("small", "4 trials of 4 epochs", "2 workers on cpu (fp32)"):
+        assert words in first
+    assert len(lines) == 1
+    assert lines[0].startswith("[4/4] trial 4: 99.00 %")
+
+
+def test_lines_of_trials_that_end_together_count_up(search_study: optuna.Study) -> None:
+    progress = StudyProgress(search_study, range(10), epochs=4, num_workers=2)
+    finished = search_study.get_trials()[0]
+    for ticket in (4, 5):
+        search_study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE, value=97.0, user_attrs={**finished.user_attrs, "ticket": ticket}
+            )
+        )
+    assert [line.split()[0] for line in progress.finished_lines()] == ["[4/10]", "[5/10]"]
+
+
+def test_a_reason_in_brackets_is_printed_as_it_is(
+    search_study: optuna.Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = LiveView(quiet=False)
+    reason = "RuntimeError: [enforce fail at alloc_cpu.cpp:117] out of memory, see [/proc/meminfo]"
+    with view.watch(search_study, tickets=range(4), epochs=4, devices=["cpu"], precision="fp32") as update:
+        optuna.Trial(search_study, search_study.get_trials()[4]._trial_id).set_user_attr("fail_reason", reason)
+        search_study.tell(4, state=TrialState.FAIL)
+        update()
+    assert reason in capsys.readouterr().err
+
+
+def test_what_is_said_is_one_line_and_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    message = "MNIST is not in /a/rather/long/folder/[name]/MNIST/raw and cannot be downloaded. Using the sample."
+    LiveView(quiet=False).say(message)
+    assert capsys.readouterr().err == message + "\n"
+
+
+def test_quiet_is_silent(search_study: optuna.Study, capsys: pytest.CaptureFixture[str]) -> None:
+    view = LiveView(quiet=True)
+    with view.watch(search_study, tickets=range(4), epochs=4, devices=["cpu"], precision="fp32") as update:
+        search_study.tell(4, 99.0)
+        update()
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_no_colour_is_honoured(
+    search_study: optuna.Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    LiveView(quiet=False).say("plain")
+    assert "\x1b[3" not in capsys.readouterr().err
+
+
+def test_a_finished_trial_in_one_line(search_study: optuna.Study) -> None:
+    complete, pruned, _, interrupted, _ = (describe_trial(trial) for trial in search_study.get_trials())
+    trials = search_study.get_trials()
+    assert complete == f"trial 0: 98.00 %, {trials[0].user_attrs['num_params']:,} parameters, 8,10 / 12,14 / 15,17"
+    assert pruned.startswith("trial 1: 60.00 %,")
+    assert pruned.endswith("not promising (epoch 1)")
+    assert interrupted == "trial 3: interrupted, to be tried again"
+
+
+def test_a_finished_seed_in_one_line() -> None:
+    complete, interrupted = make_verification([TrialState.COMPLETE, TrialState.FAIL]).get_trials()
+    assert describe_trial(complete) == "seed 10000: 99.40 %, 60 errors"
+    assert describe_trial(interrupted).startswith("seed 10001: interrupted")
+
+
+def test_a_seed_that_failed_says_why() -> None:
+    (failed,) = make_verification([TrialState.FAIL], fail_reason="OutOfMemoryError: no memory").get_trials()
+    assert "no memory" in describe_trial(failed)
+
+
+def test_the_summary_of_a_search(search_study: optuna.Study) -> None:
+    best = search_study.get_trials()[2].user_attrs
+    first, second, third = search_summary(summarise(search_study, "sqlite:///study.db"), 4)
+    assert first.startswith("small: 3 of 4 trials done (2 complete, 1 pruned)")
+    assert second.startswith("12 epochs trained, 3 saved by pruning (20%)")
+    assert third.startswith(f"Best: trial 2, 98.50 % on validation, {best['num_params']:,} parameters")
+
+
+def make_facts(**changes: Any) -> dict[str, Any]:
+    facts = {
+        "study_name": "small", "trial": 2, "num_params": 7_901, "channels": [[8, 10], [12, 14], [15, 17]], "epochs": 15,
+        "target": 99.4, "dataset": "mnist", "num_images": 10_000, "max_errors": 60,
+        "seeds": [
+            {"seed": 10_000, "test_accuracy": 99.4, "errors": 60},
+            {"seed": 10_001, "test_accuracy": 99.38, "errors": 62},
+        ],
+        "num_passed": 1, "min": 99.38, "mean": 99.39, "std": 0.014, "ci95": [99.263, 99.517],
+        "pass_share_lower95": 0.025, "attempts": 1, "confirmed": False,
+        "device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.14.1"},
+    }  # fmt: skip
+    return facts | changes
+
+
+def test_the_verification_report_shows_every_seed_and_the_verdict() -> None:
+    text = shown(verification_report(make_facts()))
+    assert "Trial 2 of small" in text
+    rows = [line.replace("│", " ").split() for line in text.splitlines()]
+    assert ["10000", "99.40", "60"] in rows
+    assert ["10001", "99.38", "62"] in rows
+    assert "NOT CONFIRMED: 1 of 2 fresh seeds miss 99.4 %" in " ".join(text.split())
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_names_in_brackets_are_printed_as_they_are() -> None:
+    text = shown(verification_report(make_facts(study_name="a [red] study")), width=200)
+    assert "Trial 2 of a [red] study" in text
+    assert "trial 2 of a [red] study" in text
+    row = describe_study(optuna.create_study(study_name="a [red] study"))
+    assert "a [red] study" in shown(studies_table([row]))
+
+
+def test_the_table_of_studies_shows_counts_and_who_is_stale(search_study: optuna.Study) -> None:
+    search_study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))
+    text = shown(studies_table([describe_study(search_study), describe_study(make_verification([]))]))
+    rows = [line.replace("│", " ").split() for line in text.splitlines()]
+    assert ["small", "2", "1", "2", "1", "98.50"] in rows
+    assert ["small-verify-2", "0", "0", "0", "0"] in rows
+    assert "small: the workers of trials [5] have ended" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00:00"), (59.6, "0:01:00"), (205, "0:03:25"), (36_000.4, "10:00:00")]
+)
+def test_seconds_are_written_as_a_clock(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text

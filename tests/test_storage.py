@@ -1,0 +1,247 @@
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import optuna
+import psutil
+import pytest
+from optuna.storages import RDBStorage
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.exc import OperationalError
+
+from search.storage import (
+    StorageError,
+    exclusive,
+    explain,
+    heartbeat,
+    hide_password,
+    is_dead,
+    open_storage,
+    sqlite_path,
+    this_process,
+)
+
+HOLD_THE_LOCK = """
+import sys, time
+from search.storage import exclusive, open_storage
+with exclusive(open_storage(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+class UnreachableServer(PGDialect):
+    supports_statement_cache = True
+
+    @classmethod
+    def import_dbapi(cls) -> Any:
+        return sqlite3  # any driver's error classes do
+
+    def connect(self, *_args: Any, **_options: Any) -> NoReturn:
+        raise sqlite3.OperationalError("connection to server failed: Connection refused\nIs the server running?")
+
+
+registry.register("postgresql.unreachable", __name__, "UnreachableServer")
+
+
+def refusal(url: str, *, create: bool = True) -> str:
+    with pytest.raises(StorageError) as caught:
+        open_storage(url, create=create)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def file_with(path: Path, *statements: str) -> str:
+    connection = sqlite3.connect(path)
+    with connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+    return f"sqlite:///{path}"
+
+
+def test_a_sqlite_file_is_in_wal_mode(storage: RDBStorage, tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "study.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_a_transaction_excludes_other_writers_from_its_start_but_no_readers(
+    storage: RDBStorage, tmp_path: Path
+) -> None:
+    other = sqlite3.connect(tmp_path / "study.db", timeout=0, isolation_level=None)
+    with storage.engine.begin():
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        assert other.execute("SELECT count(*) FROM studies").fetchone() == (0,)
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
+
+
+def test_every_connection_waits_a_minute_for_anothers_transaction(storage: RDBStorage) -> None:
+    with storage.engine.connect() as first, storage.engine.connect():
+        assert first.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
+
+
+def test_what_is_stored_is_there_when_opened_again(storage: RDBStorage, storage_url: str) -> None:
+    optuna.create_study(storage=storage, study_name="kept")
+    assert optuna.get_all_study_names(open_storage(storage_url)) == ["kept"]
+
+
+@pytest.mark.parametrize("url", ["study.db", "", "sqlite:/study.db", "mysql://user:secret@localhost:port/optuna"])
+def test_a_malformed_url_is_refused_with_an_example(url: str) -> None:
+    message = refusal(url)
+    assert "sqlite:///study.db" in message
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(url: str) -> None:
+    assert "memory" in refusal(url)
+
+
+def test_a_missing_file_is_refused_and_not_created(storage_url: str, tmp_path: Path) -> None:
+    message = refusal(storage_url, create=False)
+    assert "study.db" in message
+    assert "search" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_file_is_refused_and_kept(storage_url: str, tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_text("Shopping list: milk, bread, and a good deal of patience.\n" * 40)
+    assert "study.db" in refusal(storage_url)
+    assert (tmp_path / "study.db").read_text().startswith("Shopping list")
+
+
+def test_another_programs_database_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    url = file_with(tmp_path / "music.db", "CREATE TABLE albums (title TEXT)")
+    assert "not an Optuna database" in refusal(url)
+    connection = sqlite3.connect(tmp_path / "music.db")
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("albums",)]
+    connection.close()
+
+
+def test_tables_of_an_older_optuna_are_refused_with_the_way_to_upgrade(storage_url: str, storage: RDBStorage) -> None:
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v2.4.0.a'")
+    assert "optuna storage upgrade" in refusal(storage_url)
+
+
+def test_a_database_with_optunas_table_names_alone_is_refused(tmp_path: Path) -> None:
+    url = file_with(tmp_path / "app.db", "CREATE TABLE version_info (release TEXT)")
+    assert "app.db" in refusal(url)
+
+
+@pytest.mark.parametrize("place", ["", "no-such-folder/study.db"])
+def test_a_place_that_can_hold_no_file_is_refused(tmp_path: Path, place: str) -> None:
+    assert str(tmp_path) in refusal(f"sqlite:///{tmp_path / place}")
+
+
+def test_a_missing_driver_is_named_without_the_password() -> None:
+    message = refusal("mysql+pymysql://user:secret@localhost/optuna")
+    assert "pymysql" in message
+    assert "secret" not in message
+
+
+def test_an_unknown_kind_of_database_is_refused_without_the_password() -> None:
+    message = refusal("cleverdb://user:secret@localhost/optuna")
+    assert "cleverdb" in message
+    assert "secret" not in message
+
+
+def test_an_unreachable_server_is_told_in_one_line_without_the_password() -> None:
+    message = refusal("postgresql+unreachable://user:secret@localhost/optuna")
+    assert "Connection refused" in message
+    assert "user:***@localhost" in message
+    assert "secret" not in message
+
+
+def test_an_error_without_words_is_explained_all_the_same() -> None:
+    silent = OperationalError("SELECT 1", {}, sqlite3.OperationalError())
+    assert "study.db" in explain(silent, "sqlite:///study.db")
+
+
+def test_only_the_password_of_a_url_is_hidden() -> None:
+    assert hide_password("mysql://user:secret@host/optuna") == "mysql://user:***@host/optuna"
+    assert hide_password("sqlite:///study.db") == "sqlite:///study.db"
+
+
+def test_a_servers_url_names_no_file() -> None:
+    assert sqlite_path("postgresql://host/optuna") is None
+    assert sqlite_path("sqlite:////srv/study.db") == Path("/srv/study.db")
+
+
+def test_the_lock_excludes_another_process_until_that_is_killed(storage: RDBStorage, storage_url: str) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD_THE_LOCK, storage_url], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    entered = threading.Event()
+
+    def enter() -> None:
+        with exclusive(storage):
+            entered.set()
+
+    thread = threading.Thread(target=enter, daemon=True)
+    thread.start()
+    assert not entered.wait(0.5)
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    assert entered.wait(30)
+    thread.join()
+
+
+def test_the_lock_is_released_when_its_holder_raises(storage: RDBStorage) -> None:
+    with pytest.raises(KeyError), exclusive(storage):
+        raise KeyError
+    with exclusive(storage):
+        pass
+
+
+def test_a_heartbeat_is_recorded_from_the_start(storage: RDBStorage, tmp_path: Path) -> None:
+    trial_id = storage.create_new_trial(optuna.create_study(storage=storage)._study_id)
+    reader = sqlite3.connect(tmp_path / "study.db")
+    with heartbeat(storage, trial_id):
+        wait_until(lambda: reader.execute("SELECT trial_id FROM trial_heartbeats").fetchall() == [(trial_id,)])
+    reader.close()
+    assert not any("heartbeat" in thread.name for thread in threading.enumerate())
+
+
+def test_this_process_is_alive() -> None:
+    assert not is_dead(this_process())
+
+
+def test_an_ended_process_is_dead_even_where_nobody_reaps_it() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    watched = psutil.Process(process.pid)
+    owner = {**this_process(), "pid": process.pid, "started": watched.create_time()}
+    alive_before = not is_dead(owner)
+    process.kill()
+    wait_until(lambda: watched.status() == psutil.STATUS_ZOMBIE)  # as under a container's first process
+    dead_unreaped = is_dead(owner)
+    process.wait()
+    assert (alive_before, dead_unreaped, is_dead(owner)) == (True, True, True)
+
+
+def test_a_process_that_got_a_dead_ones_number_is_another() -> None:
+    owner = this_process()
+    assert is_dead({**owner, "started": owner["started"] - 3600})
+    assert is_dead({**owner, "started": owner["started"] + 3600})
+
+
+def test_nothing_is_claimed_to_be_known_of_another_hosts_processes() -> None:
+    assert not is_dead({**this_process(), "host": "elsewhere", "started": 0.0})

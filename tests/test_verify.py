@@ -1,0 +1,277 @@
+import dataclasses
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+import space
+from search import verify
+from search.data import Split
+from search.model import load_model, load_record
+from search.provenance import space_hash
+from search.study import StudyError, claim_trial
+from search.train import Evaluation, Runtime, evaluate
+from search.verdict import make_record
+
+SPACE = space_hash(Path(space.__file__))
+
+
+def add_seed(verification: optuna.Study, seed: int, state: TrialState = TrialState.COMPLETE) -> None:
+    verification.add_trial(
+        optuna.trial.create_trial(
+            state=state,
+            value=99.0 if state == TrialState.COMPLETE else None,
+            params={"seed": seed},
+            distributions={"seed": optuna.distributions.IntDistribution(0, verify.LARGEST_SEED)},
+        )
+    )
+
+
+def test_the_trial_to_prove_is_the_best_one(search_study: optuna.Study) -> None:
+    assert verify.choose_trial(search_study, None).number == 2
+
+
+def test_any_complete_trial_can_be_chosen(search_study: optuna.Study) -> None:
+    assert verify.choose_trial(search_study, 0).number == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "complaint"),
+    [
+        (1, "Trial 1 is pruned"),
+        (3, "Trial 3 is fail"),
+        (4, "Trial 4 is running"),
+        (5, "has no trial 5; it has 0 to 4"),
+        (-1, "has no trial -1"),
+    ],
+)
+def test_only_a_complete_trial_can_be_chosen(search_study: optuna.Study, number: int, complaint: str) -> None:
+    with pytest.raises(StudyError, match=complaint):
+        verify.choose_trial(search_study, number)
+
+
+def test_there_is_no_best_trial_before_one_is_complete() -> None:
+    study = optuna.create_study(study_name="begun")
+    study.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED))
+    with pytest.raises(StudyError, match="'begun' has no complete trial yet"):
+        verify.choose_trial(study, None)
+
+
+def test_the_winner_is_rebuilt_from_its_recorded_draws(search_study: optuna.Study) -> None:
+    for number in (0, 2):
+        trial = search_study.get_trials()[number]
+        config = verify.rebuild_config(search_study, trial, space.suggest_config, SPACE)
+        assert [list(stage) for stage in config.model.channels] == trial.user_attrs["channels"]
+        assert config.model.num_params == trial.user_attrs["num_params"] <= 7_999
+        assert (config.lr, config.model.dropout) == (trial.params["lr"], trial.params["dropout"])
+
+
+def test_a_winner_of_an_edited_space_is_not_rebuilt(search_study: optuna.Study) -> None:
+    with pytest.raises(StudyError, match=r"space\.py was edited since study 'small' was made"):
+        verify.rebuild_config(search_study, search_study.get_trials()[2], space.suggest_config, "another")
+
+
+def test_a_winner_that_comes_out_different_is_refused(search_study: optuna.Study) -> None:
+    with pytest.raises(StudyError, match="Trial 2 rebuilt has channels"):
+        verify.rebuild_config(
+            search_study, search_study.get_trials()[2], lambda trial, _: space.suggest_config(trial, 3_000), SPACE
+        )
+
+
+@pytest.fixture
+def winner(search_study: optuna.Study) -> optuna.trial.FrozenTrial:
+    return verify.choose_trial(search_study, None)
+
+
+@pytest.fixture
+def open_verification(
+    searched_storage: RDBStorage, search_study: optuna.Study, winner: optuna.trial.FrozenTrial
+) -> Callable[[int], optuna.Study]:
+    config = verify.rebuild_config(search_study, winner, space.suggest_config, SPACE)
+    return lambda first_seed: verify.open_verify_study(searched_storage, search_study, winner, config, first_seed)
+
+
+def test_each_winner_is_verified_in_a_study_of_its_own(open_verification: Callable[[int], optuna.Study]) -> None:
+    verification = open_verification(10_000)
+    assert verification.study_name == "small-verify-2"
+    assert verification.user_attrs["kind"] == "verify"
+    assert verification.user_attrs["search_study"] == "small"
+    assert (verification.user_attrs["trial"], verification.user_attrs["epochs"]) == (2, 4)
+
+
+def test_an_attempt_is_a_trial_put_to_the_test_on_a_first_seed(
+    searched_storage: RDBStorage, search_study: optuna.Study, open_verification: Callable[[int], optuna.Study]
+) -> None:
+    open_verification(10_000)
+    assert verify.count_attempts(searched_storage, "small") == 1
+    open_verification(10_000)  # resumed, or extended
+    assert verify.count_attempts(searched_storage, "small") == 1
+    open_verification(20_000)
+    assert verify.count_attempts(searched_storage, "small") == 2
+    runner_up = search_study.get_trials()[0]
+    config = verify.rebuild_config(search_study, runner_up, space.suggest_config, SPACE)
+    verify.open_verify_study(searched_storage, search_study, runner_up, config, 10_000)
+    assert verify.count_attempts(searched_storage, "small") == 3
+    assert verify.count_attempts(searched_storage, "another") == 0
+
+
+def test_a_verification_is_not_continued_with_another_configuration(
+    searched_storage: RDBStorage,
+    search_study: optuna.Study,
+    winner: optuna.trial.FrozenTrial,
+    open_verification: Callable[[int], optuna.Study],
+) -> None:
+    open_verification(10_000)
+    config = verify.rebuild_config(search_study, winner, space.suggest_config, SPACE)
+    with pytest.raises(StudyError, match="verified another configuration"):
+        verify.open_verify_study(searched_storage, search_study, winner, dataclasses.replace(config, lr=0.5), 10_000)
+
+
+def test_seeds_measured_beyond_those_asked_for_count_too() -> None:
+    verification = optuna.create_study()
+    for seed in (10_002, 10_000, 10_001):
+        add_seed(verification, seed)
+    assert [trial.params["seed"] for trial in verify.measured_seeds(verification, 10_000)] == [10_000, 10_001, 10_002]
+
+
+def test_seeds_are_counted_up_to_the_first_that_is_missing() -> None:
+    verification = optuna.create_study()
+    for seed in (10_000, 10_001, 10_003):
+        add_seed(verification, seed)
+    add_seed(verification, 10_002, TrialState.FAIL)
+    assert [trial.params["seed"] for trial in verify.measured_seeds(verification, 10_000)] == [10_000, 10_001]
+    assert [trial.params["seed"] for trial in verify.measured_seeds(verification, 10_003)] == [10_003]
+    assert verify.measured_seeds(verification, 10_002) == []
+
+
+@pytest.fixture
+def job(
+    storage_url: str,
+    search_study: optuna.Study,
+    winner: optuna.trial.FrozenTrial,
+    open_verification: Callable[[int], optuna.Study],
+    tmp_path: Path,
+) -> verify.VerifyJob:
+    """Two seeds, two epochs each."""
+    return verify.VerifyJob(
+        storage_url=storage_url,
+        study_name=open_verification(10_000).study_name,
+        tickets=range(10_000, 10_002),
+        config=verify.rebuild_config(search_study, winner, space.suggest_config, SPACE),
+        epochs=2,
+        dataset="sample",
+        data_dir=tmp_path,
+        precision="fp32",
+        model_path=tmp_path / "results" / "seed.safetensors",
+        commit="0123abc",
+    )
+
+
+def run_next_seed(
+    job: verify.VerifyJob,
+    storage: RDBStorage,
+    splits: tuple[Split, Split],
+    runtime: Runtime,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> optuna.trial.FrozenTrial:
+    """What a worker does, on digits and a machine that are handed in."""
+    study = optuna.load_study(storage=storage, study_name=job.study_name)
+    trial = claim_trial(
+        study, storage, job.tickets, sampler=job.sampler, seed=job.seed, fixed_params=job.fixed_params()
+    )
+    assert trial is not None
+    job.run(study, trial, storage, (*splits, runtime), should_stop)
+    return study.get_trials()[trial.number]
+
+
+@pytest.fixture
+def few_splits(few_digits: Split, final_splits: tuple[Split, Split]) -> tuple[Split, Split]:
+    return few_digits, final_splits[1].select(torch.arange(100))
+
+
+def test_the_test_digits_are_evaluated_once_per_seed_after_the_last_epoch(
+    job: verify.VerifyJob,
+    searched_storage: RDBStorage,
+    few_splits: tuple[Split, Split],
+    cpu: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    epochs_before = []
+
+    def watched_evaluate(model: torch.nn.Module, split: Split, runtime: Runtime) -> Evaluation:
+        running = optuna.load_study(storage=searched_storage, study_name=job.study_name).get_trials()[-1]
+        epochs_before.append((split is few_splits[1], running.user_attrs["epochs"]))
+        return evaluate(model, split, runtime)
+
+    monkeypatch.setattr(verify, "evaluate", watched_evaluate)
+    trial = run_next_seed(job, searched_storage, few_splits, cpu)
+    assert epochs_before == [(True, 2)]
+    assert trial.state == TrialState.COMPLETE
+    assert trial.intermediate_values == {}
+
+
+def test_a_seed_leaves_a_complete_record(
+    job: verify.VerifyJob, searched_storage: RDBStorage, few_splits: tuple[Split, Split], cpu: Runtime
+) -> None:
+    trial = run_next_seed(job, searched_storage, few_splits, cpu)
+    attributes = trial.user_attrs
+    assert trial.params == {"seed": 10_000}
+    assert trial.value == pytest.approx(100 - attributes["errors"])
+    assert attributes["num_images"] == 100
+    assert (attributes["epochs"], attributes["device"], attributes["precision"]) == (2, "cpu", "fp32")
+    assert attributes["commit"] == "0123abc"
+
+
+def test_the_model_of_the_first_seed_is_kept(
+    job: verify.VerifyJob, searched_storage: RDBStorage, few_splits: tuple[Split, Split], cpu: Runtime
+) -> None:
+    first = run_next_seed(job, searched_storage, few_splits, cpu)
+    kept = job.model_path.read_bytes()
+    second = run_next_seed(job, searched_storage, few_splits, cpu)
+    assert second.params == {"seed": 10_001}
+    assert job.model_path.read_bytes() == kept
+    assert evaluate(load_model(job.model_path), few_splits[1], cpu).errors == first.user_attrs["errors"]
+    assert load_record(job.model_path)["seed"] == 10_000
+    assert load_record(job.model_path)["test_accuracy"] == first.value
+
+
+def test_seeds_differ_and_each_repeats(
+    job: verify.VerifyJob, searched_storage: RDBStorage, few_splits: tuple[Split, Split], cpu: Runtime
+) -> None:
+    first = run_next_seed(job, searched_storage, few_splits, cpu)
+    second = run_next_seed(job, searched_storage, few_splits, cpu)
+    optuna.delete_study(storage=searched_storage, study_name=job.study_name)
+    optuna.create_study(storage=searched_storage, study_name=job.study_name, direction="maximize")
+    repeated = run_next_seed(job, searched_storage, few_splits, cpu)
+    assert first.user_attrs["test_loss"] != second.user_attrs["test_loss"]
+    assert first.user_attrs["test_loss"] == repeated.user_attrs["test_loss"]
+
+
+def test_an_interrupted_seed_is_not_measured_and_is_tried_again(
+    job: verify.VerifyJob, searched_storage: RDBStorage, few_splits: tuple[Split, Split], cpu: Runtime
+) -> None:
+    interrupted = run_next_seed(job, searched_storage, few_splits, cpu, should_stop=lambda: True)
+    assert interrupted.state == TrialState.FAIL
+    assert interrupted.user_attrs["epochs"] == 1
+    assert "errors" not in interrupted.user_attrs
+    again = run_next_seed(job, searched_storage, few_splits, cpu)
+    assert again.params == interrupted.params == {"seed": 10_000}
+    assert again.state == TrialState.COMPLETE
+
+
+def test_measured_seeds_make_the_record(
+    job: verify.VerifyJob, searched_storage: RDBStorage, few_splits: tuple[Split, Split], cpu: Runtime
+) -> None:
+    trials = [run_next_seed(job, searched_storage, few_splits, cpu) for _ in job.tickets]
+    verification = optuna.load_study(storage=searched_storage, study_name=job.study_name)
+    measured = verify.measured_seeds(verification, 10_000)
+    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1)
+    assert [each["errors"] for each in facts["seeds"]] == [trial.user_attrs["errors"] for trial in trials]
+    assert [each["test_accuracy"] for each in facts["seeds"]] == [trial.value for trial in trials]
+    assert json.loads(json.dumps(facts)) == facts

@@ -1,0 +1,107 @@
+"""Generates the README's parts that repeat what is said elsewhere: results, file tree, help texts.
+
+python tools/readme.py            writes them
+python tools/readme.py --check    fails if one is stale
+"""
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cli import cli  # noqa: E402 (the path comes first)
+from search.config import MAX_EPOCHS  # noqa: E402
+from search.report import format_channels  # noqa: E402
+from search.verdict import evidence, verdict  # noqa: E402
+
+REFERENCE = ROOT / "results" / "reference"
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+HELP_WIDTH = 100
+
+
+def result_table() -> str:
+    """The reference study and its verification, from their committed records."""
+    summary, facts = _read("summary.json"), _read("verify.json")
+    if summary is None or facts is None:
+        return "No reference study is committed yet.\n"
+    best, trials, epochs = summary["best"], summary["trials"], summary["epochs"]
+    saved = epochs["saved_by_pruning"] / (epochs["trained"] + epochs["saved_by_pruning"])
+    hours, minutes = divmod(round(summary["seconds"] / 60), 60)
+    rows = {
+        "Search": f"{trials['total']} trials ({trials['complete']} complete, {trials['pruned']} pruned) "
+        f"in {hours} h {minutes:02} min on {summary['device']}; pruning saved {saved:.0%} of the epochs",
+        "Winner": f"trial {best['number']}, channels {format_channels(best['channels'])}",
+        "Parameters": f"{best['num_params']:,}",
+        "Epochs": f"{facts['epochs']} (at most {MAX_EPOCHS})",
+        "Validation accuracy": f"{best['val_accuracy']:.2f} %",
+        "Test accuracy over fresh seeds": f"mean {facts['mean']:.3f} %, minimum {facts['min']:.2f} %, "
+        f"n = {len(facts['seeds'])}",
+        "Verdict": verdict(facts),
+    }
+    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+    return "\n".join([*lines, "", *evidence(facts)]) + "\n"
+
+
+def file_tree() -> str:
+    """Every Python file with the first sentence of its docstring."""
+    paths = [ROOT / "cli.py", ROOT / "space.py", *sorted((ROOT / "search").glob("*.py"))]
+    paths += [*sorted((ROOT / "tools").glob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))]
+    lines = [f"{path.relative_to(ROOT).as_posix():<24}{_first_sentence(path)}" for path in paths]
+    lines += [
+        f"{'tests/':<24}Tests, a file per module, on the real digits of the sample.",
+        f"{'results/reference/':<24}The reference study: database, records, model.",
+        f"{'results/LOG.md':<24}What was tried and measured, failures included.",
+    ]
+    return "```\n" + "\n".join(lines) + "\n```\n"
+
+
+def cli_help() -> str:
+    """The help text of every command."""
+    texts = []
+    for name in (None, *cli.commands):
+        words = ["python cli.py", *([name] if name else [])]
+        context = click.Context(cli, info_name=words[0], terminal_width=HELP_WIDTH, **cli.context_settings)
+        command = cli.commands[name] if name else cli
+        if name:
+            context = click.Context(command, info_name=name, parent=context, terminal_width=HELP_WIDTH)
+        texts.append(f"```\n$ {' '.join(words)} --help\n{command.get_help(context)}\n```\n")
+    return "\n".join(texts)
+
+
+PARTS = {"results": result_table, "tree": file_tree, "help": cli_help}
+
+
+def generate(text: str) -> str:
+    """The README with every generated part anew."""
+    return PART.sub(lambda match: match[1] + PARTS[match[2]]() + match[3], text)
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    generated = generate(text)
+    if "--check" not in sys.argv:
+        readme.write_text(generated, encoding="utf-8")
+    elif text != generated:
+        sys.exit("README.md is stale. Run 'make format'.")
+
+
+def _read(name: str) -> dict[str, Any] | None:
+    path = REFERENCE / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _first_sentence(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.splitlines()[0] if docstring else ""
+
+
+if __name__ == "__main__":
+    main()
