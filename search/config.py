@@ -1,6 +1,7 @@
 """The values that describe a run, and the parameter budget. Standard library only."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class AugmentConfig:
 
     Attributes:
         rotation: Degrees.
-        shift: Pixels, along each axis.
+        shift: Pixels, along each axis of the image before it is scaled and rotated.
         scale: A fraction of the size: 0.1 draws from 0.9 to 1.1.
         shear: The horizontal shift per unit of height (the tangent of the shear angle).
     """
@@ -61,8 +62,8 @@ class AugmentConfig:
     shear: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.rotation, self.shift, self.scale, self.shear) < 0:
-            raise ValueError(f"Augmentation strengths cannot be negative, but got {self}.")
+        if not all(0 <= strength < math.inf for strength in (self.rotation, self.shift, self.scale, self.shear)):
+            raise ValueError(f"Augmentation strengths must be finite and not negative, but got {self}.")
         if self.scale >= 1.0:
             raise ValueError(f"Scale must be below 1, but got {self.scale=}.")
 
@@ -85,10 +86,10 @@ class TrialConfig:
     average_horizon: float = 0.085  # 1,000 of the 11,730 steps of 15 epochs of 50,000 digits
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ValueError(f"Learning rate must be positive, but got {self.lr=}.")
-        if self.weight_decay < 0:
-            raise ValueError(f"Weight decay cannot be negative, but got {self.weight_decay=}.")
+        if not 0 < self.lr < math.inf:  # NaN fails any comparison
+            raise ValueError(f"Learning rate must be positive and finite, but got {self.lr=}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"Weight decay must be finite and not negative, but got {self.weight_decay=}.")
         if self.batch_size < 2:
             raise ValueError(f"Batch norm needs two or more images a batch, but got {self.batch_size=}.")
         if not 0.0 < self.average_horizon < 1.0:

@@ -26,7 +26,7 @@ class LiveView:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
 
     def say(self, message: str) -> None:
-        self._console.print(message, style="yellow")
+        self._console.print(Text(message, style="yellow"), soft_wrap=True)
 
     @contextlib.contextmanager
     def watch(
@@ -35,7 +35,9 @@ class LiveView:
         """Yields the function that brings the view up to date."""
         plan = plural(len(tickets), "trial" if study.user_attrs.get("kind") == "search" else "seed")
         where = f"{plural(len(devices), 'worker')} on {devices[0].split(':')[0]} ({precision})"
-        self._console.print(f"[bold]{study.study_name}[/]: {plan} of {plural(epochs, 'epoch')}, {where}")
+        self._console.print(
+            Text.assemble((study.study_name, "bold"), f": {plan} of {plural(epochs, 'epoch')}, {where}")
+        )
         progress = StudyProgress(study, tickets, epochs, len(devices))
         if not self._console.is_terminal or self._console.quiet:
             yield lambda: self._print_lines(progress.finished_lines())
@@ -45,7 +47,7 @@ class LiveView:
 
     def _print_lines(self, lines: list[str]) -> None:
         for line in lines:
-            self._console.print(line, soft_wrap=True)
+            self._console.print(Text(line), soft_wrap=True)
 
 
 class StudyProgress:
@@ -82,8 +84,12 @@ class StudyProgress:
         trials = self._trials()
         new = [trial for trial in trials if trial.state.is_finished() and trial.number not in self._seen]
         self._seen |= {trial.number for trial in new}
-        num_done = sum(trial.state in FINISHED for trial in trials)
-        return [f"[{num_done}/{len(self._tickets)}] {describe_trial(trial)}" for trial in new]
+        num_done = sum(trial.state in FINISHED for trial in trials) - sum(trial.state in FINISHED for trial in new)
+        lines = []
+        for trial in new:
+            num_done += trial.state in FINISHED
+            lines.append(f"[{num_done}/{len(self._tickets)}] {describe_trial(trial)}")
+        return lines
 
     def _trials(self) -> list[FrozenTrial]:
         """The trials of the plan at hand."""
@@ -124,15 +130,14 @@ class StudyProgress:
 def describe_trial(trial: FrozenTrial) -> str:
     """A finished trial in one line."""
     attributes = trial.user_attrs
-    if "seed" in trial.params:
-        errors = f"{trial.value:.2f} %, {attributes['errors']} errors" if trial.value is not None else "interrupted"
-        return f"seed {trial.params['seed']}: {errors}"
-    words = f"trial {trial.number}:"
+    is_seed = "seed" in trial.params
+    words = f"seed {trial.params['seed']}:" if is_seed else f"trial {trial.number}:"
     if trial.state == TrialState.FAIL:
-        reason = attributes.get("fail_reason", "interrupted, to be tried again")
-        return f"{words} {reason}"
+        return f"{words} {attributes.get('fail_reason', 'interrupted, to be tried again')}"
     if trial.value is not None:
         words += f" {trial.value:.2f} %,"
+    if is_seed:
+        return f"{words} {plural(attributes['errors'], 'error')}"
     words += f" {attributes['num_params']:,} parameters, {report.format_channels(attributes['channels'])}"
     if trial.state == TrialState.PRUNED:
         words += f", {attributes.get('prune_reason', 'pruned')} (epoch {report.epochs_trained(trial)})"
@@ -159,7 +164,7 @@ def search_summary(summary: dict[str, Any], total: int) -> list[str]:
 
 def verification_report(facts: dict[str, Any]) -> RenderableType:
     """The table of seeds, the evidence, and the verdict."""
-    table = Table(title=f"Trial {facts['trial']} of {facts['study_name']}", title_justify="left")
+    table = Table(title=Text(f"Trial {facts['trial']} of {facts['study_name']}"), title_justify="left")
     for heading in ("Seed", "Test accuracy (%)", f"Errors of {facts['num_images']:,}"):
         table.add_column(heading, justify="right")
     for each in facts["seeds"]:
@@ -167,7 +172,9 @@ def verification_report(facts: dict[str, Any]) -> RenderableType:
         style = "red" if missed else None
         table.add_row(str(each["seed"]), f"{each['test_accuracy']:.2f}", str(each["errors"]), style=style)
     styles = {True: "bold green", False: "bold red", None: "bold yellow"}
-    return Group(table, *verdict.evidence(facts), Text(verdict.verdict(facts), style=styles[facts["confirmed"]]))
+    return Group(
+        table, *map(Text, verdict.evidence(facts)), Text(verdict.verdict(facts), style=styles[facts["confirmed"]])
+    )
 
 
 def studies_table(rows: list[dict[str, Any]]) -> RenderableType:
@@ -180,13 +187,13 @@ def studies_table(rows: list[dict[str, Any]]) -> RenderableType:
         counts = row["trials"]
         numbers = (counts["complete"], counts["pruned"], row["running"], counts["failed"])
         best = f"{row['best']:.2f}" if row["best"] is not None else ""
-        table.add_row(row["study_name"], *(str(number) for number in numbers), best)
+        table.add_row(Text(row["study_name"]), *(str(number) for number in numbers), best)
     stale = [
         f"{row['study_name']}: the workers of trials {row['stale']} have ended; the same command tries them again."
         for row in rows
         if row["stale"]
     ]
-    return Group(table, *stale)
+    return Group(table, *map(Text, stale))
 
 
 def plural(count: int, noun: str) -> str:

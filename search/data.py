@@ -2,10 +2,13 @@
 
 import contextlib
 import hashlib
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +65,7 @@ class Split:
 
 def normalise(images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 1 28 28"]:
     """Pixels in 0..255 to zero mean and unit variance."""
-    return images.float().sub_(255 * PIXEL_MEAN).div_(255 * PIXEL_STD)
+    return images.float().sub(255 * PIXEL_MEAN).div_(255 * PIXEL_STD)
 
 
 def augment(
@@ -170,10 +173,12 @@ def _download(folder: Path, name: str) -> None:
     reasons: list[str] = []
     for mirror in MNIST.mirrors:
         try:
-            with _socket_timeout(DOWNLOAD_TIMEOUT):
-                download_and_extract_archive(mirror + compressed, str(folder), filename=compressed, md5=md5)
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=folder, prefix=".download-") as partial, _socket_timeout(DOWNLOAD_TIMEOUT):
+                download_and_extract_archive(mirror + compressed, partial, filename=compressed, md5=md5)
+                os.replace(Path(partial, name), folder / name)
             return
-        except (OSError, RuntimeError, EOFError) as error:  # unreachable, silent, a wrong checksum, cut short
+        except (OSError, HTTPException, RuntimeError, EOFError) as error:  # unreachable, silent, not HTTP, damaged
             reasons.append(str(getattr(error, "reason", error)))
     raise FileNotFoundError(f"MNIST is not in {folder} and cannot be downloaded ({reasons[-1]}).")
 

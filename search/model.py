@@ -1,6 +1,8 @@
 """The network, and its file."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -67,23 +69,35 @@ def load_model(path: str | Path) -> TinyCNN:
     Raises:
         ValueError: If the file is not one that `save_model` wrote.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {})["model"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{path} is not a model saved by this tool ({error}).") from error
-    channels = tuple(tuple(stage) for stage in config.pop("channels"))
-    model = TinyCNN(ModelConfig(channels=channels, **config))
-    model.load_state_dict(tensors)
+    with _opened(path) as (metadata, tensors):
+        config = json.loads(metadata["model"])
+        config["channels"] = tuple(tuple(stage) for stage in config["channels"])
+        model = TinyCNN(ModelConfig(**config))
+        model.load_state_dict(tensors)
     return model.eval().requires_grad_(False)
 
 
 def load_record(path: str | Path) -> dict[str, Any]:
-    """What was stored beside the weights: where the model comes from and what it reached."""
-    with safe_open(path, framework="pt") as file:
-        record: dict[str, Any] = json.loads(file.metadata()["record"])
+    """What was stored beside the weights: where the model comes from and what it reached.
+
+    Raises:
+        ValueError: If the file is not one that `save_model` wrote.
+    """
+    with _opened(path) as (metadata, _):
+        record: dict[str, Any] = json.loads(metadata["record"])
     return record
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[dict[str, str], dict[str, Tensor]]]:
+    """Metadata and tensors; whatever they lack or get wrong inside the `with` is the file's fault."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
+            yield file.metadata() or {}, tensors
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a model saved by this tool ({reason}).") from error
 
 
 def to_device(model: TinyCNN, device: torch.device) -> TinyCNN:

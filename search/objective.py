@@ -1,5 +1,6 @@
 """The one place where a Trial meets a network."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -65,6 +66,8 @@ def validation_accuracy(
     try:
         for result in train(config, training, epochs=epochs, seed=seed, runtime=runtime):
             evaluation = evaluate(result.model, validation, runtime)
+            if not math.isfinite(evaluation.loss):
+                raise DivergedError(f"The validation loss was {evaluation.loss} in epoch {result.epoch}.")
             seconds += result.seconds
             trial.report(evaluation.accuracy, step=result.epoch)
             progress = {

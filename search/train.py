@@ -15,6 +15,7 @@ from search.data import Split, augment, normalise
 from search.model import TinyCNN, to_device
 
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
+SHORTEST_CYCLE = 10  # steps; OneCycleLR divides by zero where its warm-up has a single one
 EVALUATION_BATCH = 250  # larger ones fall out of the cache
 
 
@@ -82,8 +83,9 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
     generator = torch.Generator(runtime.device).manual_seed(derive_seed(seed, "batches"))
     steps = len(split) // config.batch_size
     optimizer = _make_optimizer(model, config)
+    total_steps = max(epochs * steps, SHORTEST_CYCLE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=config.lr, total_steps=epochs * steps, pct_start=WARM_UP
+        optimizer, max_lr=config.lr, total_steps=total_steps, pct_start=WARM_UP
     )
     for epoch in range(1, epochs + 1):
         start = time.monotonic()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 import torch
 import torchvision
@@ -23,8 +24,8 @@ from optuna.trial import TrialState
 import space
 from cli import cli
 from search.data import TEST_FILES, TRAIN_FILES
-from search.storage import open_storage
-from search.study import Binding, open_search_study
+from search.storage import open_storage, this_process
+from search.study import Binding, claim_trial, open_search_study
 
 ROOT = Path(space.__file__).parent
 COMMANDS = ["search", "verify-best", "status"]
@@ -497,6 +498,18 @@ def running_trials(study_url: str, study_name: str) -> list[str]:
         connection.close()
 
 
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kills a command with its workers, and waits (a while: zombies nobody looks after stay) until they are gone."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for _ in range(50):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+
+
 def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, places: list[str]) -> None:
     options = ["--dataset", "sample", "--trials", "3", "--epochs", "2", "--workers", "2", "--study-name", "killed"]
     command = [sys.executable, "cli.py", "search", *options, *places, "--json"]
@@ -506,8 +519,7 @@ def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, pla
     try:
         wait_for_running_trial(process, storage_url, "killed")
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        kill_group(process)
     result = run(*command[2:])
     assert result.exit_code == 0, result.stderr
     assert "cut off" in result.stderr
@@ -526,3 +538,18 @@ def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, pla
         (again,) = [each for each in finished if each.user_attrs["ticket"] == trial.user_attrs["ticket"]]
         assert again.number > trial.number
         assert trial.params.items() <= again.params.items()
+
+
+def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
+    storage: RDBStorage, sample_binding: Binding, places: list[str]
+) -> None:
+    study = open_search_study(storage, "shared", replace(sample_binding, epochs=1), space.REFERENCE)
+    trial = claim_trial(study, storage, range(2), sampler="random", seed=0, fixed_params={})
+    assert trial is not None
+    with subprocess.Popen(["sleep", "2"]) as owner:  # another command's worker, which dies during this search
+        started = psutil.Process(owner.pid).create_time()
+        trial.set_user_attr("owner", this_process() | {"pid": owner.pid, "started": started})
+        options = ["--dataset", "sample", "--epochs", "1", "--workers", "1", "--trials", "2", "--study-name", "shared"]
+        result = run("search", *options, *places, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["trials"]["total"] == 2

@@ -36,7 +36,7 @@ def test_the_reference_net_has_7754_parameters() -> None:
 
 
 @given(channels)
-@settings(deadline=None, max_examples=1_000)
+@settings(deadline=None, max_examples=700)
 def test_the_count_by_arithmetic_equals_the_networks_real_count(channels: Channels) -> None:
     config = ModelConfig(channels=channels)
     with torch.device("meta"):  # real layers, without the cost of filling them
@@ -48,7 +48,7 @@ def test_the_real_count_includes_parameters_that_are_not_trained() -> None:
 
 
 @given(proportions, budgets)
-@settings(deadline=None, max_examples=1_000)
+@settings(deadline=None, max_examples=700)
 def test_any_shape_is_fitted_to_any_budget_and_to_the_last_channel(shape: list[list[float]], max_params: int) -> None:
     fitted = fit_channels(shape, max_params)
     assert [len(stage) for stage in fitted] == [len(stage) for stage in shape]

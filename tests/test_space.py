@@ -47,7 +47,7 @@ def widths_of(config: TrialConfig) -> list[int]:
 
 
 @given(shapes, budgets)
-@settings(deadline=None, max_examples=1_000)
+@settings(deadline=None, max_examples=700)
 def test_every_point_is_feasible_under_every_budget(params: dict[str, Any], max_params: int) -> None:
     config = suggest_config(FixedTrial(params), max_params)
     assert [len(stage) for stage in config.model.channels] == [params[f"convs_{size}"] for size in (28, 14, 7)]
@@ -56,7 +56,7 @@ def test_every_point_is_feasible_under_every_budget(params: dict[str, Any], max_
 
 
 @given(shapes, st.one_of(st.integers(2_000, 4_000), st.integers(2_000, LARGEST_MAX_PARAMS)))
-@settings(deadline=None, max_examples=1_000)
+@settings(deadline=None, max_examples=700)
 def test_at_least_nine_tenths_of_the_budget_are_used(params: dict[str, Any], max_params: int) -> None:
     assert suggest_config(FixedTrial(params), max_params).model.num_params >= 0.9 * max_params
 
