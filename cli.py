@@ -52,7 +52,7 @@ class Percent(click.ParamType[Decimal]):
             percent = Decimal(str(value))
         except InvalidOperation:
             self.fail(f"{value!r} is not a number.", param, ctx)
-        if not 0 < percent <= 100:
+        if not percent.is_finite() or not 0 < percent <= 100:
             self.fail(f"{value} is not a percentage above 0 and up to 100.", param, ctx)
         return percent
 
@@ -253,8 +253,10 @@ def _space() -> "Space":
 
 def _next_command(facts: dict[str, Any], given: dict[str, Any]) -> str:
     """What to type next; works as printed, with the options that were given."""
-    if facts["trials"]["total"] < given["trials"] or facts["best"] is None:
+    if facts["trials"]["total"] < given["trials"]:
         return "the same command goes on."
+    if facts["best"] is None:
+        return "every trial was pruned: ask for more --trials."
     words = ["python", "cli.py", "verify-best", "--seeds", "5"]
     defaults = {
         "storage": DEFAULT_STORAGE,

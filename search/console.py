@@ -23,9 +23,14 @@ class LiveView:
     """Follows a study in a terminal; without one, prints a line per finished trial."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._console = Console(stderr=True, highlight=False)
+        self._quiet = quiet
 
     def say(self, message: str) -> None:
+        if not self._quiet:
+            self._console.print(Text(message), soft_wrap=True)
+
+    def warn(self, message: str) -> None:
         self._console.print(Text(message, style="yellow"), soft_wrap=True)
 
     @contextlib.contextmanager
@@ -33,13 +38,16 @@ class LiveView:
         self, study: optuna.Study, *, tickets: range, epochs: int, devices: list[str], precision: str
     ) -> Iterator[Callable[[], None]]:
         """Yields the function that brings the view up to date."""
+        if self._quiet:
+            yield lambda: None
+            return
         plan = plural(len(tickets), "trial" if study.user_attrs.get("kind") == "search" else "seed")
         where = f"{plural(len(devices), 'worker')} on {devices[0].split(':')[0]} ({precision})"
         self._console.print(
             Text.assemble((study.study_name, "bold"), f": {plan} of {plural(epochs, 'epoch')}, {where}")
         )
         progress = StudyProgress(study, tickets, epochs, len(devices))
-        if not self._console.is_terminal or self._console.quiet:
+        if not self._console.is_terminal:
             yield lambda: self._print_lines(progress.finished_lines())
             return
         with Live(console=self._console, refresh_per_second=REFRESHES_PER_SECOND, transient=True) as live:

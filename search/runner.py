@@ -23,6 +23,7 @@ from search.storage import open_storage
 from search.study import (
     HELD,
     Binding,
+    StudyError,
     default_name,
     find_search_study,
     open_search_study,
@@ -86,11 +87,17 @@ class VerifyOptions(SharedOptions):
     target: Decimal
 
 
+INTERRUPT_MESSAGE = "Stopping after the running epoch. Press Ctrl-C again to stop at once."
+
+
 class View(Protocol):
     """What a person sees of a command at work."""
 
     def say(self, message: str) -> None:
-        """Tells something once."""
+        """Tells what is going on."""
+
+    def warn(self, message: str) -> None:
+        """Tells what must not be missed, also where little is to be told."""
 
     def watch(
         self, study: optuna.Study, *, tickets: range, epochs: int, devices: list[str], precision: str
@@ -118,10 +125,12 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
         DeviceError, StorageError, DataError, StudyError, WorkerError: See their modules.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if options.study_name is not None:
+        _check_study_name(options.study_name)
     check_writable(options.results_dir)
     devices, precision = _settle_runtime(options)
     storage = open_storage(options.storage, create=True)
-    dataset = find_dataset(options.dataset, options.data_dir, view.say)
+    dataset = find_dataset(options.dataset, options.data_dir, view.warn)
     binding = Binding(
         dataset=dataset,
         split=fingerprint(*load_search_splits(dataset, options.data_dir)),
@@ -181,8 +190,12 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
     )
     interrupted = _run(job, verification, storage, devices, view)
     measured = verify.measured_seeds(verification, options.first_seed)
-    if interrupted or len(measured) < options.seeds:
+    if interrupted:
         return Ended(facts=None, interrupted=True)
+    if len(measured) < options.seeds:
+        raise StudyError(
+            "Another command is still at work on some of these seeds. Run this one again when it has ended."
+        )
     attempts = verify.count_attempts(storage, study.study_name)
     facts = verdict.make_record(verification, measured, target=options.target, attempts=attempts)
     write_atomically(folder / "verify.json", json.dumps(facts, indent=2) + "\n")
@@ -199,25 +212,39 @@ def _run(
     on_update: Callable[[], None] = lambda: None,
 ) -> bool:
     """Runs what is left of a job; returns whether it was interrupted."""
-    released = release_dead_trials(study, storage)
-    if released:
-        view.say(f"Trials {released} were cut off; their parameters are tried again.")
-    held = {trial.user_attrs.get("ticket") for trial in study.get_trials(deepcopy=False) if trial.state in HELD}
-    num_left = len(set(job.tickets) - held)
-    if num_left == 0:
-        return False
-    devices = devices[:num_left]
     precision, epochs = job.precision, job.epochs
-    with view.watch(study, tickets=job.tickets, epochs=epochs, devices=devices, precision=precision) as update_view:
+    interrupted = False
+    while not interrupted and not job.expired():
+        # In a loop: a worker of another command may die while this one's are at their last trials.
+        released = release_dead_trials(study, storage)
+        if released:
+            view.say(f"Trials {released} were cut off; their parameters are tried again.")
+        num_left = len(_tickets_left(study, job.tickets))
+        if num_left == 0:
+            break
+        at_work = devices[:num_left]
+        with view.watch(study, tickets=job.tickets, epochs=epochs, devices=at_work, precision=precision) as update_view:
 
-        def update() -> None:
-            update_view()
-            on_update()
+            def update(update_view: Callable[[], None] = update_view) -> None:
+                update_view()
+                on_update()
 
-        def explain_interrupt() -> None:
-            view.say("Stopping after the running epoch. Press Ctrl-C again to stop at once.")
+            interrupted = run_workers(
+                job, at_work, study, storage, on_update=update, on_interrupt=lambda: view.warn(INTERRUPT_MESSAGE)
+            )
+    return interrupted
 
-        return run_workers(job, devices, study, storage, on_update=update, on_interrupt=explain_interrupt)
+
+def _tickets_left(study: optuna.Study, tickets: range) -> set[int]:
+    """The tickets of a plan that no trial holds."""
+    trials = study.get_trials(deepcopy=False, states=HELD)
+    return set(tickets) - {trial.user_attrs.get("ticket", -1) for trial in trials}
+
+
+def _check_study_name(name: str) -> None:
+    """A study's name is that of its results folder, too."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise StudyError(f"Study name {name!r} cannot be used: it names a folder, so no slashes and no leading dot.")
 
 
 def _settle_runtime(options: SharedOptions) -> tuple[list[str], str]:

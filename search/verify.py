@@ -18,10 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 from search.config import TrialConfig
 from search.data import Split, load_final_splits
 from search.model import save_model
-from search.objective import SuggestConfig, TrialInterruptedError, record
+from search.objective import SuggestConfig, record
 from search.storage import exclusive
 from search.study import StudyError, best_trial, load_studies, record_use
-from search.train import Evaluation, Runtime, evaluate, train
+from search.train import DivergedError, Evaluation, Runtime, evaluate, train
 
 DEFAULT_FIRST_SEED = 10_000  # the search derives its seeds far above (`search.config.derive_seed`)
 LARGEST_SEED = 2**31 - 1
@@ -40,7 +40,7 @@ def choose_trial(study: optuna.Study, number: int | None) -> FrozenTrial:
         return best
     trials = study.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
-        raise StudyError(f"Study {study.study_name!r} has no trial {number}; it has 0 to {len(trials) - 1}.")
+        raise StudyError(f"Study {study.study_name!r} has no trial {number}; it has {len(trials)}, counted from 0.")
     if trials[number].state != TrialState.COMPLETE:
         state = trials[number].state.name.lower()
         raise StudyError(
@@ -154,15 +154,19 @@ class VerifyJob:
                 seconds += result.seconds
                 record(trial, {"epochs": result.epoch, "seconds": round(seconds, 2), "train_loss": result.train_loss})
                 if result.epoch < self.epochs and should_stop():
-                    raise TrialInterruptedError
-        except TrialInterruptedError:
-            study.tell(trial, state=TrialState.FAIL)  # without a reason: to be tried again
+                    study.tell(trial, state=TrialState.FAIL)  # without a reason: to be tried again
+                    return
+        except DivergedError:
+            self._conclude(study, trial, errors=len(test), num_images=len(test))  # a seed that misses, not an accident
             return
         evaluation = evaluate(result.model, test, runtime)
-        record(trial, {"errors": evaluation.errors, "num_images": evaluation.num_images, "test_loss": evaluation.loss})
         if seed == self.tickets.start:
             self._save_model(trial, result.model, evaluation)
-        study.tell(trial, evaluation.accuracy)
+        self._conclude(study, trial, errors=evaluation.errors, num_images=evaluation.num_images)
+
+    def _conclude(self, study: optuna.Study, trial: optuna.Trial, *, errors: int, num_images: int) -> None:
+        record(trial, {"errors": errors, "num_images": num_images})
+        study.tell(trial, 100 * (num_images - errors) / num_images)
 
     def _save_model(self, trial: optuna.Trial, model: Any, evaluation: Evaluation) -> None:
         facts = {

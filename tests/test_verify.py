@@ -47,7 +47,7 @@ def test_any_complete_trial_can_be_chosen(search_study: optuna.Study) -> None:
         (1, "Trial 1 is pruned"),
         (3, "Trial 3 is fail"),
         (4, "Trial 4 is running"),
-        (5, "has no trial 5; it has 0 to 4"),
+        (5, "has no trial 5; it has 5, counted from 0"),
         (-1, "has no trial -1"),
     ],
 )
@@ -249,8 +249,8 @@ def test_seeds_differ_and_each_repeats(
     optuna.delete_study(storage=searched_storage, study_name=job.study_name)
     optuna.create_study(storage=searched_storage, study_name=job.study_name, direction="maximize")
     repeated = run_next_seed(job, searched_storage, few_splits, cpu)
-    assert first.user_attrs["test_loss"] != second.user_attrs["test_loss"]
-    assert first.user_attrs["test_loss"] == repeated.user_attrs["test_loss"]
+    assert first.user_attrs["train_loss"] != second.user_attrs["train_loss"]
+    assert first.user_attrs["train_loss"] == repeated.user_attrs["train_loss"]
 
 
 def test_an_interrupted_seed_is_not_measured_and_is_tried_again(
