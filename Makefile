@@ -16,12 +16,11 @@ search: $(VENV)/installed  ## set up, then search (TRIALS=50), or finish the sea
 test: $(VENV)/installed  ## set up, then run the tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/installed  ## tests, ruff, strict mypy, and the README's generated parts
+check: test  ## the tests, ruff, strict mypy, and the README's generated parts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python tools/readme.py --check
-	$(BIN)/python -m pytest
 
 format: $(VENV)/installed  ## format the code, and generate the README's parts anew
 	$(BIN)/ruff check --fix
@@ -33,7 +32,9 @@ setup: $(VENV)/installed  ## set up .venv only
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 

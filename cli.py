@@ -13,21 +13,31 @@ try:
 except ModuleNotFoundError:
     sys.exit("The packages are not installed. Run 'make setup', then '. .venv/bin/activate'.")
 
-from search.config import DEFAULT_MAX_PARAMS, LARGEST_MAX_PARAMS, MAX_EPOCHS, SMALLEST_MAX_PARAMS
+from search.config import (
+    DEFAULT_MAX_PARAMS,
+    LARGEST_MAX_PARAMS,
+    MAX_EPOCHS,
+    SMALLEST_MAX_PARAMS,
+    ExplainedError,
+)
 
 if TYPE_CHECKING:
-    from search.runner import Space
+    from search.options import Space
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 EXIT_NOT_CONFIRMED, EXIT_INTERRUPTED = 3, 130
 DEFAULT_STORAGE = "sqlite:///study.db"
-# Errors that a user can mend: their text is the whole message.
-EXPLAINED_ERRORS = {"DataError", "StorageError", "StudyError", "WorkerError", "DeviceError"}
+
+
+class OneLineUsageError(click.ClickException):
+    """Wrong usage in one line; click alone would print four."""
+
+    exit_code = 2
 
 
 class Group(click.Group):
-    """Turns the errors that a user can mend into one line and an exit code; a bug still shows its traceback."""
+    """Turns what a user can mend into one line and an exit code; a bug still shows its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -35,6 +45,9 @@ class Group(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx is not None else "python cli.py"
+            raise OneLineUsageError(f"{error.format_message()} See '{command} --help'.") from error
         except Exception as error:
             message = _explain(error)
             if message is None:
@@ -52,8 +65,8 @@ class Percent(click.ParamType[Decimal]):
             percent = Decimal(str(value))
         except InvalidOperation:
             self.fail(f"{value!r} is not a number.", param, ctx)
-        if not percent.is_finite() or not 0 < percent <= 100:
-            self.fail(f"{value} is not a percentage above 0 and up to 100.", param, ctx)
+        if not percent.is_finite() or not 1 < percent <= 100:
+            self.fail(f"{value} is not a percentage above 1 and up to 100. Write 99.4, not 0.994.", param, ctx)
         return percent
 
 
@@ -82,8 +95,9 @@ class Workers(click.ParamType[int | None]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         if value == "auto":
             return None
-        number: int = click.IntRange(min=1).convert(value, param, ctx)
-        return number
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither 'auto' nor a number of 1 or more.", param, ctx)
+        return int(value)
 
 
 def storage_option(command: Command) -> Command:
@@ -159,16 +173,17 @@ def cli() -> None:
     "--pruner",
     type=click.Choice(["percentile", "none"]),
     default="percentile",
-    help="percentile: ends a trial that falls into the worst quarter, after a warm-up.",
+    help="percentile: after a warm-up, ends a trial that is below three quarters of the complete ones.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="With one worker, decides the whole search.")
-@click.option("--timeout", type=Duration(), help="Start no trial after this time, like 90s, 30m or 2h.")
+@click.option("--timeout", type=Duration(), help="Start no further trial after this time: 90, 90s, 30m or 2h.")
 @click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
 @compute_options
 def search(quiet: bool, as_json: bool, **given: Any) -> None:
     """Searches architecture and hyper-parameters; an interrupted study goes on where it was.
 
-    Ctrl-C ends after the running epoch and loses nothing: the same command goes on. A second one ends at once.
+    Ctrl-C ends after the running epoch, a second one at once. The same command then goes on, and tries what was
+    cut off again.
 
     \b
     Example:
@@ -176,7 +191,8 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
       python cli.py search --trials 20 --epochs 5 --max-params 3999
     """
     from search.console import LiveView, search_summary
-    from search.runner import SearchOptions, run_search
+    from search.options import SearchOptions
+    from search.runner import run_search
 
     ended = run_search(SearchOptions(**given), _space(), LiveView(quiet=quiet))
     assert ended.facts is not None
@@ -184,7 +200,7 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
         click.echo(json.dumps(ended.facts, indent=2))
     elif not quiet:
         click.echo("\n".join(search_summary(ended.facts, given["trials"])))
-        click.echo(f"Next: {_next_command(ended.facts, given)}")
+        click.echo(f"Next: {_next_command(ended.facts, given['trials'])}")
     if ended.interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
@@ -199,7 +215,7 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
 def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:
     """Re-trains the winner over fresh seeds on all training digits, and judges it on the test digits.
 
-    Exits with 3 when a seed misses the target.
+    Exits with 3 when a seed misses the target. On the bundled sample nothing is judged, and it exits with 0.
 
     \b
     Example:
@@ -207,7 +223,8 @@ def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:
       python cli.py verify-best --seeds 20 --trial 31 --json
     """
     from search.console import LiveView, verification_report
-    from search.runner import VerifyOptions, run_verification
+    from search.options import VerifyOptions
+    from search.runner import run_verification
 
     ended = run_verification(VerifyOptions(**given), _space(), LiveView(quiet=quiet))
     if ended.facts is None:
@@ -237,7 +254,8 @@ def status(storage: str, as_json: bool) -> None:
     from search.storage import hide_password, open_storage
     from search.study import load_studies
 
-    rows = [describe_study(study) for study in load_studies(open_storage(storage))]
+    database = open_storage(storage)
+    rows = [describe_study(study, database) for study in load_studies(database)]
     if as_json:
         click.echo(json.dumps({"storage": hide_password(storage), "studies": rows}, indent=2))
     else:
@@ -246,45 +264,41 @@ def status(storage: str, as_json: bool) -> None:
 
 def _space() -> "Space":
     import space
-    from search.runner import Space
+    from search.options import Space
 
     return Space(suggest_config=space.suggest_config, reference=space.REFERENCE, path=Path(space.__file__))
 
 
-def _next_command(facts: dict[str, Any], given: dict[str, Any]) -> str:
-    """What to type next; works as printed, with the options that were given."""
-    if facts["trials"]["total"] < given["trials"]:
+def _next_command(facts: dict[str, Any], num_trials: int) -> str:
+    """What to type next; works as printed, with the options that were typed."""
+    if facts["trials"]["total"] < num_trials:
         return "the same command goes on."
     if facts["best"] is None:
         return "every trial was pruned: ask for more --trials."
     words = ["python", "cli.py", "verify-best", "--seeds", "5"]
-    defaults = {
-        "storage": DEFAULT_STORAGE,
-        "study_name": None,
-        "data_dir": Path("data"),
-        "results_dir": Path("results"),
-    }
-    for name, default in defaults.items():
-        if given[name] != default:
-            words += [f"--{name.replace('_', '-')}", str(given[name])]
+    context = click.get_current_context()
+    for name in ("storage", "study_name", "data_dir", "results_dir"):
+        # What comes from the environment will come from there again, and may hold a password.
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            words += [f"--{name.replace('_', '-')}", str(context.params[name])]
     return shlex.join(words)
 
 
 def _print(renderable: Any) -> None:
     from rich.console import Console
 
-    Console(highlight=False).print(renderable)
+    console = Console(highlight=False)
+    console.print(renderable, soft_wrap=not console.is_terminal)
 
 
 def _explain(error: Exception) -> str | None:
     """The one line for an error that a user can mend; None for any other."""
-    kind = type(error)
-    if kind.__name__ in EXPLAINED_ERRORS and kind.__module__.startswith("search."):
+    if isinstance(error, ExplainedError):
         return str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return f"{error.filename or 'A file'} cannot be used ({error.strerror or error})."
-    if kind.__module__.startswith(("sqlalchemy.", "optuna.exceptions")):
-        cause = str(error.__cause__ or error).splitlines()[0]
+    if type(error).__module__.startswith(("sqlalchemy.", "optuna.exceptions")):
+        cause = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
         return f"The storage cannot be used ({cause}). Check --storage, and that it can be written."
     return None
 

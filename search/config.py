@@ -17,6 +17,10 @@ MAX_EPOCHS = 15
 Channels = tuple[tuple[int, ...], ...]
 
 
+class ExplainedError(Exception):
+    """An error that the user can mend: its text, one line with the cause and the fix, is the whole message."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """A stack of 3x3 convolutions over three resolutions.
@@ -83,7 +87,7 @@ class TrialConfig:
     lr: float
     weight_decay: float
     batch_size: int = 64
-    average_horizon: float = 0.085  # 1,000 of the 11,730 steps of 15 epochs of 50,000 digits
+    average_horizon: float = 0.085  # about 1,000 of the 11,715 steps of 15 epochs of 50,000 digits
 
     def __post_init__(self) -> None:
         if not 0 < self.lr < math.inf:  # NaN fails any comparison

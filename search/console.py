@@ -15,6 +15,7 @@ from rich.text import Text
 
 from search import report, verdict
 from search.study import FINISHED, best_trial
+from search.tickets import was_interrupted
 
 REFRESHES_PER_SECOND = 2
 
@@ -76,9 +77,12 @@ class StudyProgress:
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         trained = sum(report.epochs_trained(trial) for trial in trials)
         saved = report.epochs_saved(trials, self._epochs)
+        num_interrupted = sum(was_interrupted(trial) for trial in trials)
         line = f"done {counts['complete']}   pruned {counts['pruned']}   running {len(running)}"
-        line += f"   failed {counts['failed']}" if counts["failed"] else ""
+        for word, count in (("interrupted", num_interrupted), ("failed", counts["failed"] - num_interrupted)):
+            line += f"   {word} {count}" if count else ""
         line += f"   epochs saved {saved} ({saved / (trained + saved):.0%})" if saved else ""
+        line += "   (workers are starting)" if not running else ""
         parts: list[RenderableType] = [self._bar(trials), Text(line)]
         if running:
             parts.append(self._table(running))
@@ -156,17 +160,21 @@ def search_summary(summary: dict[str, Any], total: int) -> list[str]:
     """The end of a search, for people."""
     trials, epochs, best = summary["trials"], summary["epochs"], summary["best"]
     all_epochs = epochs["trained"] + epochs["saved_by_pruning"]
-    saved = f"{epochs['saved_by_pruning'] / all_epochs:.0%}" if all_epochs else "none"
+    of_total = f" of {total}" if trials["total"] < total else ""
+    again = f"; {plural(trials['failed'], 'trial')} cut off or failed" if trials["failed"] else ""
     lines = [
-        f"{summary['study_name']}: {trials['total']} of {total} trials done "
-        f"({trials['complete']} complete, {trials['pruned']} pruned) in {format_seconds(summary['seconds'])}.",
-        f"{epochs['trained']} epochs trained, {epochs['saved_by_pruning']} saved by pruning ({saved}).",
+        f"{summary['study_name']}: {trials['total']}{of_total} trials done ({trials['complete']} complete, "
+        f"{trials['pruned']} pruned{again}) in {format_seconds(summary['seconds'])} of training.",
+        f"{plural(epochs['trained'], 'epoch')} trained, {epochs['saved_by_pruning']} "
+        f"({epochs['saved_by_pruning'] / max(1, all_epochs):.0%}) saved by pruning.",
     ]
     if best is not None:
         lines.append(
             f"Best: trial {best['number']}, {best['val_accuracy']:.2f} % on validation, "
             f"{best['num_params']:,} parameters, channels {report.format_channels(best['channels'])}."
         )
+    if summary["dataset"] == "sample":
+        lines.append("The 99.4 % claim cannot be judged on the bundled sample.")
     return lines
 
 
@@ -189,13 +197,14 @@ def studies_table(rows: list[dict[str, Any]]) -> RenderableType:
     """All studies, and which trials have lost their worker."""
     table = Table()
     table.add_column("Study", overflow="fold")
+    table.add_column("Kind")
     for heading in ("Complete", "Pruned", "Running", "Failed", "Best (%)"):
         table.add_column(heading, justify="right")
     for row in rows:
         counts = row["trials"]
         numbers = (counts["complete"], counts["pruned"], row["running"], counts["failed"])
         best = f"{row['best']:.2f}" if row["best"] is not None else ""
-        table.add_row(Text(row["study_name"]), *(str(number) for number in numbers), best)
+        table.add_row(Text(row["study_name"]), row["kind"] or "other", *(str(number) for number in numbers), best)
     stale = [
         f"{row['study_name']}: the workers of trials {row['stale']} have ended; the same command tries them again."
         for row in rows

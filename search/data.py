@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from search.config import IMAGE_SIZE, AugmentConfig
+from search.config import IMAGE_SIZE, AugmentConfig, ExplainedError
 
 # MD5 of the uncompressed files, in torchvision's layout: DIR/MNIST/raw/<name>.
 TRAIN_FILES = {
@@ -36,7 +37,7 @@ SPLIT_SEED = 0
 PIXEL_MEAN, PIXEL_STD = 0.1307, 0.3081  # of the 60,000 training images, with pixels in [0, 1]
 
 
-class DataError(Exception):
+class DataError(ExplainedError):
     """The data set cannot be had: a file is missing or damaged, or nothing answers."""
 
 
@@ -175,12 +176,15 @@ def _download(folder: Path, name: str) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=folder, prefix=".download-") as partial, _socket_timeout(DOWNLOAD_TIMEOUT):
+                if (folder / compressed).exists():  # then it is not fetched but only unpacked
+                    shutil.copy(folder / compressed, partial)
                 download_and_extract_archive(mirror + compressed, partial, filename=compressed, md5=md5)
                 os.replace(Path(partial, name), folder / name)
             return
         except (OSError, HTTPException, RuntimeError, EOFError) as error:  # unreachable, silent, not HTTP, damaged
-            reasons.append(str(getattr(error, "reason", error)))
-    raise FileNotFoundError(f"MNIST is not in {folder} and cannot be downloaded ({reasons[-1]}).")
+            cause = getattr(error, "reason", error)
+            reasons.append(str(getattr(cause, "strerror", None) or cause))
+    raise FileNotFoundError(f"{name} is not in {folder}, and MNIST cannot be downloaded ({reasons[-1]}).")
 
 
 @contextlib.contextmanager

@@ -20,10 +20,9 @@ from search.files import write_atomically
 class TinyCNN(nn.Module):
     """Convolutions over 28, 14 and 7 pixels, global average pooling and a linear head.
 
-    Each block is a 3x3 convolution, batch norm and ReLU. The last block of the first two stages pools
-    before its norm: batch norm and ReLU then see a quarter of the pixels, which is a quarter faster and
-    costs no accuracy that we could measure. The last convolution is unpadded, since the border of a
-    7x7 map holds no ink.
+    Each block is a 3x3 convolution, batch norm and ReLU. The last block of the first two stages pools before
+    its norm, so that batch norm and ReLU see a quarter of the pixels. The last convolution is unpadded: the
+    border of a 7x7 map mostly shows the empty margin of the image.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -14,10 +14,11 @@ from optuna.trial import TrialState
 
 from search.config import TrialConfig, derive_seed
 from search.data import Split, load_search_splits
-from search.model import TinyCNN, save_model
+from search.model import TinyCNN, num_params, save_model
+from search.provenance import versions
 from search.storage import exclusive
 from search.study import best_trial, make_pruner, rank
-from search.train import DivergedError, Runtime, evaluate, train
+from search.train import DivergedError, EpochResult, Evaluation, Runtime, evaluate, train
 
 SuggestConfig = Callable[[optuna.trial.BaseTrial, int], TrialConfig]
 
@@ -55,39 +56,45 @@ def validation_accuracy(
         TrialInterruptedError: After the epoch in which `should_stop` became true.
     """
     config = suggest_config(trial, max_params)
-    record_model(trial, config)
-    trial.set_constraint("num_params", config.model.num_params - max_params)  # <= 0 is feasible
-    if config.model.num_params > max_params:
-        trial.set_user_attr("prune_reason", "over budget")
-        raise optuna.TrialPruned(f"{config.model.num_params} parameters exceed {max_params=}.")
+    _refuse_over_budget(trial, config, max_params)
     training, validation = splits
     seconds = 0.0
-    evaluation = None
     try:
         for result in train(config, training, epochs=epochs, seed=seed, runtime=runtime):
             evaluation = evaluate(result.model, validation, runtime)
             if not math.isfinite(evaluation.loss):
                 raise DivergedError(f"The validation loss was {evaluation.loss} in epoch {result.epoch}.")
             seconds += result.seconds
-            trial.report(evaluation.accuracy, step=result.epoch)
-            progress = {
-                "epochs": result.epoch,
-                "seconds": round(seconds, 2),
-                "train_loss": result.train_loss,
-                "val_loss": evaluation.loss,
-            }
-            record(trial, progress)
-            if result.epoch < epochs:
-                if should_stop():
-                    raise TrialInterruptedError
-                if trial.should_prune():
-                    trial.set_user_attr("prune_reason", "not promising")
-                    raise optuna.TrialPruned
+            _report_epoch(trial, result, evaluation, seconds)
+            if result.epoch == epochs:
+                return Outcome(value=evaluation.accuracy, model=result.model, config=config)
+            if should_stop():
+                raise TrialInterruptedError
+            if trial.should_prune():
+                trial.set_user_attr("prune_reason", "not promising")
+                raise optuna.TrialPruned
     except DivergedError as error:
         trial.set_user_attr("prune_reason", "diverged")
         raise optuna.TrialPruned from error
-    assert evaluation is not None
-    return Outcome(value=evaluation.accuracy, model=result.model, config=config)
+    raise AssertionError("training ended before its last epoch")
+
+
+def _refuse_over_budget(trial: optuna.Trial, config: TrialConfig, max_params: int) -> None:
+    """Records the network, and prunes the trial untrained if it is too large. Counts the real network's parameters."""
+    with torch.device("meta"):  # shapes without memory
+        count = num_params(TinyCNN(config.model))
+    assert count == config.model.num_params, (count, config.model)
+    record(trial, {"channels": [list(stage) for stage in config.model.channels], "num_params": count})
+    trial.set_constraint("num_params", count - max_params)  # <= 0 is feasible
+    if count > max_params:
+        trial.set_user_attr("prune_reason", "over budget")
+        raise optuna.TrialPruned(f"{count} parameters exceed {max_params=}.")
+
+
+def _report_epoch(trial: optuna.Trial, result: EpochResult, evaluation: Evaluation, seconds: float) -> None:
+    trial.report(evaluation.accuracy, step=result.epoch)
+    losses = {"train_loss": result.train_loss, "val_loss": evaluation.loss}
+    record(trial, {"epochs": result.epoch, "seconds": round(seconds, 2), **losses})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +121,7 @@ class SearchJob:
     precision: str
     suggest_config: SuggestConfig
     results_dir: Path
+    commit: str
 
     def fixed_params(self) -> dict[int, dict[str, Any]]:
         return {}
@@ -138,6 +146,7 @@ class SearchJob:
         study.pruner = make_pruner(self.pruner)
         seed = derive_seed(self.seed, "trial", trial.user_attrs["ticket"])
         record(trial, {"seed": seed, "device": runtime.device.type, "precision": runtime.precision})
+        record(trial, {"commit": self.commit})
         try:
             outcome = validation_accuracy(
                 trial,
@@ -170,14 +179,11 @@ class SearchJob:
             "dataset": self.dataset,
             "seed": trial.user_attrs["seed"],
             "precision": trial.user_attrs["precision"],
+            "commit": self.commit,
+            "versions": versions(),
             "config": asdict(outcome.config),
         }
         save_model(self.results_dir / self.study_name / "best.safetensors", outcome.model, outcome.config.model, facts)
-
-
-def record_model(trial: optuna.Trial, config: TrialConfig) -> None:
-    channels = [list(stage) for stage in config.model.channels]
-    record(trial, {"channels": channels, "num_params": config.model.num_params})
 
 
 def record(trial: optuna.Trial, attributes: dict[str, Any]) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.files import write_atomically
 from search.storage import hide_password
-from search.study import FINISHED, best_trial, is_orphan
+from search.study import FINISHED, best_trial, last_active
+from search.tickets import find_dead_trials
 
 
 def summarise(study: optuna.Study, storage_url: str) -> dict[str, Any]:
@@ -90,21 +92,21 @@ def seconds_left(trials: list[FrozenTrial], total: int, epochs: int, num_workers
     return max(0.0, pace * ((total - len(finished)) * per_trial - under_way) / max(1, num_workers))
 
 
-def describe_study(study: optuna.Study) -> dict[str, Any]:
-    """A study in one row (`status`)."""
+def describe_study(study: optuna.Study, storage: RDBStorage) -> dict[str, Any]:
+    """A study in one row (`status`); of another tool's study only what all studies have."""
     trials = study.get_trials(deepcopy=False)
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    best = best_trial(study) if "kind" in study.user_attrs else None  # another tool's may have several objectives
+    ours = "kind" in study.user_attrs
+    best = best_trial(study) if ours else None
     return {
         "study_name": study.study_name,
         "kind": study.user_attrs.get("kind"),
         "dataset": study.user_attrs.get("dataset"),
         "trials": count_trials(trials),
-        "running": len(running),
-        "stale": [trial.number for trial in running if is_orphan(trial)],
+        "running": sum(trial.state == TrialState.RUNNING for trial in trials),
+        "stale": [trial.number for trial in find_dead_trials(study, storage)] if ours else [],
         "best": best.value if best is not None else None,
         "best_trial": best.number if best is not None else None,
-        "last_active": study.user_attrs.get("last_active"),
+        "last_active": last_active(study) or None,
     }
 
 

@@ -18,13 +18,16 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from search.config import ExplainedError
+
 LOCK_TIMEOUT = 60  # seconds that a process waits for another's transaction
 HEARTBEAT_INTERVAL = 60  # seconds; shorter periods have failed live trials (Optuna issues 4234 and 5470)
 GRACE_PERIOD = 240  # seconds without a heartbeat after which another host's trial counts as dead
+OPTUNA_TABLES = {"studies", "version_info"}  # the first that Optuna creates
 START_TOLERANCE = 30.0  # seconds by which a process's recorded start may differ, as clocks are adjusted
 
 
-class StorageError(Exception):
+class StorageError(ExplainedError):
     """The database cannot be used."""
 
 
@@ -42,7 +45,9 @@ def open_storage(url: str, *, create: bool = False) -> RDBStorage:
         raise StorageError(f"There is no study yet: {path} does not exist. Run 'python cli.py search' first.")
     try:
         _refuse_foreign_tables(url)
-        with warnings.catch_warnings():
+        # Tables are made before transactions can be immediate: one command at a time.
+        creation = FileLock(f"{path}.lock") if path is not None and create else contextlib.nullcontext()
+        with creation, warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = RDBStorage(
                 url,
@@ -162,7 +167,7 @@ def _refuse_foreign_tables(url: str) -> None:
         tables = sqlalchemy.inspect(engine).get_table_names()
     finally:
         engine.dispose()
-    if tables and "version_info" not in tables:
+    if tables and OPTUNA_TABLES.isdisjoint(tables):
         raise StorageError(f"{hide_password(url)} is not an Optuna database: it holds other tables. Name another file.")
 
 

@@ -1,7 +1,6 @@
 """Studies: what one is bound to, which trial comes next, and what became of the last one's worker."""
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -11,20 +10,20 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import derive_seed
+from search.config import ExplainedError
 from search.provenance import code_commit, versions
-from search.storage import exclusive, is_dead, is_on_this_host, this_process
+from search.storage import exclusive
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("percentile", "none")
-# The quarter of the running trials that is worst is pruned: published comparisons of pruners under TPE rank
-# this mild setting first (Optuna issue 2906). Warm-up: the learning rate peaks in epoch 3 of 15.
+# A trial is pruned when its best epoch so far is below that of three quarters of the complete trials at the same
+# epoch: published comparisons of pruners under TPE rank this mild setting first (Optuna issue 2906). Warm-up: the
+# learning rate peaks in epoch 3 of 15.
 PRUNER_PERCENTILE, PRUNER_STARTUP_TRIALS, PRUNER_WARMUP_EPOCHS = 75.0, 8, 3
-HELD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-class StudyError(Exception):
+class StudyError(ExplainedError):
     """A study is missing, or is not the one that is asked for."""
 
 
@@ -94,12 +93,24 @@ def _set_up(study: optuna.Study, binding: Binding, first_params: dict[str, Any])
 
 
 def record_use(study: optuna.Study) -> None:
-    """Notes when, and with which code and libraries, the study is being worked on."""
+    """Notes that the study is being worked on, and with which code and libraries."""
     study.set_user_attr("last_active", datetime.now(UTC).isoformat(timespec="milliseconds"))
-    study.set_user_attr("versions", versions())
-    commits = study.user_attrs.get("commits", [])
-    if code_commit() not in commits:
-        study.set_user_attr("commits", [*commits, code_commit()])
+    environment = {"commit": code_commit(), "versions": versions()}
+    if "commit" not in study.user_attrs:
+        for key, value in environment.items():
+            study.set_user_attr(key, value)
+    later = study.user_attrs.get("continued_with", [])
+    made_with = {key: study.user_attrs[key] for key in environment}
+    if environment not in (made_with, *later):
+        study.set_user_attr("continued_with", [*later, environment])
+
+
+def last_active(study: optuna.Study) -> str:
+    """When a command last opened the study or a trial of it began or ended, in UTC; empty if never."""
+    trials = study.get_trials(deepcopy=False)
+    times = [time for trial in trials for time in (trial.datetime_start, trial.datetime_complete) if time is not None]
+    stamps = [time.astimezone(UTC).isoformat(timespec="milliseconds") for time in times]
+    return max([str(study.user_attrs.get("last_active", "")), *stamps])
 
 
 def find_search_study(storage: RDBStorage, name: str | None) -> optuna.Study:
@@ -108,15 +119,14 @@ def find_search_study(storage: RDBStorage, name: str | None) -> optuna.Study:
     Raises:
         StudyError: If there is none.
     """
-    studies = [study for study in load_studies(storage) if study.user_attrs.get("kind") == "search"]
-    if name is not None:
-        studies = [study for study in studies if study.study_name == name]
-    if not studies:
-        wanted = f"no search study {name!r}" if name is not None else "no study yet"
-        raise StudyError(
-            f"There is {wanted} in this storage. Run 'python cli.py search', or see 'python cli.py status'."
-        )
-    return max(studies, key=lambda study: str(study.user_attrs.get("last_active", "")))
+    searches = [study for study in load_studies(storage) if study.user_attrs.get("kind") == "search"]
+    named = [study for study in searches if name in (None, study.study_name)]
+    if named:
+        return max(named, key=last_active)
+    if searches:
+        others = ", ".join(study.study_name for study in searches)
+        raise StudyError(f"There is no search study {name!r} in this storage, but: {others}.")
+    raise StudyError("There is no search study in this storage yet. Run 'python cli.py search' first.")
 
 
 def load_studies(storage: RDBStorage) -> list[optuna.Study]:
@@ -149,107 +159,6 @@ def make_pruner(name: str) -> optuna.pruners.BasePruner:
             PRUNER_PERCENTILE, n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=PRUNER_WARMUP_EPOCHS
         )
     return optuna.pruners.NopPruner()
-
-
-def claim_trial(
-    study: optuna.Study,
-    storage: RDBStorage,
-    tickets: Iterable[int],
-    *,
-    sampler: str,
-    seed: int,
-    fixed_params: dict[int, dict[str, Any]],
-) -> optuna.Trial | None:
-    """Starts the first trial that is still to do; None when all are done or under way.
-
-    A *ticket* is a trial's place in the plan. It is held by the trial that completed, was pruned, or runs; a
-    trial that failed gives it back. All of a trial's randomness derives from (seed, ticket), the sampler's
-    too, so an interrupted study that goes on is the study that it would have been. A ticket that was
-    interrupted is tried again with the same parameters.
-
-    Args:
-        fixed_params: Parameters that a ticket's trial must have.
-    """
-    with exclusive(storage):
-        trials = study.get_trials(deepcopy=False)
-        held = {trial.user_attrs.get("ticket") for trial in trials if trial.state in HELD}
-        ticket = next((ticket for ticket in tickets if ticket not in held), None)
-        if ticket is None:
-            return None
-        failed = [trial for trial in trials if trial.user_attrs.get("ticket") == ticket and trial.state not in HELD]
-        # Interruptions do not count; but a configuration that failed by itself must not be drawn again.
-        attempt = sum(not was_interrupted(trial) for trial in failed)
-        study.sampler = make_sampler(sampler, derive_seed(seed, "sampler", ticket, attempt))
-        claim: dict[str, Any] = {"ticket": ticket, "owner": this_process()}
-        if failed and was_interrupted(failed[-1]):
-            trial = _start(study, _params_to_repeat(failed[-1]), {**claim, "retry_of": failed[-1].number})
-        elif ticket in fixed_params:
-            trial = _start(study, fixed_params[ticket], claim)
-        else:
-            trial = _ask(study)
-            for key, value in claim.items():
-                trial.set_user_attr(key, value)
-        storage.record_heartbeat(trial._trial_id)
-    return trial
-
-
-def was_interrupted(trial: FrozenTrial) -> bool:
-    """Whether a trial failed through no fault of its own: Ctrl-C, a killed worker, a host that fell silent."""
-    return trial.state == TrialState.FAIL and "fail_reason" not in trial.user_attrs
-
-
-def _params_to_repeat(trial: FrozenTrial) -> dict[str, Any]:
-    """What an interrupted trial had drawn; where it was cut off while drawing, the same sampler draws again."""
-    queued = trial.system_attrs.get("fixed_params", {})
-    return {**queued, **trial.params} if "channels" in trial.user_attrs else queued
-
-
-def _start(study: optuna.Study, params: dict[str, Any], user_attrs: dict[str, Any]) -> optuna.Trial:
-    """Starts a trial of given parameters, ahead of all that is queued: `ask` would take the queue's first."""
-    template = optuna.trial.create_trial(
-        state=TrialState.RUNNING, system_attrs={"fixed_params": params}, user_attrs=user_attrs
-    )
-    return optuna.Trial(study, study._storage.create_new_trial(study._study_id, template))
-
-
-def _ask(study: optuna.Study) -> optuna.Trial:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Heartbeat of storage")  # the worker beats it by itself
-        return study.ask()
-
-
-def release_dead_trials(study: optuna.Study, storage: RDBStorage) -> list[int]:
-    """Fails the running trials whose worker has ended, so that their tickets are tried again at once.
-
-    Here a worker's process tells whether it lives; another host's has fallen silent when its heartbeat stops.
-
-    Returns:
-        Their numbers.
-    """
-    released = []
-    with exclusive(storage):
-        silent = set(storage._get_stale_trial_ids(study._study_id))
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if is_orphan(trial) or (trial._trial_id in silent and not is_ours(trial)):
-                study.tell(trial.number, state=TrialState.FAIL)
-                released.append(trial.number)
-                if "ticket" not in trial.user_attrs and "fixed_params" in trial.system_attrs:
-                    study.enqueue_trial(trial.system_attrs["fixed_params"])  # died before it was on record
-    return released
-
-
-def is_orphan(trial: FrozenTrial) -> bool:
-    """Whether a running trial's worker has ended.
-
-    A claim sets the owner under the lock: without an owner, seen under the lock, the claimant has died.
-    """
-    owner = trial.user_attrs.get("owner")
-    return owner is None or is_dead(owner)
-
-
-def is_ours(trial: FrozenTrial) -> bool:
-    """Whether a trial's worker runs, or ran, on this host."""
-    return is_on_this_host(trial.user_attrs.get("owner", {}))
 
 
 def _refuse_other_binding(study: optuna.Study, binding: Binding) -> None:

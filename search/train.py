@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from search.config import TrialConfig, derive_seed
+from search.config import ExplainedError, TrialConfig, derive_seed
 from search.data import Split, augment, normalise
 from search.model import TinyCNN, to_device
 
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
 SHORTEST_CYCLE = 10  # steps; OneCycleLR divides by zero where its warm-up has a single one
-EVALUATION_BATCH = 250  # larger ones fall out of the cache
+EVALUATION_BATCH = 250  # 100 to 1,000 take the same time on a CPU (results/LOG.md); memory decides
 
 
-class DeviceError(Exception):
+class DeviceError(ExplainedError):
     """The device is not there."""
 
 

@@ -7,8 +7,6 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from search.provenance import versions
-
 CONFIDENCE = 0.95
 MANY_SEEDS = 59  # the fewest that prove 95 % of all seeds
 
@@ -46,7 +44,7 @@ def make_record(
         "device": _distinct(trials, "device"),
         "precision": _distinct(trials, "precision"),
         "commit": _distinct(trials, "commit"),
-        "versions": versions(),
+        "versions": {package: _distinct(trials, "versions", package) for package in trials[0].user_attrs["versions"]},
     }
 
 
@@ -81,10 +79,10 @@ def verdict(facts: dict[str, Any]) -> str:
     n, passed, target = len(facts["seeds"]), facts["num_passed"], facts["target"]
     if facts["confirmed"] is None:
         return (
-            f"NOT JUDGED: the {target:g} % claim is about MNIST's 10,000 test digits; "
+            f"NOT JUDGED: {target} % is a claim about MNIST's 10,000 test digits; "
             f"it cannot be judged on {facts['num_images']:,} digits of the bundled sample."
         )
-    bar = f"{target:g} % on the {facts['num_images']:,} test digits (at most {facts['max_errors']} errors)"
+    bar = f"{target} % on the {facts['num_images']:,} test digits (at most {facts['max_errors']} errors)"
     if facts["confirmed"]:
         return f"CONFIRMED: every one of {n} fresh seeds reaches {bar}."
     return f"NOT CONFIRMED: {n - passed} of {n} fresh seeds miss {bar}."
@@ -102,7 +100,7 @@ def evidence(facts: dict[str, Any]) -> list[str]:
     if facts["confirmed"] is not None:
         lines.append(
             f"{facts['num_passed']} of {n} proves, at 95 % confidence, that at least "
-            f"{100 * facts['pass_share_lower95']:.0f} % of all seeds reach the target"
+            f"{math.floor(1000 * facts['pass_share_lower95']) / 10} % of all seeds reach the target"
             + (f"; {MANY_SEEDS} of {MANY_SEEDS} would prove 95 %." if n < MANY_SEEDS else ".")
         )
     attempt = "First attempt" if facts["attempts"] == 1 else f"Attempt {facts['attempts']}"
@@ -128,5 +126,7 @@ def to_markdown(facts: dict[str, Any]) -> str:
     return f"# {verdict(facts)}\n\n" + "\n\n".join(paragraphs) + "\n"
 
 
-def _distinct(trials: list[FrozenTrial], key: str) -> str:
-    return ", ".join(sorted({str(trial.user_attrs[key]) for trial in trials}))
+def _distinct(trials: list[FrozenTrial], key: str, part: str | None = None) -> str:
+    """What the trials have recorded: one value, or several where they were trained at different times or places."""
+    values = [trial.user_attrs[key] if part is None else trial.user_attrs[key][part] for trial in trials]
+    return ", ".join(sorted(set(map(str, values))))

@@ -19,6 +19,7 @@ from search.config import TrialConfig
 from search.data import Split, load_final_splits
 from search.model import save_model
 from search.objective import SuggestConfig, record
+from search.provenance import versions
 from search.storage import exclusive
 from search.study import StudyError, best_trial, load_studies, record_use
 from search.train import DivergedError, Evaluation, Runtime, evaluate, train
@@ -40,7 +41,7 @@ def choose_trial(study: optuna.Study, number: int | None) -> FrozenTrial:
         return best
     trials = study.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
-        raise StudyError(f"Study {study.study_name!r} has no trial {number}; it has {len(trials)}, counted from 0.")
+        raise StudyError(f"Study {study.study_name!r} has no trial {number}. Leave --trial out for the best.")
     if trials[number].state != TrialState.COMPLETE:
         state = trials[number].state.name.lower()
         raise StudyError(
@@ -56,9 +57,9 @@ def rebuild_config(study: optuna.Study, trial: FrozenTrial, suggest_config: Sugg
         StudyError: If the space was edited since: the replay would build something else.
     """
     if study.user_attrs["space"] != space:
-        commits = ", ".join(commit[:12] for commit in study.user_attrs.get("commits", []))
+        commit = study.user_attrs["commit"][:12]
         raise StudyError(
-            f"space.py was edited since study {study.study_name!r} was made (at {commits}): its trials cannot be "
+            f"space.py was edited since study {study.study_name!r} was made (at {commit}): its trials cannot be "
             f"rebuilt. Restore that version of the file, or search anew."
         )
     config = suggest_config(trial, study.user_attrs["max_params"])
@@ -71,9 +72,13 @@ def rebuild_config(study: optuna.Study, trial: FrozenTrial, suggest_config: Sugg
 
 
 def open_verify_study(
-    storage: RDBStorage, study: optuna.Study, trial: FrozenTrial, config: TrialConfig, first_seed: int
+    storage: RDBStorage, study: optuna.Study, trial: FrozenTrial, config: TrialConfig
 ) -> optuna.Study:
-    """The study whose trials are the seeds of one searched trial; `first_seed` is noted as an attempt."""
+    """The study whose trials are the seeds of one searched trial.
+
+    Raises:
+        StudyError: If a study of that name verified something else.
+    """
     name = f"{study.study_name}-verify-{trial.number}"
     attributes = {
         "kind": "verify",
@@ -94,17 +99,32 @@ def open_verify_study(
             )
         for key, value in attributes.items():
             verification.set_user_attr(key, value)
-        first_seeds = recorded.get("first_seeds", [])
-        if first_seed not in first_seeds:
-            verification.set_user_attr("first_seeds", [*first_seeds, first_seed])
         record_use(verification)
     return verification
+
+
+def plan_attempt(verification: optuna.Study, storage: RDBStorage, first_seed: int, num_seeds: int) -> range:
+    """The seeds of an attempt, which is on record from here on.
+
+    An attempt is known by its first seed. It can be extended but not cut down: if an earlier command measured
+    more than `num_seeds` of its seeds, they count, and gaps among them are filled. A verdict must not leave out
+    what is known.
+    """
+    with exclusive(storage):
+        attempts: dict[str, int] = verification.user_attrs.get("attempts", {})
+        planned = attempts.get(str(first_seed), 0)
+        complete = verification.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        seeds = {trial.params["seed"] for trial in complete}
+        measured = [seed for seed in range(first_seed, first_seed + planned) if seed in seeds]
+        num_measured = measured[-1] + 1 - first_seed if measured else 0
+        verification.set_user_attr("attempts", {**attempts, str(first_seed): max(planned, num_seeds)})
+    return range(first_seed, first_seed + max(num_seeds, num_measured))
 
 
 def count_attempts(storage: RDBStorage, search_study: str) -> int:
     """How often a trial of this search was put to the test: distinct pairs of a trial and a first seed."""
     attributes = [study.user_attrs for study in load_studies(storage)]
-    return sum(len(each.get("first_seeds", [])) for each in attributes if each.get("search_study") == search_study)
+    return sum(len(each.get("attempts", {})) for each in attributes if each.get("search_study") == search_study)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +163,12 @@ class VerifyJob:
         resources: tuple[Split, Split, Runtime],
         should_stop: Callable[[], bool],
     ) -> None:
-        """Trains one seed on all training digits, and opens the test digits once, after the last epoch."""
+        """Trains one seed on all training digits, and measures it on the test digits once, after the last epoch."""
         training, test, runtime = resources
         seed = trial.suggest_int("seed", 0, LARGEST_SEED)
         assert seed == trial.user_attrs["ticket"]
-        record(trial, {"device": runtime.device.type, "precision": runtime.precision, "commit": self.commit})
+        record(trial, {"device": runtime.device.type, "precision": runtime.precision})
+        record(trial, {"commit": self.commit, "versions": versions()})
         seconds = 0.0
         try:
             for result in train(self.config, training, epochs=self.epochs, seed=seed, runtime=runtime):
@@ -183,14 +204,14 @@ class VerifyJob:
         save_model(self.model_path, model, self.config.model, facts)
 
 
-def measured_seeds(verification: optuna.Study, first_seed: int) -> list[FrozenTrial]:
-    """The complete trials of the seeds from the first on without a gap.
+def measured_seeds(verification: optuna.Study, seeds: range) -> list[FrozenTrial]:
+    """The trials of all these seeds, in order.
 
-    Seeds measured by an earlier command with more --seeds count too: a verdict must not leave out what is known.
+    Raises:
+        StudyError: If some are not measured yet.
     """
     complete = verification.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     by_seed = {trial.params["seed"]: trial for trial in complete}
-    run: list[FrozenTrial] = []
-    while first_seed + len(run) in by_seed:
-        run.append(by_seed[first_seed + len(run)])
-    return run
+    if not set(seeds) <= by_seed.keys():
+        raise StudyError("Another command is at work on some of these seeds. Run this one again when it has ended.")
+    return [by_seed[seed] for seed in seeds]

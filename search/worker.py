@@ -12,13 +12,14 @@ import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 
+from search.config import ExplainedError
 from search.storage import heartbeat, open_storage
-from search.study import claim_trial
+from search.tickets import claim_trial
 
 MAX_FAILURES = 3  # trials in a row that may fail before the worker gives up
 
 
-class WorkerError(Exception):
+class WorkerError(ExplainedError):
     """The workers cannot go on."""
 
 
@@ -87,23 +88,24 @@ def _run_trials(job: Job, device: str, stop: Any) -> None:
     resources = job.prepare(device)
     storage = open_storage(job.storage_url)
     study = optuna.load_study(storage=storage, study_name=job.study_name)
-    num_failures = 0
-    while not stop.is_set() and not job.expired():
+    num_failures = num_started = 0
+    while not stop.is_set() and not (num_started and job.expired()):  # a short time limit allows a first trial
         trial = claim_trial(
             study, storage, job.tickets, sampler=job.sampler, seed=job.seed, fixed_params=job.fixed_params()
         )
         if trial is None:
             return
+        num_started += 1
         try:
             with heartbeat(storage, trial._trial_id):
                 job.run(study, trial, storage, resources, stop.is_set)
             num_failures = 0
+            continue
         except Exception as error:  # out of memory, say: recorded, and the study goes on
             num_failures += _fail(study, trial, error)
             if num_failures >= MAX_FAILURES:
                 raise WorkerError(f"{num_failures} trials in a row failed. The last one: {_reason(error)}") from error
-            del error
-            _free_memory()
+        _free_memory()  # only here, after the handler, has the error let go of the trial's tensors
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, error: Exception) -> bool:

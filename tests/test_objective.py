@@ -16,7 +16,8 @@ from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.data import Split
 from search.model import load_model, load_record
 from search.objective import SearchJob
-from search.study import Binding, best_trial, claim_trial, open_search_study
+from search.study import Binding, best_trial, open_search_study
+from search.tickets import claim_trial
 from search.train import Runtime, evaluate
 
 Resources = tuple[tuple[Split, Split], Runtime]

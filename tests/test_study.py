@@ -10,16 +10,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.storage import open_storage, this_process
-from search.study import (
-    Binding,
-    StudyError,
-    best_trial,
-    claim_trial,
-    find_search_study,
-    open_search_study,
-    record_use,
-    release_dead_trials,
-)
+from search.study import Binding, StudyError, best_trial, find_search_study, open_search_study, record_use
+from search.tickets import claim_trial, release_dead_trials
 
 BINDING = Binding(dataset="sample", split="5f3e", max_params=7_999, epochs=15, space="90ab")
 REFERENCE = {"depth": 2, "width": 1.5, "lr": 0.01}

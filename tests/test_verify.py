@@ -15,7 +15,8 @@ from search import verify
 from search.data import Split
 from search.model import load_model, load_record
 from search.provenance import space_hash
-from search.study import StudyError, claim_trial
+from search.study import StudyError
+from search.tickets import claim_trial
 from search.train import Evaluation, Runtime, evaluate
 from search.verdict import make_record
 

@@ -16,7 +16,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.storage import open_storage
-from search.study import Binding, open_search_study, release_dead_trials
+from search.study import Binding, open_search_study
+from search.tickets import release_dead_trials
 from search.worker import WorkerError
 from search.workers import WORKER_ENVIRONMENT, WorkerPool, run_workers
 
