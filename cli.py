@@ -1,9 +1,10 @@
 """The commands: they parse options, call the library and print."""
 
+import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,65 +40,65 @@ class OneLineUsageError(click.ClickException):
 class Group(click.Group):
     """Turns what a user can mend into one line and an exit code; a bug still shows its traceback."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _explained():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _explained():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
-        except click.UsageError as error:
-            command = error.ctx.command_path if error.ctx is not None else "python cli.py"
-            raise OneLineUsageError(f"{error.format_message()} See '{command} --help'.") from error
-        except Exception as error:
-            message = _explain(error)
-            if message is None:
-                raise
-            raise click.ClickException(message) from error
 
 
-class Percent(click.ParamType[Decimal]):
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "python cli.py"
+        raise OneLineUsageError(f"{error.format_message()} See '{command} --help'.") from error
+    except Exception as error:
+        message = _explain(error)
+        if message is None:
+            raise
+        raise click.ClickException(message) from error
+
+
+def percent(text: str) -> Decimal:
     """A percentage, kept as it was written, since it is compared exactly."""
-
-    name = "percent"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        try:
-            percent = Decimal(str(value))
-        except InvalidOperation:
-            self.fail(f"{value!r} is not a number.", param, ctx)
-        if not percent.is_finite() or not 1 < percent <= 100:
-            self.fail(f"{value} is not a percentage above 1 and up to 100. Write 99.4, not 0.994.", param, ctx)
-        return percent
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise click.BadParameter(f"{text!r} is not a number.") from None
+    if not value.is_finite() or not 1 < value <= 100:
+        raise click.BadParameter(f"{text} is not a percentage above 1 and up to 100. Write 99.4, not 0.994.")
+    return value
 
 
-class Duration(click.ParamType[float]):
+def duration(text: str) -> float:
     """Seconds, written like 90, 90s, 30m or 2h."""
-
-    name = "duration"
-    units = {"s": 1, "m": 60, "h": 3600}  # noqa: RUF012 (a constant)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number, unit = (value[:-1], self.units[value[-1]]) if value[-1:] in self.units else (value, 1)
-        try:
-            seconds = float(number) * unit
-        except ValueError:
-            self.fail(f"{value!r} is not a duration. Write 90, 90s, 30m or 2h.", param, ctx)
-        if not 0 < seconds < float("inf"):
-            self.fail(f"{value!r} is not a time above 0.", param, ctx)
-        return seconds
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a duration. Write 90, 90s, 30m or 2h.") from None
+    if not 0 < seconds < float("inf"):
+        raise click.BadParameter(f"{text!r} is not a time above 0.")
+    return seconds
 
 
-class Workers(click.ParamType[int | None]):
+def auto_or_count(text: str) -> int | None:
     """A number of processes; None for "auto"."""
-
-    name = "auto|number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value == "auto":
-            return None
-        if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither 'auto' nor a number of 1 or more.", param, ctx)
-        return int(value)
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise click.BadParameter(f"{text!r} is neither 'auto' nor a number of 1 or more.")
+    return int(text)
 
 
 def storage_option(command: Command) -> Command:
@@ -120,7 +121,7 @@ def compute_options(command: Command) -> Command:
     for option in (
         json_option,
         click.option("--quiet", is_flag=True, help="No live view, no progress, no summary."),
-        click.option("--workers", type=Workers(), default="auto", help=workers_help),
+        click.option("--workers", type=auto_or_count, metavar="auto|N", default="auto", help=workers_help),
         click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", help=precision_help),
         click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto", help=device_help),
         click.option("--results-dir", type=folder, default="results", help="Where records are written."),
@@ -176,7 +177,7 @@ def cli() -> None:
     help="percentile: after a warm-up, ends a trial that is below three quarters of the complete ones.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="With one worker, decides the whole search.")
-@click.option("--timeout", type=Duration(), help="Start no further trial after this time: 90, 90s, 30m or 2h.")
+@click.option("--timeout", type=duration, help="Start no further trial after this time: 90, 90s, 30m or 2h.")
 @click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
 @compute_options
 def search(quiet: bool, as_json: bool, **given: Any) -> None:
@@ -209,7 +210,7 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
 @click.option("--seeds", type=click.IntRange(1, 10_000), default=5, help="How many; asking for more extends.")
 @click.option("--first-seed", type=click.IntRange(0, 2**31 - 1 - 10_000), default=10_000, help="The first of them.")
 @click.option("--trial", type=click.IntRange(min=0), help="The trial to verify; default: the best.")
-@click.option("--target", type=Percent(), default="99.4", help="The test accuracy that every seed has to reach.")
+@click.option("--target", type=percent, default="99.4", help="The test accuracy that every seed has to reach.")
 @click.option("--study-name", help="Default: the search that was last active.")
 @compute_options
 def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:

@@ -27,6 +27,7 @@ from search.data import TEST_FILES, TRAIN_FILES
 from search.storage import open_storage, this_process
 from search.study import Binding, open_search_study
 from search.tickets import claim_trial
+from search.verify import LARGEST_SEED, choose_trial, open_verify_study
 
 ROOT = Path(space.__file__).parent
 COMMANDS = ["search", "verify-best", "status"]
@@ -37,9 +38,9 @@ VERIFY_KEYS = {
 }  # fmt: skip
 
 
-def run(*words: str | Path) -> Result:
+def run(*words: str | Path, env: dict[str, str] | None = None) -> Result:
     """Runs a command in this process: for what ends before any worker starts."""
-    return CliRunner().invoke(cli, [str(word) for word in words], prog_name="python cli.py")
+    return CliRunner().invoke(cli, [str(word) for word in words], env=env, prog_name="python cli.py")
 
 
 def assert_refused(result: Result, code: int, *words: str) -> None:
@@ -155,19 +156,49 @@ def test_without_the_packages_one_line_says_what_to_do() -> None:
         ["verify-best", "--trial", "best"],
         ["verify-best", "--target", "high"],
         ["verify-best", "--target", "0"],
+        ["verify-best", "--target", "0.994"],
+        ["verify-best", "--target", "1"],
         ["verify-best", "--target", "100.1"],
         ["verify-best", "--target", "nan"],
     ],
     ids=" ".join,
 )
 def test_wrong_usage_is_one_line_and_touches_nothing(options: list[str], places: list[str], tmp_path: Path) -> None:
-    assert_refused(run(*options, *places), 2, options[1])
+    result = run(*options, *places)
+    assert_refused(result, 2, options[1], f"See 'python cli.py {options[0]} --help'.")
+    assert len(result.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_option_is_wrong_usage(places: list[str]) -> None:
-    assert_refused(run("search", "--trails", "5", *places), 2, "--trails")
-    assert_refused(run("seach"), 2, "seach")
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["search", "--trails", "5"], "--trails"),
+        (["search", "--trials"], "--trials"),
+        (["search", "fifty"], "fifty"),
+        (["seach"], "seach"),
+        (["--verbose", "search"], "--verbose"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_mistyped_is_told_in_one_line(words: list[str], wrong: str) -> None:
+    result = run(*words)
+    assert_refused(result, 2, wrong, "See 'python cli.py ", "--help'.")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("workers", ["0", "-2", "1.5", "all"])
+def test_a_wrong_number_of_workers_is_told_what_is_right(workers: str, places: list[str]) -> None:
+    wanted = f"{workers!r} is neither 'auto' nor a number of 1 or more"
+    assert_refused(run("search", "--workers", workers, *places), 2, "--workers", wanted)
+
+
+@pytest.mark.parametrize("name", ["reference", "", ".", "..", ".hidden", "a/b", "/tmp"])
+def test_a_study_name_that_is_no_folder_of_its_own_is_refused(name: str, places: list[str], tmp_path: Path) -> None:
+    result = run("search", "--dataset", "sample", "--study-name", name, *places)
+    why = "committed reference study" if name == "reference" else "no slashes"
+    assert_refused(result, 1, f"Study name {name!r} cannot be used", why)
+    assert list(tmp_path.iterdir()) == []
 
 
 # Storages that cannot be used
@@ -253,7 +284,7 @@ def test_a_study_of_another_program_is_refused(storage: RDBStorage, places: list
     assert_refused(
         run("search", "--dataset", "sample", "--study-name", "foreign", *places), 1, "'foreign' was not made"
     )
-    assert_refused(run("verify-best", "--study-name", "foreign", *places), 1, "'foreign'")
+    assert_refused(run("verify-best", "--study-name", "foreign", *places), 1, "no search study")
 
 
 # Nothing to verify
@@ -266,7 +297,7 @@ def test_there_is_nothing_to_read_before_the_first_search(places: list[str], tmp
 
 
 def test_there_is_nothing_to_verify_in_an_empty_storage(storage: RDBStorage, places: list[str]) -> None:
-    assert_refused(run("verify-best", *places), 1, "no study yet")
+    assert_refused(run("verify-best", *places), 1, "no search study in this storage yet", "python cli.py search")
     assert run("status", *places[:2]).exit_code == 0
     assert json.loads(run("status", *places[:2], "--json").stdout)["studies"] == []
 
@@ -287,7 +318,7 @@ def test_only_a_complete_trial_is_verified(
 
 
 def test_a_study_that_is_not_there_is_named(search_study: optuna.Study, places: list[str]) -> None:
-    assert_refused(run("verify-best", "--study-name", "large", *places), 1, "'large'", "status")
+    assert_refused(run("verify-best", "--study-name", "large", *places), 1, "no search study 'large'", "but: small.")
 
 
 def test_the_winner_of_an_edited_space_is_not_verified(
@@ -309,7 +340,8 @@ def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_mirror")
 def test_a_missing_data_file_is_one_line(places: list[str]) -> None:
-    assert_refused(run("search", "--dataset", "mnist", *places), 1, "cannot be downloaded", "--data-dir")
+    words = [next(iter(TRAIN_FILES)), "cannot be downloaded", "--data-dir"]
+    assert_refused(run("search", "--dataset", "mnist", *places), 1, *words)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "auto"])
@@ -390,18 +422,114 @@ def test_a_quiet_search_still_warns_that_it_uses_the_sample(places: list[str]) -
     assert "99.4 %" in result.stderr
 
 
+def test_a_search_interrupted_before_it_computes_says_so(
+    search_study: optuna.Study, places: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press_ctrl_c(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("search.runner.load_search_splits", press_ctrl_c)
+    result = run("search", "--dataset", "sample", *places)
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
+    assert len(search_study.get_trials()) == 5
+
+
+def next_command(result: Result) -> list[str]:
+    (printed,) = re.findall(r"^Next: (.*)$", result.stdout, re.MULTILINE)
+    return shlex.split(printed)
+
+
+@pytest.mark.usefixtures("search_study")
+def test_the_next_command_repeats_what_was_typed_but_nothing_of_the_environment(
+    storage_url: str, tmp_path: Path
+) -> None:
+    options = ["search", "--dataset", "sample", "--epochs", "4", "--trials", "3"]
+    typed = ["--study-name", "small", "--results-dir", str(tmp_path / "my results")]
+    url = storage_url.replace("sqlite:///", "sqlite:///file:") + "?uri=true&password=hunter2"
+    result = run(*options, *typed, env={"OPTUNA_STORAGE": url, "MNIST_DIR": str(tmp_path)})
+    assert result.exit_code == 0, result.stderr
+    assert next_command(result) == ["python", "cli.py", "verify-best", "--seeds", "5", *typed]
+    assert "hunter2" not in result.output
+    places = ["--storage", storage_url, "--data-dir", str(tmp_path / "data")]
+    result = run(*options, *typed, *places)
+    assert sorted(next_command(result)[5:]) == sorted([*places, *typed])
+
+
+# A verdict on MNIST's test digits, of seeds that are on record
+
+
+@pytest.fixture
+def record_seeds(search_study: optuna.Study, searched_storage: RDBStorage, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes a search on MNIST of the study, whose winner made these numbers of errors with seeds 10,000 onward."""
+
+    def add_seeds(*errors: int) -> None:
+        search_study.set_user_attr("dataset", "mnist")
+        winner = choose_trial(search_study, None)
+        config = space.suggest_config(winner)
+        verification = open_verify_study(searched_storage, search_study, winner, config)
+        made_with = {"device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.0.0"}}
+        for seed, count in enumerate(errors, start=10_000):
+            measured = optuna.trial.create_trial(
+                value=100 - count / 100,
+                params={"seed": seed},
+                distributions={"seed": optuna.distributions.IntDistribution(0, LARGEST_SEED)},
+                user_attrs={"ticket": seed, "errors": count, "num_images": 10_000, **made_with},
+            )
+            verification.add_trial(measured)
+
+    monkeypatch.setattr("search.runner.load_final_splits", lambda *_: None)  # no file is opened
+    return add_seeds
+
+
+@pytest.mark.parametrize(
+    ("errors", "target", "code", "sentence"),
+    [
+        ([60, 60, 60, 60, 60], "99.4", 0, "CONFIRMED: every one of 5 fresh seeds reaches 99.4 %"),
+        ([60, 60, 61, 60, 60], "99.4", 3, "NOT CONFIRMED: 1 of 5 fresh seeds miss 99.4 %"),
+        ([60, 60, 61, 60, 60], "99.39", 0, "CONFIRMED: every one of 5 fresh seeds reaches 99.39 %"),
+        ([10, 10, 10, 10, 10_000], "99.4", 3, "NOT CONFIRMED: 1 of 5"),  # diverged
+    ],
+)
+def test_a_verification_ends_with_3_unless_every_seed_reaches_the_target(
+    errors: list[int], target: str, code: int, sentence: str, record_seeds: Any, places: list[str]
+) -> None:
+    record_seeds(*errors)
+    result = run("verify-best", "--target", target, *places)
+    assert result.exit_code == code, result.stderr
+    assert result.stdout.splitlines()[-1].startswith(sentence)  # piped, a sentence is one line
+    facts = json.loads(run("verify-best", "--target", target, "--json", *places).stdout)
+    assert facts["confirmed"] is (code == 0)
+    assert [each["errors"] for each in facts["seeds"]] == errors
+    assert facts["attempts"] == 1
+    assert run("verify-best", "--target", target, "--quiet", *places).exit_code == code
+
+
+def test_fewer_seeds_do_not_leave_out_one_that_missed(record_seeds: Any, places: list[str]) -> None:
+    record_seeds(60, 60, 60, 60, 61)
+    assert run("verify-best", *places).exit_code == 3
+    result = run("verify-best", "--seeds", "2", "--quiet", *places)
+    assert result.exit_code == 3
+    assert "its first 5 seeds count, not 2" in result.stderr
+    fresh = run("verify-best", "--first-seed", "10001", "--seeds", "2", "--json", *places)
+    assert fresh.exit_code == 0
+    assert json.loads(fresh.stdout)["attempts"] == 2
+
+
 def test_the_status_lists_studies_with_counts_best_and_stale_trials(
     search_study: optuna.Study, storage_url: str
 ) -> None:
     search_study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))
     facts = json.loads(run("status", "--storage", storage_url, "--json").stdout)
     (row,) = facts["studies"]
-    assert row["study_name"] == "small"
+    assert (row["study_name"], row["kind"], row["dataset"]) == ("small", "search", "sample")
     assert row["trials"] == {"total": 3, "complete": 2, "pruned": 1, "failed": 1}
     assert (row["best"], row["best_trial"], row["running"], row["stale"]) == (98.5, 2, 2, [5])
     text = run("status", "--storage", storage_url).stdout
     assert "small" in text
+    assert "Kind" in text
+    assert "search" in text
     assert "98.50" in text
+    assert any(line.startswith("small: the workers of trials [5] have ended") for line in text.splitlines())
 
 
 # Real runs
@@ -454,7 +582,7 @@ def test_the_next_command_works_as_printed_and_resumes_as_json(
     environment = os.environ | {"PATH": path}
     result = subprocess.run(printed, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert "cannot be judged" in " ".join(result.stdout.split())
+    assert result.stdout.splitlines()[-1].startswith("NOT JUDGED: 99.4 % is a claim about MNIST")
     places = options[options.index("--storage") :]
     again = run("verify-best", "--seeds", "2", "--json", *places)  # all seeds are there: no worker starts
     assert again.exit_code == 0
@@ -511,6 +639,33 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
+def trials_of(study_url: str, study_name: str) -> list[optuna.trial.FrozenTrial]:
+    storage = open_storage(study_url)
+    trials = optuna.load_study(storage=storage, study_name=study_name).get_trials()
+    storage.remove_session()
+    storage.engine.dispose()
+    return trials
+
+
+def test_ctrl_c_ends_a_search_after_the_epoch_with_its_record(storage_url: str, places: list[str]) -> None:
+    options = ["--dataset", "sample", "--trials", "2", "--workers", "1", "--study-name", "stopped", "--json"]
+    command = [sys.executable, "cli.py", "search", *options, *places]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, start_new_session=True)
+    try:
+        wait_for_running_trial(process, storage_url, "stopped")
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+        stdout, stderr = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            kill_group(process)
+    assert process.returncode == 130, stderr.decode()
+    assert b"Stopping after the running epoch" in stderr
+    assert json.loads(stdout)["trials"] == {"total": 0, "complete": 0, "pruned": 0, "failed": 1}
+    states = [trial.state for trial in trials_of(storage_url, "stopped")]
+    assert states == [TrialState.FAIL]  # the first of fifteen epochs ended; nothing is left running
+
+
 def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, places: list[str]) -> None:
     options = ["--dataset", "sample", "--trials", "3", "--epochs", "2", "--workers", "2", "--study-name", "killed"]
     command = [sys.executable, "cli.py", "search", *options, *places, "--json"]
@@ -526,14 +681,11 @@ def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, pla
     assert "cut off" in result.stderr
     facts = json.loads(result.stdout)
     assert facts["trials"]["total"] == 3
-    storage = open_storage(storage_url)
-    trials = optuna.load_study(storage=storage, study_name="killed").get_trials()
-    storage.remove_session()
-    storage.engine.dispose()
+    trials = trials_of(storage_url, "killed")
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     finished = [trial for trial in trials if trial.state != TrialState.FAIL]
     assert sorted(trial.user_attrs["ticket"] for trial in finished) == [0, 1, 2]
-    interrupted = [trial for trial in trials if trial.state == TrialState.FAIL]
+    interrupted = [trial for trial in trials if trial.state == TrialState.FAIL and "ticket" in trial.user_attrs]
     assert interrupted
     for trial in interrupted:
         (again,) = [each for each in finished if each.user_attrs["ticket"] == trial.user_attrs["ticket"]]
@@ -554,3 +706,21 @@ def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
         result = run("search", *options, *places, "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["trials"]["total"] == 2
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("no_mirror")
+def test_a_search_on_the_complete_mnist_runs_where_no_test_digits_are(
+    mnist_dir: Path, places: list[str], tmp_path: Path
+) -> None:
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in TRAIN_FILES:
+        (raw / name).symlink_to((mnist_dir / "MNIST" / "raw" / name).resolve())
+    options = ["--dataset", "mnist", "--trials", "1", "--epochs", "1", "--workers", "1"]
+    result = run("search", *options, *places, "--json")
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert (facts["dataset"], facts["trials"]["complete"]) == ("mnist", 1)
+    assert facts["best"]["val_accuracy"] > 90
+    assert {path.name for path in raw.iterdir()} == set(TRAIN_FILES)

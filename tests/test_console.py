@@ -4,6 +4,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from rich.console import Console, RenderableType
 
@@ -29,9 +30,11 @@ def shown(renderable: RenderableType, width: int = 80) -> str:
     return console.file.getvalue()
 
 
-def make_verification(states: Sequence[TrialState], **user_attrs: object) -> optuna.Study:
+def make_verification(
+    states: Sequence[TrialState], storage: RDBStorage | None = None, **user_attrs: object
+) -> optuna.Study:
     """A verification whose seeds from 10,000 on are in these states."""
-    study = optuna.create_study(study_name="small-verify-2", direction="maximize")
+    study = optuna.create_study(storage=storage, study_name="small-verify-2", direction="maximize")
     study.set_user_attr("kind", "verify")
     for seed, state in enumerate(states, start=10_000):
         study.add_trial(
@@ -49,9 +52,25 @@ def make_verification(states: Sequence[TrialState], **user_attrs: object) -> opt
 def test_the_live_view_shows_how_far_the_search_is(search_study: optuna.Study) -> None:
     text = shown(StudyProgress(search_study, range(10), epochs=4, num_workers=1).render())
     assert "3/10" in text
-    for count in ("done 2", "pruned 1", "running 1", "failed 1"):
+    for count in ("done 2", "pruned 1", "running 1", "interrupted 1"):
         assert count in text
+    assert "failed" not in text  # what was interrupted is tried again
     assert "epochs saved 3 (20%)" in text
+
+
+def test_the_live_view_tells_what_failed_from_what_was_interrupted(search_study: optuna.Study) -> None:
+    optuna.Trial(search_study, search_study.get_trials()[4]._trial_id).set_user_attr("fail_reason", "out of memory")
+    search_study.tell(4, state=TrialState.FAIL)
+    text = shown(StudyProgress(search_study, range(10), epochs=4, num_workers=1).render())
+    assert "running 0   interrupted 1   failed 1" in text
+
+
+def test_the_live_view_says_why_nothing_runs_at_the_start() -> None:
+    study = optuna.create_study(direction="maximize")
+    progress = StudyProgress(study, range(10), epochs=15, num_workers=1)
+    assert "done 0   pruned 0   running 0   (workers are starting)" in shown(progress.render())
+    study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"ticket": 0}))
+    assert "starting" not in shown(progress.render())
 
 
 def test_the_live_view_shows_each_running_trial(search_study: optuna.Study) -> None:
@@ -187,12 +206,22 @@ def test_quiet_is_silent(search_study: optuna.Study, capsys: pytest.CaptureFixtu
     assert captured.out == captured.err == ""
 
 
-def test_no_colour_is_honoured(
-    search_study: optuna.Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_quiet_keeps_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    view = LiveView(quiet=True)
+    view.say("Verifying trial 2.")
+    view.warn("MNIST is not there. Using the sample.")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "MNIST is not there. Using the sample.\n")
+
+
+def test_no_colour_is_honoured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    LiveView(quiet=False).warn("yellow")
+    assert "\x1b[3" in capsys.readouterr().err
     monkeypatch.setenv("NO_COLOR", "1")
-    LiveView(quiet=False).say("plain")
+    LiveView(quiet=False).warn("plain")
     assert "\x1b[3" not in capsys.readouterr().err
 
 
@@ -218,10 +247,30 @@ def test_a_seed_that_failed_says_why() -> None:
 
 def test_the_summary_of_a_search(search_study: optuna.Study) -> None:
     best = search_study.get_trials()[2].user_attrs
-    first, second, third = search_summary(summarise(search_study, "sqlite:///study.db"), 4)
-    assert first.startswith("small: 3 of 4 trials done (2 complete, 1 pruned)")
-    assert second.startswith("12 epochs trained, 3 saved by pruning (20%)")
-    assert third.startswith(f"Best: trial 2, 98.50 % on validation, {best['num_params']:,} parameters")
+    first, second, third, fourth = search_summary(summarise(search_study, "sqlite:///study.db"), 4)
+    assert first.startswith("small: 3 of 4 trials done (2 complete, 1 pruned; 1 trial cut off or failed) in 0:00:")
+    assert first.endswith(" of training.")
+    assert second == "12 epochs trained, 3 (20%) saved by pruning."
+    assert third.startswith(f"Best: trial 2, 98.50 % on validation, {best['num_params']:,} parameters, channels ")
+    assert fourth == "The 99.4 % claim cannot be judged on the bundled sample."
+
+
+def test_the_summary_of_a_search_that_is_done(search_study: optuna.Study) -> None:
+    summary = summarise(search_study, "sqlite:///study.db")
+    summary |= {"dataset": "mnist", "trials": summary["trials"] | {"failed": 0}}
+    first, _, last = search_summary(summary, 3)
+    assert first.startswith("small: 3 trials done (2 complete, 1 pruned) in ")
+    assert last.startswith("Best: trial 2")
+
+
+def test_the_summary_of_a_search_without_a_best() -> None:
+    study = optuna.create_study(study_name="new", direction="maximize")
+    for key, value in {"dataset": "mnist", "epochs": 4}.items():
+        study.set_user_attr(key, value)
+    assert search_summary(summarise(study, "sqlite:///study.db"), 5) == [
+        "new: 0 of 5 trials done (0 complete, 0 pruned) in 0:00:00 of training.",
+        "0 epochs trained, 0 (0%) saved by pruning.",
+    ]
 
 
 def make_facts(**changes: Any) -> dict[str, Any]:
@@ -249,20 +298,26 @@ def test_the_verification_report_shows_every_seed_and_the_verdict() -> None:
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
-def test_names_in_brackets_are_printed_as_they_are() -> None:
+def test_names_in_brackets_are_printed_as_they_are(storage: RDBStorage) -> None:
     text = shown(verification_report(make_facts(study_name="a [red] study")), width=200)
     assert "Trial 2 of a [red] study" in text
     assert "trial 2 of a [red] study" in text
-    row = describe_study(optuna.create_study(study_name="a [red] study"))
+    row = describe_study(optuna.create_study(storage=storage, study_name="a [red] study"), storage)
     assert "a [red] study" in shown(studies_table([row]))
 
 
-def test_the_table_of_studies_shows_counts_and_who_is_stale(search_study: optuna.Study) -> None:
+def test_the_table_of_studies_shows_counts_and_who_is_stale(
+    search_study: optuna.Study, searched_storage: RDBStorage
+) -> None:
     search_study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))
-    text = shown(studies_table([describe_study(search_study), describe_study(make_verification([]))]))
+    verification = make_verification([], searched_storage)
+    foreign = optuna.create_study(storage=searched_storage, study_name="foreign")
+    studies = (search_study, verification, foreign)
+    text = shown(studies_table([describe_study(study, searched_storage) for study in studies]))
     rows = [line.replace("│", " ").split() for line in text.splitlines()]
-    assert ["small", "2", "1", "2", "1", "98.50"] in rows
-    assert ["small-verify-2", "0", "0", "0", "0"] in rows
+    assert ["small", "search", "2", "1", "2", "1", "98.50"] in rows
+    assert ["small-verify-2", "verify", "0", "0", "0", "0"] in rows
+    assert ["foreign", "other", "0", "0", "0", "0"] in rows
     assert "small: the workers of trials [5] have ended" in text
 
 

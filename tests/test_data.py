@@ -490,6 +490,17 @@ def test_absent_files_are_fetched_and_only_those_that_are_needed(
         assert [len(split) for split in load_final_splits("mnist", folder)] == [400, 100]
 
 
+def test_archives_that_lie_in_the_folder_are_unpacked_without_a_download(
+    folder: Path, online: dict[str, bytes]
+) -> None:
+    for name in TRAIN_FILES:
+        raw_file(folder, f"{name}.gz").write_bytes(online[f"{name}.gz"])
+    assert find_dataset("mnist", folder, fail_to_warn) == "mnist"  # no mirror is in reach
+    assert [len(split) for split in load_search_splits("mnist", folder)] == [320, 80]
+    for name in TRAIN_FILES:
+        assert raw_file(folder, f"{name}.gz").read_bytes() == online[f"{name}.gz"]
+
+
 PARTIAL_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(1000)
 NO_HTTP = b"220 mail.example.org ESMTP\r\n\r\n"
 

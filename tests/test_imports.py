@@ -18,11 +18,13 @@ THIRD_PARTY = {
     "search.files": set(),
     "search.model": {"jaxtyping", "safetensors", "torch"},
     "search.objective": {"optuna", "torch"},
+    "search.options": {"optuna"},
     "search.provenance": set(),
     "search.report": {"optuna", "optuna_dashboard"},
     "search.runner": {"optuna", "torch"},
     "search.storage": {"filelock", "optuna", "psutil", "sqlalchemy"},
     "search.study": {"optuna"},
+    "search.tickets": {"optuna"},
     "search.train": {"torch"},
     "search.verdict": {"optuna", "scipy"},
     "search.verify": {"optuna", "torch"},
@@ -31,27 +33,29 @@ THIRD_PARTY = {
 }
 # Imported modules of our own.
 OURS = {
-    "cli": {"config", "console", "report", "runner", "storage", "study", "space"},
+    "cli": {"config", "console", "options", "report", "runner", "storage", "study", "space"},
     "space": {"config"},
     "search.config": set(),
-    "search.console": {"report", "study", "verdict"},
+    "search.console": {"report", "study", "tickets", "verdict"},
     "search.data": {"config"},
     "search.files": set(),
     "search.model": {"config", "files"},
-    "search.objective": {"config", "data", "model", "storage", "study", "train"},
+    "search.objective": {"config", "data", "model", "provenance", "storage", "study", "train"},
+    "search.options": {"objective"},
     "search.provenance": set(),
-    "search.report": {"files", "storage", "study"},
+    "search.report": {"files", "storage", "study", "tickets"},
     "search.runner": {
-        "data", "files", "objective", "provenance", "report", "storage", "study", "train", "verdict", "verify",
-        "worker", "workers",
+        "config", "data", "files", "objective", "options", "provenance", "report", "storage", "study", "tickets",
+        "train", "verdict", "verify", "worker", "workers",
     },
-    "search.storage": set(),
+    "search.storage": {"config"},
     "search.study": {"config", "provenance", "storage"},
+    "search.tickets": {"config", "storage", "study"},
     "search.train": {"config", "data", "model"},
-    "search.verdict": {"provenance"},
-    "search.verify": {"config", "data", "model", "objective", "storage", "study", "train"},
-    "search.worker": {"storage", "study"},
-    "search.workers": {"study", "worker"},
+    "search.verdict": set(),
+    "search.verify": {"config", "data", "model", "objective", "provenance", "storage", "study", "train"},
+    "search.worker": {"config", "storage", "tickets"},
+    "search.workers": {"tickets", "worker"},
 }  # fmt: skip
 MODULES = sorted(THIRD_PARTY)
 
@@ -112,7 +116,18 @@ def test_imports_run_one_way() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "space", "search.config", "search.storage", "search.study", "search.report", "search.console"]
+    "module",
+    [
+        "cli",
+        "space",
+        "search.config",
+        "search.storage",
+        "search.study",
+        "search.tickets",
+        "search.report",
+        "search.verdict",
+        "search.console",
+    ],
 )
 def test_what_only_reads_records_does_not_load_torch(module: str) -> None:
     assert not loaded_with(module) & {"torch", "torchvision", "safetensors"}

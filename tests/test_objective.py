@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 import space
 from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.data import Split
-from search.model import load_model, load_record
+from search.model import TinyCNN, load_model, load_record
 from search.objective import SearchJob
+from search.provenance import versions
 from search.study import Binding, best_trial, open_search_study
 from search.tickets import claim_trial
 from search.train import Runtime, evaluate
@@ -68,6 +69,7 @@ def job(storage_url: str, tmp_path: Path) -> SearchJob:
         precision="fp32",
         suggest_config=suggest_tiny,
         results_dir=tmp_path / "results",
+        commit="0123abc",
     )
 
 
@@ -95,7 +97,7 @@ def test_a_trial_records_what_it_was_and_how_it_went(job: SearchJob, run_next: C
     assert trial.params == FIRST
     assert recorded["channels"] == [list(stage) for stage in CHANNELS]
     assert (recorded["num_params"], recorded["ticket"], recorded["epochs"]) == (NUM_PARAMS, 0, 3)
-    assert (recorded["device"], recorded["precision"]) == ("cpu", "fp32")
+    assert (recorded["device"], recorded["precision"], recorded["commit"]) == ("cpu", "fp32", "0123abc")
     assert recorded["seconds"] > 0
     assert 0 < recorded["train_loss"] < 10
     assert 0 < recorded["val_loss"] < 10
@@ -133,6 +135,20 @@ def test_a_network_over_budget_is_refused_untrained(
 
 def test_one_parameter_over_budget_is_over_budget(job: SearchJob, run_next: Callable[..., FrozenTrial]) -> None:
     assert run_next(replace(job, max_params=NUM_PARAMS - 1)).user_attrs["prune_reason"] == "over budget"
+
+
+def test_the_parameters_of_the_real_network_count(
+    job: SearchJob, study: optuna.Study, run_next: Callable[..., FrozenTrial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LargerCNN(TinyCNN):
+        def __init__(self, config: ModelConfig) -> None:
+            super().__init__(config)
+            self.extra = torch.nn.Parameter(torch.zeros(1))
+
+    monkeypatch.setattr("search.objective.TinyCNN", LargerCNN)
+    with pytest.raises(AssertionError, match=str(NUM_PARAMS + 1)):
+        run_next(job)
+    assert study.trials[0].intermediate_values == {}
 
 
 def test_a_trial_that_diverges_is_pruned_and_says_so(job: SearchJob, run_next: Callable[..., FrozenTrial]) -> None:
@@ -188,6 +204,17 @@ def test_an_interrupted_trial_comes_to_what_it_would_have_come_to(
     assert retry.user_attrs["train_loss"] == twin.user_attrs["train_loss"]
 
 
+def test_a_ticket_trained_again_comes_to_the_same_to_the_last_digit(
+    job: SearchJob, run_next: Callable[..., FrozenTrial], storage: RDBStorage
+) -> None:
+    first = run_next(job)
+    again = run_next(job, study=open_search_study(storage, "again", BINDING, FIRST))
+    other = run_next(job)  # the next ticket's seed is another
+    assert (first.value, first.intermediate_values) == (again.value, again.intermediate_values)
+    for key in ("seed", "train_loss", "val_loss"):
+        assert first.user_attrs[key] == again.user_attrs[key] != other.user_attrs[key]
+
+
 def test_a_trial_asked_to_stop_in_its_last_epoch_completes(
     job: SearchJob, run_next: Callable[..., FrozenTrial]
 ) -> None:
@@ -212,6 +239,7 @@ def test_the_best_model_evaluated_again_gives_the_recorded_accuracy(
         best.user_attrs["seed"],
     )
     assert record["config"]["lr"] == best.params["lr"]
+    assert (record["commit"], record["versions"]) == ("0123abc", versions())
 
 
 def test_a_model_is_saved_before_its_trial_counts(

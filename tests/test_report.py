@@ -1,11 +1,12 @@
 import csv
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import optuna
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import get_note
 
@@ -160,18 +161,39 @@ def test_records_hold_the_summary_and_a_row_per_trial(
         assert json.loads(row["channels"]) == trial.user_attrs["channels"]
 
 
-def test_a_row_of_the_status_tells_live_trials_from_stale_ones(search_study: optuna.Study) -> None:
+def test_a_row_of_the_status_tells_live_trials_from_stale_ones(
+    search_study: optuna.Study, searched_storage: RDBStorage
+) -> None:
     search_study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))  # its owner died before saying so
-    row = report.describe_study(search_study)
+    row = report.describe_study(search_study, searched_storage)
     assert row["trials"] == {"total": 3, "complete": 2, "pruned": 1, "failed": 1}
     assert (row["running"], row["stale"]) == (2, [5])
     assert (row["best"], row["best_trial"]) == (98.5, 2)
     assert (row["study_name"], row["kind"], row["dataset"]) == ("small", "search", "sample")
 
 
-def test_a_study_of_another_program_has_a_row_too() -> None:
-    row = report.describe_study(optuna.create_study(study_name="foreign"))
-    assert (row["study_name"], row["kind"], row["best"]) == ("foreign", None, None)
+def test_a_row_of_the_status_says_when_a_trial_last_ended(
+    search_study: optuna.Study, searched_storage: RDBStorage
+) -> None:
+    before = report.describe_study(search_study, searched_storage)["last_active"]
+    search_study.tell(4, 99.0)  # hours after the command began, say
+    ended = search_study.get_trials()[4].datetime_complete
+    assert ended is not None
+    after = report.describe_study(search_study, searched_storage)["last_active"]
+    assert after == ended.astimezone(UTC).isoformat(timespec="milliseconds") > before
+
+
+def test_a_study_of_another_program_has_a_row_too(storage: RDBStorage) -> None:
+    foreign = optuna.create_study(storage=storage, study_name="foreign", directions=["minimize", "maximize"])
+    foreign.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))
+    row = report.describe_study(foreign, storage)
+    assert (row["study_name"], row["kind"], row["dataset"], row["best"]) == ("foreign", None, None, None)
+    assert (row["running"], row["stale"]) == (1, [])  # whose workers are not ours to judge
+
+
+def test_a_study_that_nothing_happened_in_was_never_active(storage: RDBStorage) -> None:
+    row = report.describe_study(optuna.create_study(storage=storage, study_name="foreign"), storage)
+    assert row["last_active"] is None
 
 
 def note_of_trial(study: optuna.Study, number: int) -> str:

@@ -36,6 +36,15 @@ with exclusive(open_storage(sys.argv[1])):
     time.sleep(60)
 """
 
+OPEN_EACH = """
+import sys
+from search.storage import open_storage
+print("ready", flush=True)
+sys.stdin.readline()
+for url in sys.argv[1:]:
+    open_storage(url, create=True)
+"""
+
 
 class UnreachableServer(PGDialect):
     supports_statement_cache = True
@@ -101,6 +110,21 @@ def test_every_connection_waits_a_minute_for_anothers_transaction(storage: RDBSt
 def test_what_is_stored_is_there_when_opened_again(storage: RDBStorage, storage_url: str) -> None:
     optuna.create_study(storage=storage, study_name="kept")
     assert optuna.get_all_study_names(open_storage(storage_url)) == ["kept"]
+
+
+def test_two_processes_that_open_a_new_file_at_once_both_succeed(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path / name}" for name in ("a.db", "b.db", "c.db")]
+    command = [sys.executable, "-c", OPEN_EACH, *urls]
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(2)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    complaints = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], complaints
+    for url in urls:
+        assert optuna.get_all_study_names(open_storage(url)) == []
 
 
 @pytest.mark.parametrize("url", ["study.db", "", "sqlite:/study.db", "mysql://user:secret@localhost:port/optuna"])

@@ -17,16 +17,27 @@ PROMISED_KEYS = {
     "study_name", "trial", "num_params", "channels", "epochs", "target", "dataset", "seeds", "min", "mean", "std",
     "ci95", "pass_share_lower95", "attempts", "confirmed", "commit", "versions",
 }  # fmt: skip
+VERSIONS = {"python": "3.12.3", "torch": "2.14.1", "torchvision": "0.29.1", "optuna": "4.6.0", "numpy": "2.3.4"}
 
 
-def make_facts(errors: list[int], *, dataset: str = "mnist", target: str = "99.4", attempts: int = 1) -> dict[str, Any]:
-    """The record of seeds 10,000 onward with these errors."""
+def make_facts(
+    errors: list[int],
+    *,
+    dataset: str = "mnist",
+    target: str = "99.4",
+    attempts: int = 1,
+    environments: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The record of seeds 10,000 onward with these errors, each trained in the environment in its place."""
     verification = optuna.create_study(direction="maximize")
     attributes = {"search_study": "small", "trial": 31, "num_params": 7_901, "epochs": 15, "dataset": dataset}
     for key, value in {**attributes, "channels": [[8, 10], [12, 14], [15, 17]]}.items():
         verification.set_user_attr(key, value)
+    for key, value in {"commit": "opened", "versions": {"torch": "opened"}}.items():
+        verification.set_user_attr(key, value)  # of the command that opened it, which need not have trained anything
     num_images = 10_000 if dataset == "mnist" else 1_000
-    for seed, count in enumerate(errors, start=10_000):
+    environments = environments or [{"commit": "0123abc", "versions": VERSIONS}] * len(errors)
+    for seed, (count, environment) in enumerate(zip(errors, environments, strict=True), start=10_000):
         verification.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.COMPLETE,
@@ -38,7 +49,7 @@ def make_facts(errors: list[int], *, dataset: str = "mnist", target: str = "99.4
                     "num_images": num_images,
                     "device": "cuda",
                     "precision": "bf16",
-                    "commit": "0123abc",
+                    **environment,
                 },
             )
         )
@@ -139,6 +150,14 @@ def test_a_mean_above_the_target_confirms_nothing() -> None:
     assert facts["confirmed"] is False
 
 
+def test_a_seed_with_nothing_right_is_a_miss_like_any_other() -> None:
+    facts = make_facts([60, 10_000, 60])  # as a diverged seed is recorded
+    assert facts["confirmed"] is False
+    assert (facts["num_passed"], facts["min"]) == (2, 0.0)
+    assert verdict.verdict(facts).startswith("NOT CONFIRMED: 1 of 3 fresh seeds miss 99.4 %")
+    assert verdict.evidence(facts)[0].startswith("Minimum 0.00 %")
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(50, 70), min_size=1, max_size=6))
 def test_the_verdict_is_that_of_the_worst_seed(errors: list[int]) -> None:
@@ -165,8 +184,17 @@ def test_the_record_has_the_keys_that_are_promised() -> None:
     facts = make_facts([60, 58])
     assert facts.keys() >= PROMISED_KEYS
     assert facts["seeds"][0] == {"seed": 10_000, "test_accuracy": 99.4, "errors": 60}
-    assert set(facts["versions"]) >= {"python", "torch", "torchvision", "optuna"}
+    assert facts["versions"] == VERSIONS
     assert (facts["study_name"], facts["trial"], facts["target"], facts["commit"]) == ("small", 31, 99.4, "0123abc")
+
+
+def test_seeds_trained_in_several_environments_name_them_all() -> None:
+    newer = {"commit": "4567def", "versions": {**VERSIONS, "torch": "2.15.0"}}
+    older = {"commit": "0123abc", "versions": VERSIONS}
+    facts = make_facts([60, 58, 59], environments=[newer, older, newer])
+    assert facts["commit"] == "0123abc, 4567def"
+    assert facts["versions"] == {**VERSIONS, "torch": "2.14.1, 2.15.0"}
+    assert "torch 2.14.1, 2.15.0, torchvision 0.29.1" in verdict.evidence(facts)[-1]
 
 
 def test_the_evidence_says_what_the_verdict_rests_on() -> None:
@@ -179,7 +207,7 @@ def test_the_evidence_says_what_the_verdict_rests_on() -> None:
         "epochs: 15",
         "data set mnist",
         "cuda in bf16",
-        f"torch {facts['versions']['torch']}",
+        "python 3.12.3, torch 2.14.1, torchvision 0.29.1",
         "commit 0123abc",
     ):
         assert words in last
@@ -187,14 +215,21 @@ def test_the_evidence_says_what_the_verdict_rests_on() -> None:
 
 def test_the_evidence_says_how_little_five_seeds_prove() -> None:
     sentence = next(line for line in verdict.evidence(make_facts([60] * 5)) if "proves" in line)
-    assert "5 of 5 proves, at 95 % confidence, that at least 55 % of all seeds" in sentence
+    assert "5 of 5 proves, at 95 % confidence, that at least 54.9 % of all seeds" in sentence
     assert "59 of 59 would prove 95 %" in sentence
 
 
 def test_fifty_nine_seeds_prove_ninety_five_percent() -> None:
     sentence = next(line for line in verdict.evidence(make_facts([60] * 59)) if "proves" in line)
     assert "59 of 59 proves" in sentence
-    assert "at least 95 % of all seeds" in sentence
+    assert "at least 95.0 % of all seeds" in sentence
+    assert "would prove" not in sentence
+
+
+def test_what_is_proved_is_never_rounded_up() -> None:
+    facts = make_facts([60] * 58)
+    assert 0.9495 < facts["pass_share_lower95"] < 0.95  # to the nearest tenth that would be 95.0 %
+    assert any("at least 94.9 % of all seeds" in line for line in verdict.evidence(facts))
 
 
 def test_the_evidence_gives_the_spread_and_what_the_interval_leaves_out() -> None:

@@ -1,6 +1,6 @@
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,24 +12,29 @@ from optuna.trial import TrialState
 
 import space
 from search import verify
+from search.config import TrialConfig
 from search.data import Split
 from search.model import load_model, load_record
-from search.provenance import space_hash
-from search.study import StudyError
-from search.tickets import claim_trial
-from search.train import Evaluation, Runtime, evaluate
+from search.provenance import space_hash, versions
+from search.study import StudyError, record_use
+from search.tickets import claim_trial, tickets_left
+from search.train import DivergedError, EpochResult, Evaluation, Runtime, evaluate, train
 from search.verdict import make_record
 
 SPACE = space_hash(Path(space.__file__))
+TRAINED_WITH = {"commit": "0123abc", "versions": {"python": "3.12.3", "torch": "2.14.1"}}
 
 
 def add_seed(verification: optuna.Study, seed: int, state: TrialState = TrialState.COMPLETE) -> None:
+    """A seed of 60 errors, as a worker records it."""
+    attributes = {"ticket": seed, "errors": 60, "num_images": 10_000, "device": "cpu", "precision": "fp32"}
     verification.add_trial(
         optuna.trial.create_trial(
             state=state,
-            value=99.0 if state == TrialState.COMPLETE else None,
+            value=99.4 if state == TrialState.COMPLETE else None,
             params={"seed": seed},
             distributions={"seed": optuna.distributions.IntDistribution(0, verify.LARGEST_SEED)},
+            user_attrs={**attributes, **TRAINED_WITH},
         )
     )
 
@@ -48,8 +53,8 @@ def test_any_complete_trial_can_be_chosen(search_study: optuna.Study) -> None:
         (1, "Trial 1 is pruned"),
         (3, "Trial 3 is fail"),
         (4, "Trial 4 is running"),
-        (5, "has no trial 5; it has 5, counted from 0"),
-        (-1, "has no trial -1"),
+        (5, r"'small' has no trial 5\. Leave --trial out"),
+        (-1, "'small' has no trial -1"),
     ],
 )
 def test_only_a_complete_trial_can_be_chosen(search_study: optuna.Study, number: int, complaint: str) -> None:
@@ -91,80 +96,155 @@ def winner(search_study: optuna.Study) -> optuna.trial.FrozenTrial:
 
 
 @pytest.fixture
-def open_verification(
-    searched_storage: RDBStorage, search_study: optuna.Study, winner: optuna.trial.FrozenTrial
-) -> Callable[[int], optuna.Study]:
-    config = verify.rebuild_config(search_study, winner, space.suggest_config, SPACE)
-    return lambda first_seed: verify.open_verify_study(searched_storage, search_study, winner, config, first_seed)
+def config(search_study: optuna.Study, winner: optuna.trial.FrozenTrial) -> TrialConfig:
+    return verify.rebuild_config(search_study, winner, space.suggest_config, SPACE)
 
 
-def test_each_winner_is_verified_in_a_study_of_its_own(open_verification: Callable[[int], optuna.Study]) -> None:
-    verification = open_verification(10_000)
+@pytest.fixture
+def verification(
+    searched_storage: RDBStorage, search_study: optuna.Study, winner: optuna.trial.FrozenTrial, config: TrialConfig
+) -> optuna.Study:
+    return verify.open_verify_study(searched_storage, search_study, winner, config)
+
+
+def test_each_winner_is_verified_in_a_study_of_its_own(verification: optuna.Study) -> None:
     assert verification.study_name == "small-verify-2"
     assert verification.user_attrs["kind"] == "verify"
     assert verification.user_attrs["search_study"] == "small"
     assert (verification.user_attrs["trial"], verification.user_attrs["epochs"]) == (2, 4)
 
 
-def test_an_attempt_is_a_trial_put_to_the_test_on_a_first_seed(
-    searched_storage: RDBStorage, search_study: optuna.Study, open_verification: Callable[[int], optuna.Study]
-) -> None:
-    open_verification(10_000)
-    assert verify.count_attempts(searched_storage, "small") == 1
-    open_verification(10_000)  # resumed, or extended
-    assert verify.count_attempts(searched_storage, "small") == 1
-    open_verification(20_000)
-    assert verify.count_attempts(searched_storage, "small") == 2
-    runner_up = search_study.get_trials()[0]
-    config = verify.rebuild_config(search_study, runner_up, space.suggest_config, SPACE)
-    verify.open_verify_study(searched_storage, search_study, runner_up, config, 10_000)
-    assert verify.count_attempts(searched_storage, "small") == 3
-    assert verify.count_attempts(searched_storage, "another") == 0
-
-
 def test_a_verification_is_not_continued_with_another_configuration(
     searched_storage: RDBStorage,
     search_study: optuna.Study,
     winner: optuna.trial.FrozenTrial,
-    open_verification: Callable[[int], optuna.Study],
+    config: TrialConfig,
+    verification: optuna.Study,
 ) -> None:
-    open_verification(10_000)
-    config = verify.rebuild_config(search_study, winner, space.suggest_config, SPACE)
-    with pytest.raises(StudyError, match="verified another configuration"):
-        verify.open_verify_study(searched_storage, search_study, winner, dataclasses.replace(config, lr=0.5), 10_000)
+    again = verify.open_verify_study(searched_storage, search_study, winner, config)
+    assert again.study_name == verification.study_name
+    with pytest.raises(StudyError, match="'small-verify-2' verified another configuration"):
+        verify.open_verify_study(searched_storage, search_study, winner, dataclasses.replace(config, lr=0.5))
 
 
-def test_seeds_measured_beyond_those_asked_for_count_too() -> None:
-    verification = optuna.create_study()
-    for seed in (10_002, 10_000, 10_001):
+def test_an_attempt_is_a_trial_put_to_the_test_on_a_first_seed(
+    searched_storage: RDBStorage, search_study: optuna.Study, verification: optuna.Study
+) -> None:
+    assert verify.count_attempts(searched_storage, "small") == 0  # nothing is planned yet
+    verify.plan_attempt(verification, searched_storage, 10_000, 5)
+    assert verify.count_attempts(searched_storage, "small") == 1
+    verify.plan_attempt(verification, searched_storage, 10_000, 20)  # resumed, or extended
+    assert verify.count_attempts(searched_storage, "small") == 1
+    verify.plan_attempt(verification, searched_storage, 20_000, 5)
+    assert verify.count_attempts(searched_storage, "small") == 2
+    runner_up = search_study.get_trials()[0]
+    config = verify.rebuild_config(search_study, runner_up, space.suggest_config, SPACE)
+    other = verify.open_verify_study(searched_storage, search_study, runner_up, config)
+    verify.plan_attempt(other, searched_storage, 10_000, 5)
+    assert verify.count_attempts(searched_storage, "small") == 3
+    assert verify.count_attempts(searched_storage, "another") == 0
+
+
+def test_an_attempt_is_on_record_before_anything_is_measured(
+    searched_storage: RDBStorage,
+    search_study: optuna.Study,
+    winner: optuna.trial.FrozenTrial,
+    config: TrialConfig,
+    verification: optuna.Study,
+) -> None:
+    assert verify.plan_attempt(verification, searched_storage, 10_000, 5) == range(10_000, 10_005)
+    assert verify.plan_attempt(verification, searched_storage, 20_000, 3) == range(20_000, 20_003)
+    reopened = verify.open_verify_study(searched_storage, search_study, winner, config)
+    assert reopened.user_attrs["attempts"] == {"10000": 5, "20000": 3}
+
+
+def test_an_attempt_is_extended_by_asking_for_more(searched_storage: RDBStorage, verification: optuna.Study) -> None:
+    verify.plan_attempt(verification, searched_storage, 10_000, 5)
+    for seed in range(10_000, 10_005):
         add_seed(verification, seed)
-    assert [trial.params["seed"] for trial in verify.measured_seeds(verification, 10_000)] == [10_000, 10_001, 10_002]
+    seeds = verify.plan_attempt(verification, searched_storage, 10_000, 20)
+    assert seeds == range(10_000, 10_020)
+    assert tickets_left(verification, seeds) == list(range(10_005, 10_020))
+    assert verification.user_attrs["attempts"] == {"10000": 20}
 
 
-def test_seeds_are_counted_up_to_the_first_that_is_missing() -> None:
+def test_an_attempt_is_not_cut_down_below_what_it_measured(
+    searched_storage: RDBStorage, verification: optuna.Study
+) -> None:
+    verify.plan_attempt(verification, searched_storage, 10_000, 20)
+    for seed in (10_000, 10_001, 10_002, 10_004, 10_005, 10_006):  # cut off there, while 10,003 was under way
+        add_seed(verification, seed)
+    seeds = verify.plan_attempt(verification, searched_storage, 10_000, 5)
+    assert seeds == range(10_000, 10_007)
+    assert tickets_left(verification, seeds) == [10_003]
+    add_seed(verification, 10_003)
+    assert [trial.params["seed"] for trial in verify.measured_seeds(verification, seeds)] == list(seeds)
+    # Asked for once more, whatever the number, it is what it was.
+    assert verify.plan_attempt(verification, searched_storage, 10_000, 1) == seeds
+    assert verification.user_attrs["attempts"] == {"10000": 20}
+
+
+def test_what_was_planned_but_never_measured_may_be_given_up(
+    searched_storage: RDBStorage, verification: optuna.Study
+) -> None:
+    verify.plan_attempt(verification, searched_storage, 10_000, 20)
+    add_seed(verification, 10_000)
+    add_seed(verification, 10_008, TrialState.FAIL)
+    assert verify.plan_attempt(verification, searched_storage, 10_000, 5) == range(10_000, 10_005)
+
+
+def test_seeds_of_another_attempt_do_not_stretch_this_one(
+    searched_storage: RDBStorage, verification: optuna.Study
+) -> None:
+    verify.plan_attempt(verification, searched_storage, 10_000, 5)
+    verify.plan_attempt(verification, searched_storage, 10_003, 10)
+    for seed in range(10_000, 10_013):
+        add_seed(verification, seed)
+    assert verify.plan_attempt(verification, searched_storage, 10_000, 3) == range(10_000, 10_005)
+    assert verify.plan_attempt(verification, searched_storage, 10_003, 3) == range(10_003, 10_013)
+
+
+def test_measured_seeds_come_in_the_order_of_the_plan() -> None:
+    verification = optuna.create_study()
+    for seed in (10_002, 10_000, 10_003, 10_001):
+        add_seed(verification, seed)
+    measured = verify.measured_seeds(verification, range(10_000, 10_003))
+    assert [trial.params["seed"] for trial in measured] == [10_000, 10_001, 10_002]
+
+
+@pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.FAIL])
+def test_no_verdict_leaves_out_a_seed_of_its_plan(state: TrialState) -> None:
     verification = optuna.create_study()
     for seed in (10_000, 10_001, 10_003):
         add_seed(verification, seed)
-    add_seed(verification, 10_002, TrialState.FAIL)
-    assert [trial.params["seed"] for trial in verify.measured_seeds(verification, 10_000)] == [10_000, 10_001]
-    assert [trial.params["seed"] for trial in verify.measured_seeds(verification, 10_003)] == [10_003]
-    assert verify.measured_seeds(verification, 10_002) == []
+    add_seed(verification, 10_002, state)
+    with pytest.raises(StudyError, match="Another command is at work on some of these seeds"):
+        verify.measured_seeds(verification, range(10_000, 10_004))
+
+
+def test_the_record_names_what_the_seeds_were_trained_with_not_what_came_later(
+    verification: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (10_000, 10_001):
+        add_seed(verification, seed)
+    later = {"commit": "4567def", "versions": {"python": "3.15.0", "torch": "3.0.0"}}
+    monkeypatch.setattr("search.study.code_commit", lambda: later["commit"])
+    monkeypatch.setattr("search.study.versions", lambda: later["versions"])
+    record_use(verification)  # the same command again, after an update: all is measured, nothing is trained
+    assert verification.user_attrs["continued_with"] == [later]
+    measured = verify.measured_seeds(verification, range(10_000, 10_002))
+    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1)
+    assert {"commit": facts["commit"], "versions": facts["versions"]} == TRAINED_WITH
 
 
 @pytest.fixture
-def job(
-    storage_url: str,
-    search_study: optuna.Study,
-    winner: optuna.trial.FrozenTrial,
-    open_verification: Callable[[int], optuna.Study],
-    tmp_path: Path,
-) -> verify.VerifyJob:
+def job(storage_url: str, verification: optuna.Study, config: TrialConfig, tmp_path: Path) -> verify.VerifyJob:
     """Two seeds, two epochs each."""
     return verify.VerifyJob(
         storage_url=storage_url,
-        study_name=open_verification(10_000).study_name,
+        study_name=verification.study_name,
         tickets=range(10_000, 10_002),
-        config=verify.rebuild_config(search_study, winner, space.suggest_config, SPACE),
+        config=config,
         epochs=2,
         dataset="sample",
         data_dir=tmp_path,
@@ -226,7 +306,7 @@ def test_a_seed_leaves_a_complete_record(
     assert trial.value == pytest.approx(100 - attributes["errors"])
     assert attributes["num_images"] == 100
     assert (attributes["epochs"], attributes["device"], attributes["precision"]) == (2, "cpu", "fp32")
-    assert attributes["commit"] == "0123abc"
+    assert (attributes["commit"], attributes["versions"]) == ("0123abc", versions())
 
 
 def test_the_model_of_the_first_seed_is_kept(
@@ -266,12 +346,38 @@ def test_an_interrupted_seed_is_not_measured_and_is_tried_again(
     assert again.state == TrialState.COMPLETE
 
 
+def test_a_seed_that_diverges_is_measured_as_a_miss(
+    job: verify.VerifyJob,
+    searched_storage: RDBStorage,
+    few_splits: tuple[Split, Split],
+    cpu: Runtime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train_and_diverge(*args: object, **kwargs: object) -> Iterator[EpochResult]:
+        yield next(train(*args, **kwargs))  # type: ignore[arg-type]
+        raise DivergedError("The loss was nan.")
+
+    monkeypatch.setattr(verify, "train", train_and_diverge)
+    diverged = run_next_seed(job, searched_storage, few_splits, cpu)
+    assert (diverged.state, diverged.value) == (TrialState.COMPLETE, 0.0)
+    assert (diverged.user_attrs["errors"], diverged.user_attrs["num_images"]) == (100, 100)
+    assert not job.model_path.exists()
+    # It is done: the next one is the next seed, and the record counts both.
+    monkeypatch.setattr(verify, "train", train)
+    assert run_next_seed(job, searched_storage, few_splits, cpu).params == {"seed": 10_001}
+    verification = optuna.load_study(storage=searched_storage, study_name=job.study_name)
+    measured = verify.measured_seeds(verification, job.tickets)
+    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1)
+    assert facts["seeds"][0] == {"seed": 10_000, "test_accuracy": 0.0, "errors": 100}
+    assert facts["num_passed"] < len(facts["seeds"]) == 2
+
+
 def test_measured_seeds_make_the_record(
     job: verify.VerifyJob, searched_storage: RDBStorage, few_splits: tuple[Split, Split], cpu: Runtime
 ) -> None:
     trials = [run_next_seed(job, searched_storage, few_splits, cpu) for _ in job.tickets]
     verification = optuna.load_study(storage=searched_storage, study_name=job.study_name)
-    measured = verify.measured_seeds(verification, 10_000)
+    measured = verify.measured_seeds(verification, job.tickets)
     facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1)
     assert [each["errors"] for each in facts["seeds"]] == [trial.user_attrs["errors"] for trial in trials]
     assert [each["test_accuracy"] for each in facts["seeds"]] == [trial.value for trial in trials]

@@ -68,5 +68,12 @@ def test_a_worker_that_is_to_stop_starts_nothing(study: optuna.Study, storage_ur
     stop = threading.Event()
     stop.set()
     run_here(NumberJob(storage_url=storage_url, tickets=range(3)), stop)
-    run_here(ExpiredJob(storage_url=storage_url, tickets=range(3)))
     assert [trial.state for trial in study.trials] == [TrialState.WAITING]
+
+
+def test_a_time_limit_allows_each_worker_a_first_trial_and_no_second(study: optuna.Study, storage_url: str) -> None:
+    job = ExpiredJob(storage_url=storage_url, tickets=range(3))
+    run_here(job)
+    assert ends(study) == [(0, "COMPLETE")]
+    run_here(job)
+    assert ends(study) == [(0, "COMPLETE"), (1, "COMPLETE")]

@@ -160,7 +160,7 @@ def test_two_workers_complete_every_ticket_exactly_once(study: optuna.Study, sto
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_worker_has_its_own_environment_and_one_thread_and_ends_once_done(
+def test_a_worker_has_its_own_environment_and_one_thread_heeds_no_signal_and_ends_once_done(
     study: optuna.Study, storage_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in WORKER_ENVIRONMENT:
@@ -171,8 +171,11 @@ def test_a_worker_has_its_own_environment_and_one_thread_and_ends_once_done(
     pool.start()
     assert dict(os.environ) == before
     (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    for number in (signal.SIGINT, signal.SIGTERM):  # from birth: it has not begun to run Python yet
+        os.kill(worker.pid, number)
     worker.join()
-    assert not pool.replace_lost(restart=True)  # it was not lost: there was nothing left to do
+    assert not pool.replace_lost()  # it was not lost: there was nothing left to do
     assert not pool.wait(0)
     recorded = study.trials[0].user_attrs
     assert recorded["environment"] == {**WORKER_ENVIRONMENT, "MALLOC_TOP_PAD_": "1234567"}
@@ -197,8 +200,25 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_tried_again(study: op
 
 
 def test_workers_that_keep_dying_end_it(study: optuna.Study, storage_url: str) -> None:
-    with pytest.raises(WorkerError, match=r"dying \(exit code 7\)"):
+    with pytest.raises(WorkerError, match=r"dying \(exit_code=7\)"):
         run(StillbornJob(storage_url=storage_url, tickets=range(3)), study)
+
+
+def test_a_worker_that_dies_old_is_replaced_without_being_counted_unless_all_are_to_end(
+    storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.workers.MAX_LOST_WORKERS", 0)
+    monkeypatch.setattr("search.workers.YOUNG_SECONDS", 0)
+    pool = WorkerPool(StillbornJob(storage_url=storage_url, tickets=range(3)), ["cpu"])
+    pool.start()
+    assert pool.wait(60)
+    assert pool.replace_lost()
+    assert not pool.stopping
+    pool.stop()
+    assert pool.stopping
+    assert pool.wait(60)
+    assert pool.replace_lost()
+    assert not pool.wait(0)  # nobody took its place
 
 
 def test_ctrl_c_lets_the_trial_end(study: optuna.Study, storage_url: str) -> None:
