@@ -199,6 +199,11 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_tried_again(study: op
     assert len({trial.user_attrs["pid"] for trial in study.trials}) == 2
 
 
+def let_workers_end() -> None:
+    for process in multiprocessing.active_children():
+        process.join(60)  # its exit code is known only a moment after the pool's `wait` sees it end
+
+
 def test_workers_that_keep_dying_end_it(study: optuna.Study, storage_url: str) -> None:
     with pytest.raises(WorkerError, match=r"dying \(exit_code=7\)"):
         run(StillbornJob(storage_url=storage_url, tickets=range(3)), study)
@@ -211,12 +216,14 @@ def test_a_worker_that_dies_old_is_replaced_without_being_counted_unless_all_are
     monkeypatch.setattr("search.workers.YOUNG_SECONDS", 0)
     pool = WorkerPool(StillbornJob(storage_url=storage_url, tickets=range(3)), ["cpu"])
     pool.start()
-    assert pool.wait(60)
+    let_workers_end()
+    assert pool.wait(0)
     assert pool.replace_lost()
     assert not pool.stopping
     pool.stop()
     assert pool.stopping
-    assert pool.wait(60)
+    let_workers_end()
+    assert pool.wait(0)
     assert pool.replace_lost()
     assert not pool.wait(0)  # nobody took its place
 

@@ -30,7 +30,7 @@ def result_table() -> str:
     """The reference study and its verification, from their committed records."""
     summary, facts = _read("summary.json"), _read("verify.json")
     if summary is None or facts is None:
-        return "No reference study is committed yet.\n"
+        return "The reference study is not finished yet: what is committed are its trials so far.\n"
     best, trials, epochs = summary["best"], summary["trials"], summary["epochs"]
     saved = epochs["saved_by_pruning"] / (epochs["trained"] + epochs["saved_by_pruning"])
     hours, minutes = divmod(round(summary["seconds"] / 60), 60)
