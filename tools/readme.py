@@ -49,15 +49,72 @@ def result_table() -> str:
     return "\n".join([*lines, "", *evidence(facts)]) + "\n"
 
 
+def speed() -> str:
+    """What the benchmarks measured, from their committed records."""
+    throughput, pruners, orchestration = (_read(f"{name}.json") for name in ("throughput", "pruners", "orchestration"))
+    lines = []
+    if throughput is not None:
+        lines += _throughput(throughput)
+    if pruners is not None:
+        lines += _pruners(pruners)
+    if orchestration is not None:
+        lines += _orchestration(orchestration)
+    return "\n".join(lines) + "\n" if lines else "Not measured yet.\n"
+
+
+def _throughput(facts: dict[str, Any]) -> list[str]:
+    rows = {
+        "The loop that a user would write (the better of 0 and 2 loader workers)": "reference_images_per_s",
+        "The same loop, a process per core": "reference_two_processes_images_per_s",
+        "Ours, 1 worker": "ours_one_worker_images_per_s",
+        f"Ours, {facts['num_workers']} workers (the default)": "ours_images_per_s",
+    }
+    machine = f"{facts['num_cores']} cores" if facts["device"] == "cpu" else facts["device"]
+    lines = [f"| Training the same net, {machine}, {facts['precision']} | Images/s | Ratio |", "|---|---|---|"]
+    for name, key in rows.items():
+        lines.append(f"| {name} | {facts[key]:,} | {facts[key] / facts['reference_images_per_s']:.2f} |")
+    return [
+        *lines,
+        "",
+        f"All workers train {facts['scaling']:.2f} times as fast as one, at {facts['share_of_fp32_peak']:.0%} of what "
+        "a large fp32 matrix product reaches on these cores.",
+        "",
+    ]
+
+
+def _pruners(facts: dict[str, Any]) -> list[str]:
+    default = next(row for row in facts["pruners"] if row["pruner"] == "the default")
+    return [
+        f"Replayed on {facts['curves']} full learning curves of random configurations, in {facts['orders']} orders, "
+        f"the default pruner saves {default['epochs_saved']:.0%} of the epochs and kills the best configuration in "
+        f"{default['best_killed']:.1%} of the orders (mean regret {default['mean_regret']:.3f} points).",
+        "",
+    ]
+
+
+def _orchestration(facts: dict[str, Any]) -> list[str]:
+    headings = sorted({(row["backend"], row["workers"]) for row in facts["trials"]})
+    recorded = sorted({row["recorded"] for row in facts["trials"]})
+    seconds = {(row["backend"], row["workers"], row["recorded"]): row["seconds_per_trial"] for row in facts["trials"]}
+    lines = [
+        "| Seconds per trial outside training | " + " | ".join(f"{count:,} recorded" for count in recorded) + " |",
+        "|---|" + "---|" * len(recorded),
+    ]
+    for backend, workers in headings:
+        cells = [f"{seconds[backend, workers, count]:.2f}" for count in recorded]
+        lines.append(f"| {backend}, {workers} worker{'s' * (workers > 1)} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
 def file_tree() -> str:
     """Every Python file with the first sentence of its docstring."""
     paths = [ROOT / "cli.py", ROOT / "space.py", *sorted((ROOT / "search").glob("*.py"))]
     paths += [*sorted((ROOT / "tools").glob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))]
-    lines = [f"{path.relative_to(ROOT).as_posix():<24}{_first_sentence(path)}" for path in paths]
+    lines = [f"{path.relative_to(ROOT).as_posix():<30}{_first_sentence(path)}" for path in paths]
     lines += [
-        f"{'tests/':<24}Tests, a file per module, on the real digits of the sample.",
-        f"{'results/reference/':<24}The reference study: database, records, model.",
-        f"{'results/LOG.md':<24}What was tried and measured, failures included.",
+        f"{'tests/':<30}Tests, a file per module, on the real digits of the sample.",
+        f"{'results/reference/':<30}The reference study: database, records, model.",
+        f"{'results/LOG.md':<30}What was tried and measured, failures included.",
     ]
     return "```\n" + "\n".join(lines) + "\n```\n"
 
@@ -75,7 +132,7 @@ def cli_help() -> str:
     return "\n".join(texts)
 
 
-PARTS = {"results": result_table, "tree": file_tree, "help": cli_help}
+PARTS = {"results": result_table, "speed": speed, "tree": file_tree, "help": cli_help}
 
 
 def generate(text: str) -> str:

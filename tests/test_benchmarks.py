@@ -1,0 +1,140 @@
+import json
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+import orchestration
+import pruners
+import pytest
+import throughput
+import torch
+from optuna.pruners import NopPruner, PercentilePruner
+from optuna.trial import FrozenTrial
+from reference_loop import Net
+
+from search.config import AugmentConfig, ModelConfig, TrialConfig
+from search.data import Split
+from search.model import num_params
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = TrialConfig(
+    model=ModelConfig(channels=((2,), (3,), (4,))),
+    augment=AugmentConfig(rotation=10.0, shift=2.0, scale=0.1, shear=0.1),
+    lr=0.01,
+    weight_decay=0.01,
+)
+
+
+# Throughput
+
+
+def test_the_reference_loop_trains_the_same_number_of_parameters() -> None:
+    assert num_params(Net(CONFIG)) == CONFIG.model.num_params
+
+
+@pytest.mark.parametrize("measure", [throughput.measure_loop_0, throughput.measure_ours])
+def test_both_sides_are_measured_after_an_epoch_that_warms_up(measure, few_digits: Split) -> None:
+    work = throughput.Work(config=CONFIG, split=few_digits, epochs=2, precision="fp32")
+    started: list[bool] = []
+    assert measure(work, torch.device("cpu"), lambda: started.append(True)) > 0
+    assert started == [True]
+
+
+def test_the_ratio_is_to_the_better_of_the_loops_with_and_without_loader_workers() -> None:
+    rates = {
+        "loop_0": [10.0, 20.0, 90.0],
+        "loop_2": [40.0, 40.0, 40.0],
+        "loop_processes": [50.0],
+        "ours_one": [100.0],
+        "ours": [200.0],
+        "gemm": [4000e9],
+    }
+    facts = throughput.summarise(rates, flops=1e9)
+    assert facts["reference_images_per_s"] == 40
+    assert facts["ratio"] == 5.0
+    assert facts["ratio_to_two_processes"] == 4.0
+    assert facts["scaling"] == 2.0
+    assert facts["train_gflops"] == 200.0
+    assert facts["share_of_fp32_peak"] == 0.05
+
+
+# Pruners
+
+RISING = tuple(90.0 + epoch for epoch in range(5))
+BAD = tuple(50.0 + epoch for epoch in range(5))
+LATE = (40.0, 41.0, 42.0, 43.0, 99.0)  # the best, but only in the end
+
+
+def test_without_a_pruner_all_is_trained_and_the_best_is_found() -> None:
+    assert pruners.replay([RISING, BAD, LATE], NopPruner()) == pruners.Replay(saved=0.0, killed_best=False, regret=0.0)
+
+
+def test_a_replay_saves_the_epochs_after_the_prune_and_pays_for_a_killed_best() -> None:
+    pruner = PercentilePruner(50.0, n_startup_trials=1, n_warmup_steps=2)
+    outcome = pruners.replay([RISING, BAD, LATE], pruner)
+    assert outcome.saved == pytest.approx(2 * 3 / 15)  # BAD and LATE end after the second epoch
+    assert outcome.killed_best
+    assert outcome.regret == pytest.approx(99.0 - RISING[-1])
+
+
+def test_orders_are_the_same_for_every_pruner_and_keep_all_curves() -> None:
+    curves = [RISING, BAD, LATE]
+    assert pruners.orders(curves, 3) == pruners.orders(curves, 3)
+    assert all(sorted(order) == sorted(curves) for order in pruners.orders(curves, 3))
+
+
+def test_what_saves_most_within_the_risk_is_chosen() -> None:
+    rows = [
+        {"pruner": "none", "epochs_saved": 0.0, "best_killed": 0.0},
+        {"pruner": "mild", "epochs_saved": 0.3, "best_killed": 0.02},
+        {"pruner": "harsh", "epochs_saved": 0.6, "best_killed": 0.05},
+    ]
+    assert pruners.choose(rows)["pruner"] == "mild"
+
+
+def test_the_last_epoch_predicts_itself() -> None:
+    rows = pruners.predictiveness([RISING, BAD, LATE])
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[-1]["rank_correlation"] == pytest.approx(1.0)
+    assert rows[0]["rank_correlation"] < 1.0
+
+
+@pytest.mark.parametrize("name", list(pruners.candidates()))
+def test_every_pruner_under_test_can_be_replayed(name: str) -> None:
+    curves = [tuple(value + shift for value in RISING * 3) for shift in range(12)]
+    row = pruners.measure(name, [curves, curves[::-1]])
+    assert 0 <= row["best_killed"] <= 1
+    assert 0 <= row["epochs_saved"] < 1
+
+
+# Orchestration
+
+
+def ended(pid: int, number: int, seconds: float, slept: float) -> FrozenTrial:
+    trial = optuna.trial.create_trial(value=1.0, user_attrs={"owner": {"pid": pid}, "slept": slept, "ticket": number})
+    trial.number = number
+    trial.datetime_complete = datetime(2026, 1, 1) + timedelta(seconds=seconds)
+    return trial
+
+
+def test_what_a_worker_did_not_sleep_between_two_ends_is_outside() -> None:
+    trials = [
+        ended(1, 0, seconds=5.0, slept=2.0),  # a worker's first: its start lies before it
+        ended(2, 1, seconds=6.0, slept=2.0),
+        ended(1, 2, seconds=7.5, slept=2.0),
+        ended(2, 3, seconds=9.0, slept=2.0),
+    ]
+    assert orchestration.seconds_outside(trials) == pytest.approx([0.5, 1.0])
+
+
+def test_orchestration_is_measured_with_real_workers(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "orchestration.py"), "--backend", "sqlite", "--recorded", "5"]
+    command += ["--workers", "1", "--trials", "2", "--epoch-seconds", "0", "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    facts = json.loads(ended.stdout)
+    [row] = facts["trials"]
+    assert (row["backend"], row["recorded"], row["workers"]) == ("sqlite", 5, 1)
+    assert 0 < row["seconds_per_trial"] < 60
+    assert facts["start"]["help"] > 0
