@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -246,7 +247,8 @@ def main(
     epoch_seconds: float,
     as_json: bool,
 ) -> None:
-    """Measures what a trial costs beside its training; takes some ten minutes."""
+    """Measures what a trial costs beside its training; takes half an hour with PostgreSQL."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # `timeout` must not leave a server behind
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     progress = Console(stderr=True)
     if not backends:
