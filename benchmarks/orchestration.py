@@ -9,19 +9,16 @@ psycopg2-binary`) is started on a private port; without it only SQLite is measur
 the command line.
 """
 
-import contextlib
 import json
 import os
 import random
-import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
@@ -38,9 +35,11 @@ from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS  # noqa: E402 (the path comes first)
+from databases import find_postgresql, postgresql_databases, sqlite_databases  # noqa: E402 (the path comes first)
+
+from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS  # noqa: E402
 from search.provenance import code_commit, versions  # noqa: E402
 from search.storage import open_storage  # noqa: E402
 from search.study import make_pruner  # noqa: E402
@@ -132,7 +131,8 @@ def measure(url: str, num_recorded: int, num_workers: int, num_trials: int, epoc
     tickets = range(begun, begun + num_trials * num_workers)
     job = SleepJob(storage_url=url, study_name=STUDY_NAME, tickets=tickets, epoch_seconds=epoch_seconds)
     ignore: Callable[[], None] = lambda: None  # noqa: E731
-    run_workers(job, ["cpu"] * num_workers, study, storage, on_update=ignore, on_interrupt=ignore)
+    if run_workers(job, ["cpu"] * num_workers, study, storage, on_update=ignore, on_interrupt=ignore):
+        raise KeyboardInterrupt  # it was caught there, so that the running trials could end
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs["ticket"] in tickets]
     storage.engine.dispose()
     outside = seconds_outside(trials)
@@ -166,56 +166,6 @@ def _end(trial: FrozenTrial) -> datetime:
     return trial.datetime_complete
 
 
-@contextlib.contextmanager
-def sqlite_databases(folder: Path) -> Iterator[Callable[[int], str]]:
-    """A new database for every number of recorded trials."""
-    yield lambda num_recorded: f"sqlite:///{folder / f'{num_recorded}.db'}"
-
-
-@contextlib.contextmanager
-def postgresql_databases(folder: Path) -> Iterator[Callable[[int], str]]:
-    """The same, on a server of our own, which ends with us."""
-    programs = find_postgresql()
-    assert programs is not None
-    user = "postgres" if os.getuid() == 0 else None  # PostgreSQL refuses to run as root
-    data, log = folder / "data", folder / "log"
-    folder.chmod(0o755)
-    data.mkdir()
-    if user is not None:
-        shutil.chown(data, user)
-        shutil.chown(folder, user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def call(program: str, *arguments: str) -> None:
-        command = [str(programs / program), *arguments]
-        subprocess.run(command, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
-
-    call("initdb", "--auth=trust", "--username=postgres", f"--pgdata={data}")
-    settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    call("pg_ctl", "start", "--wait", f"--pgdata={data}", f"--log={log}", f"--options={settings}")
-    address = ["--host=127.0.0.1", f"--port={port}", "--username=postgres"]
-
-    def new_database(num_recorded: int) -> str:
-        call("createdb", *address, f"trials{num_recorded}")
-        return f"postgresql+psycopg2://postgres@127.0.0.1:{port}/trials{num_recorded}"
-
-    try:
-        yield new_database
-    finally:
-        call("pg_ctl", "stop", "--mode=fast", f"--pgdata={data}")
-
-
-def find_postgresql() -> Path | None:
-    """The folder of PostgreSQL's programs, of the newest release that is installed; Debian keeps it off the path."""
-    on_path = shutil.which("initdb")
-    if on_path is not None:
-        return Path(on_path).resolve().parent
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
-    return folders[-1] if folders else None
-
-
 BACKENDS = {"sqlite": sqlite_databases, "postgresql": postgresql_databases}
 
 
@@ -230,6 +180,19 @@ def measure_start() -> dict[str, float]:
             subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def measure_all(
+    backends: Iterable[str], recorded: Iterable[int], workers: Iterable[int], num_trials: int, epoch_seconds: float
+) -> Iterator[dict[str, Any]]:
+    """A row for every database, number of recorded trials and number of workers."""
+    for backend in backends:
+        with TemporaryDirectory() as folder, BACKENDS[backend](Path(folder)) as new_database:
+            for num_recorded in recorded:
+                url = new_database(num_recorded)
+                build_study(url, num_recorded)
+                for num_workers in workers:
+                    yield {"backend": backend, **measure(url, num_recorded, num_workers, num_trials, epoch_seconds)}
 
 
 @click.command()
@@ -248,7 +211,7 @@ def main(
     as_json: bool,
 ) -> None:
     """Measures what a trial costs beside its training; takes half an hour with PostgreSQL."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # `timeout` must not leave a server behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: `timeout` must leave no server behind
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     progress = Console(stderr=True)
     if not backends:
@@ -256,21 +219,18 @@ def main(
         if find_postgresql() is None or find_spec("psycopg2") is None:
             progress.print("Without PostgreSQL (the server, or psycopg2, is not installed).")
             backends = ("sqlite",)
-    rows = []
-    for backend in backends:
-        with TemporaryDirectory() as folder, BACKENDS[backend](Path(folder)) as new_database:
-            for num_recorded in recorded:
-                url = new_database(num_recorded)
-                build_study(url, num_recorded)
-                for num_workers in workers:
-                    row = {"backend": backend, **measure(url, num_recorded, num_workers, trials, epoch_seconds)}
-                    progress.print(
-                        f"{backend}, {num_recorded} recorded, {num_workers} workers: "
-                        f"{row['seconds_per_trial']:.3f} s per trial"
-                    )
-                    rows.append(row)
+    rows: list[dict[str, Any]] = []
+    interrupted = False
+    try:
+        for row in measure_all(backends, recorded, workers, trials, epoch_seconds):
+            progress.print("{backend}, {recorded} recorded, {workers} workers: {seconds_per_trial:.3f} s".format(**row))
+            rows.append(row)
+    except KeyboardInterrupt:
+        interrupted = True
+        progress.print("Interrupted. What was measured until then:")
     facts = {
         "trials": rows,
+        "interrupted": interrupted,
         "start": measure_start(),
         "epochs": MAX_EPOCHS,
         "epoch_seconds": epoch_seconds,
@@ -282,6 +242,8 @@ def main(
         print(json.dumps(facts, indent=2))
     else:
         _print(facts)
+    if interrupted:
+        sys.exit(130)
 
 
 def _print(facts: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ from space import REFERENCE, suggest_config  # noqa: E402
 
 GEMM_SIZE = 1024
 GEMM_SECONDS = 1.0
-START_SECONDS = 300.0
+START_SECONDS = 300.0  # after which a process stops waiting for the others: one may have died
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +122,7 @@ def _process(contestant: Contestant, work: Work, device: str, barrier: Any, resu
 def run(contestant: Contestant, work: Work) -> float:
     """The sum over the contestant's processes, which all measure at the same time."""
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(
-        len(contestant.devices), timeout=START_SECONDS
-    )  # a process that died must not hang the others
+    barrier = context.Barrier(len(contestant.devices), timeout=START_SECONDS)
     results = context.SimpleQueue()
     with added_environment(contestant.environment):
         processes = [
