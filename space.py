@@ -60,6 +60,11 @@ def suggest_config(trial: optuna.trial.BaseTrial, max_params: int = DEFAULT_MAX_
     )
 
 
+def reference_config(max_params: int = DEFAULT_MAX_PARAMS) -> TrialConfig:
+    """The configuration that every study tries first."""
+    return suggest_config(optuna.trial.FixedTrial(REFERENCE), max_params)
+
+
 def _proportions(convs: list[int], widenings: list[float], growth: float) -> list[list[float]]:
     """Relative widths: stages widen by `widenings`, and each grows geometrically from first to last."""
     shape, level = [], 1.0

@@ -41,6 +41,7 @@ from databases import find_postgresql, postgresql_databases, sqlite_databases  #
 
 from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS  # noqa: E402
 from search.provenance import code_commit, versions  # noqa: E402
+from search.runner import num_cores  # noqa: E402
 from search.storage import open_storage  # noqa: E402
 from search.study import make_pruner  # noqa: E402
 from search.workers import run_workers  # noqa: E402
@@ -234,7 +235,7 @@ def main(
         "start": measure_start(),
         "epochs": MAX_EPOCHS,
         "epoch_seconds": epoch_seconds,
-        "num_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "num_cores": num_cores(),
         "commit": code_commit(),
         "versions": versions(),
     }

@@ -8,20 +8,17 @@ processes of its own; they take turns, and the median of the rounds counts. An e
 up. Evaluation is not part of it, on either side.
 """
 
-import contextlib
 import json
 import multiprocessing
-import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import click
-import optuna
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -37,9 +34,10 @@ from search.config import DEFAULT_MAX_PARAMS, ExplainedError, TrialConfig  # noq
 from search.data import Split, find_dataset, load_search_splits  # noqa: E402
 from search.model import TinyCNN  # noqa: E402
 from search.provenance import code_commit, versions  # noqa: E402
+from search.runner import num_cores, worker_devices  # noqa: E402
 from search.train import Runtime, choose_device, choose_precision, train  # noqa: E402
-from search.workers import WORKER_ENVIRONMENT  # noqa: E402
-from space import REFERENCE, suggest_config  # noqa: E402
+from search.workers import WORKER_ENVIRONMENT, environment  # noqa: E402
+from space import reference_config  # noqa: E402
 
 GEMM_SIZE = 1024
 GEMM_SECONDS = 1.0
@@ -124,7 +122,7 @@ def run(contestant: Contestant, work: Work) -> float:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(contestant.devices), timeout=START_SECONDS)
     results = context.SimpleQueue()
-    with added_environment(contestant.environment):
+    with environment(contestant.environment):
         processes = [
             context.Process(target=_process, args=(contestant, work, device, barrier, results), daemon=False)
             for device in contestant.devices
@@ -136,22 +134,6 @@ def run(contestant: Contestant, work: Work) -> float:
         if process.exitcode != 0:
             raise click.ClickException(f"{contestant.name}: a process ended with exit code {process.exitcode}.")
     return float(sum(results.get() for _ in processes))
-
-
-@contextlib.contextmanager
-def added_environment(variables: dict[str, str]) -> Iterator[None]:
-    """Sets variables for the processes that are started meanwhile."""
-    before = os.environ.copy()
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def flops_per_image(config: TrialConfig) -> float:
@@ -168,7 +150,7 @@ def contestants(device: torch.device) -> dict[str, Contestant]:
     ours = Contestant(
         name="ours, the default workers",
         measure=measure_ours,
-        devices=[str(device)] * (num_cores() if device.type == "cpu" else 1),
+        devices=worker_devices(device, None),
         threads=1 if device.type == "cpu" else None,
         environment=WORKER_ENVIRONMENT,
     )
@@ -212,7 +194,7 @@ def summarise(rates: dict[str, list[float]], flops: float) -> dict[str, Any]:
 def main(data_dir: Path, device: str, images: int, rounds: int, as_json: bool) -> None:
     """Measures training throughput; takes some minutes, and wants the machine for itself."""
     console = Console(stderr=True)
-    config = suggest_config(optuna.trial.FixedTrial(REFERENCE), DEFAULT_MAX_PARAMS)
+    config = reference_config(DEFAULT_MAX_PARAMS)
     try:
         chosen = choose_device(device)
         dataset = find_dataset("auto", data_dir, console.print)

@@ -45,7 +45,8 @@ class LiveView:
         plan = plural(len(tickets), "trial" if study.user_attrs.get("kind") == "search" else "seed")
         where = f"{plural(len(devices), 'worker')} on {devices[0].split(':')[0]} ({precision})"
         self._console.print(
-            Text.assemble((study.study_name, "bold"), f": {plan} of {plural(epochs, 'epoch')}, {where}")
+            Text.assemble((study.study_name, "bold"), f": {plan} of {plural(epochs, 'epoch')}, {where}"),
+            soft_wrap=True,
         )
         progress = StudyProgress(study, tickets, epochs, len(devices))
         if not self._console.is_terminal:
@@ -162,11 +163,13 @@ def search_summary(summary: dict[str, Any], total: int) -> list[str]:
     all_epochs = epochs["trained"] + epochs["saved_by_pruning"]
     of_total = f" of {total}" if trials["total"] < total else ""
     again = f"; {plural(trials['failed'], 'trial')} cut off or failed" if trials["failed"] else ""
+    peak = summary["peak_memory_mb"]
+    memory = f"; a worker took at most {peak / 1000:.1f} GB of memory" if peak is not None else ""
     lines = [
         f"{summary['study_name']}: {trials['total']}{of_total} trials done ({trials['complete']} complete, "
         f"{trials['pruned']} pruned{again}) in {format_seconds(summary['seconds'])} of training.",
         f"{plural(epochs['trained'], 'epoch')} trained, {epochs['saved_by_pruning']} "
-        f"({epochs['saved_by_pruning'] / max(1, all_epochs):.0%}) saved by pruning.",
+        f"({epochs['saved_by_pruning'] / max(1, all_epochs):.0%}) saved by pruning{memory}.",
     ]
     if best is not None:
         lines.append(

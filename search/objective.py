@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from search.config import TrialConfig, derive_seed
 from search.data import Split, load_search_splits
+from search.memory import peak_memory_mb
 from search.model import TinyCNN, num_params, save_model
 from search.provenance import versions
 from search.storage import exclusive
@@ -58,14 +59,13 @@ def validation_accuracy(
     config = suggest_config(trial, max_params)
     _refuse_over_budget(trial, config, max_params)
     training, validation = splits
-    seconds = 0.0
+    start = time.monotonic()
     try:
         for result in train(config, training, epochs=epochs, seed=seed, runtime=runtime):
             evaluation = evaluate(result.model, validation, runtime)
             if not math.isfinite(evaluation.loss):
                 raise DivergedError(f"The validation loss was {evaluation.loss} in epoch {result.epoch}.")
-            seconds += result.seconds
-            _report_epoch(trial, result, evaluation, seconds)
+            _report_epoch(trial, result, evaluation, time.monotonic() - start)
             if result.epoch == epochs:
                 return Outcome(value=evaluation.accuracy, model=result.model, config=config)
             if should_stop():
@@ -95,6 +95,7 @@ def _report_epoch(trial: optuna.Trial, result: EpochResult, evaluation: Evaluati
     trial.report(evaluation.accuracy, step=result.epoch)
     losses = {"train_loss": result.train_loss, "val_loss": evaluation.loss}
     record(trial, {"epochs": result.epoch, "seconds": round(seconds, 2), **losses})
+    record(trial, {"peak_memory_mb": peak_memory_mb()})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ def summarise(study: optuna.Study, storage_url: str) -> dict[str, Any]:
             "saved_by_pruning": epochs_saved(trials, study.user_attrs["epochs"]),
         },
         "seconds": round(busy_seconds(trials), 1),
+        "peak_memory_mb": max((trial.user_attrs.get("peak_memory_mb", 0) for trial in trials), default=0) or None,
         "best": describe_best(best_trial(study)),
     }
 
@@ -120,6 +121,7 @@ def write_search_records(study: optuna.Study, summary: dict[str, Any], folder: P
         "channels",
         "epochs",
         "seconds",
+        "peak_memory_mb",
         "train_loss",
         "val_loss",
         "device",

@@ -25,6 +25,7 @@ from search.worker import Job
 from search.workers import run_workers
 
 REFERENCE_FOLDER = "reference"
+WORKERS_PER_GPU = 4  # not measured: no GPU was at hand
 INTERRUPT_MESSAGE = "Stopping after the running epoch. Press Ctrl-C again to stop at once."
 
 
@@ -126,7 +127,7 @@ def _set_up(options: SharedOptions, *, create: bool) -> tuple[list[str], str, RD
         raise ExplainedError(f"--results-dir {options.results_dir} cannot be written to ({reason}).") from error
     device = choose_device(options.device)
     precision = choose_precision(device) if options.precision == "auto" else options.precision
-    return _worker_devices(device, options.workers), precision, open_storage(options.storage, create=create)
+    return worker_devices(device, options.workers), precision, open_storage(options.storage, create=create)
 
 
 def _run(
@@ -167,17 +168,22 @@ def _check_study_name(name: str) -> None:
         raise StudyError(f"Study name {name!r} cannot be used: results/{name} holds the committed reference study.")
 
 
-def _worker_devices(device: torch.device, workers: int | None) -> list[str]:
-    """One device per worker: a CPU gives one worker per core, GPUs one each unless more are asked for."""
+def worker_devices(device: torch.device, workers: int | None) -> list[str]:
+    """One device per worker; without a number, one worker per CPU core, or several per GPU as far as cores go.
+
+    A step of so small a network is over before the CPU has sent off the next: one worker leaves a GPU idle for
+    most of the time, and each needs a core to send from.
+    """
     if device.type == "cuda":
         num_gpus = torch.cuda.device_count()
-        return [f"cuda:{index % num_gpus}" for index in range(workers or num_gpus)]
+        default = max(num_gpus, min(num_gpus * WORKERS_PER_GPU, num_cores()))
+        return [f"cuda:{index % num_gpus}" for index in range(workers or default)]
     if device.type == "cpu":
-        return ["cpu"] * (workers or _num_cores())
+        return ["cpu"] * (workers or num_cores())
     return [device.type] * (workers or 1)
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))  # what this process may use, not what the machine has
     return os.cpu_count() or 1

@@ -92,7 +92,10 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def hide_password(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
+    """The URL without its secrets: the password, and what drivers take as one (`?password=`, `?sslpassword=`)."""
+    parsed = make_url(url)
+    secrets = {key: "***" for key in parsed.query if "pass" in key.lower()}
+    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
 
 
 def explain(error: SQLAlchemyError, url: str) -> str:

@@ -126,7 +126,8 @@ def find_search_study(storage: RDBStorage, name: str | None) -> optuna.Study:
     if searches:
         others = ", ".join(study.study_name for study in searches)
         raise StudyError(f"There is no search study {name!r} in this storage, but: {others}.")
-    raise StudyError("There is no search study in this storage yet. Run 'python cli.py search' first.")
+    wanted = f" {name!r}" if name is not None else ""
+    raise StudyError(f"There is no search study{wanted} in this storage yet. Run 'python cli.py search' first.")
 
 
 def load_studies(storage: RDBStorage) -> list[optuna.Study]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search.config import ExplainedError, TrialConfig, derive_seed
-from search.data import Split, augment, normalise
+from search.data import Split, augmented_batches, normalise
 from search.model import TinyCNN, to_device
 
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
@@ -92,10 +92,9 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
         torch.manual_seed(derive_seed(seed, "dropout", epoch))  # anew each epoch: what others drew in between is moot
         total_loss = torch.zeros((), device=runtime.device)
         model.train()
-        for batch in split.batches(config.batch_size, generator):
-            images = augment(batch.images, config.augment, generator)
+        for images, labels in augmented_batches(split, config.batch_size, config.augment, generator):
             with runtime.autocast():
-                loss = F.cross_entropy(model(images.contiguous(memory_format=torch.channels_last)), batch.labels)
+                loss = F.cross_entropy(model(images.contiguous(memory_format=torch.channels_last)), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -113,13 +112,11 @@ def evaluate(model: TinyCNN, split: Split, runtime: Runtime) -> Evaluation:
     """Counts the errors of a network in evaluation mode."""
     errors = torch.zeros((), dtype=torch.int64, device=runtime.device)
     loss = torch.zeros((), device=runtime.device)
-    for start in range(0, len(split), EVALUATION_BATCH):
-        images = split.images[start : start + EVALUATION_BATCH]
-        labels = split.labels[start : start + EVALUATION_BATCH]
+    for part in split.parts(EVALUATION_BATCH):
         with runtime.autocast():
-            logits = model(normalise(images).contiguous(memory_format=torch.channels_last)).float()
-        errors += (logits.argmax(dim=1) != labels).sum()
-        loss += F.cross_entropy(logits, labels, reduction="sum")
+            logits = model(normalise(part.images).contiguous(memory_format=torch.channels_last)).float()
+        errors += (logits.argmax(dim=1) != part.labels).sum()
+        loss += F.cross_entropy(logits, part.labels, reduction="sum")
     return Evaluation(errors=int(errors), num_images=len(split), loss=float(loss) / len(split))
 
 

@@ -159,7 +159,7 @@ class WorkerPool:
         process = self._context.Process(
             target=work, args=(self._job, device, self._stop, self._errors), name=f"worker-{device}"
         )
-        with _environment(WORKER_ENVIRONMENT), _ignored_interrupts():
+        with environment(WORKER_ENVIRONMENT), _ignored_interrupts():
             process.start()
         return Worker(process=process, device=device, started=time.monotonic())
 
@@ -196,7 +196,7 @@ def _ignored_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
+def environment(variables: dict[str, str]) -> Iterator[None]:
     """Sets variables for the processes started meanwhile; what the user has set stays."""
     added = {name: value for name, value in variables.items() if name not in os.environ}
     os.environ.update(added)

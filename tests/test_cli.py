@@ -31,7 +31,7 @@ from search.verify import LARGEST_SEED, choose_trial, open_verify_study
 
 ROOT = Path(space.__file__).parent
 COMMANDS = ["search", "verify-best", "status"]
-SEARCH_KEYS = ["study_name", "storage", "dataset", "device", "trials", "epochs", "seconds", "best"]
+SEARCH_KEYS = ["study_name", "storage", "dataset", "device", "trials", "epochs", "seconds", "peak_memory_mb", "best"]
 VERIFY_KEYS = {
     "study_name", "trial", "num_params", "channels", "epochs", "target", "dataset", "seeds", "min", "mean", "std",
     "ci95", "pass_share_lower95", "attempts", "confirmed", "commit", "versions",

@@ -29,7 +29,9 @@ from search.data import (
     TRAIN_FILES,
     DataError,
     Split,
+    affine_grid,
     augment,
+    augmented_batches,
     find_dataset,
     fingerprint,
     load_final_splits,
@@ -89,8 +91,8 @@ def test_the_splits_do_not_depend_on_the_global_generator(sample_splits: tuple[S
 def test_a_fingerprint_tells_images_labels_and_order_apart(few_digits: Split) -> None:
     swapped = torch.arange(len(few_digits)).roll(1)
     others = [
-        Split(few_digits.images[swapped], few_digits.labels),
-        Split(few_digits.images, few_digits.labels[swapped]),
+        Split.of(few_digits.images[swapped], few_digits.labels),
+        Split.of(few_digits.images, few_digits.labels[swapped]),
         few_digits.select(swapped),
         few_digits.select(swapped[1:]),
     ]
@@ -103,29 +105,49 @@ def test_a_fingerprint_tells_images_labels_and_order_apart(few_digits: Split) ->
 @given(n=st.integers(1, 200), size=st.integers(2, 70), seed=st.integers(0, 2**63 - 1))
 @settings(deadline=None)
 def test_an_epoch_shows_every_digit_once_but_for_an_unfilled_batch(n: int, size: int, seed: int) -> None:
-    numbered = Split(torch.zeros(n, 1, 28, 28, dtype=torch.uint8), torch.arange(n))
-    batches = list(numbered.batches(size, seeded(seed)))
-    assert [len(batch) for batch in batches] == [size] * (n // size)
-    shown = [number for batch in batches for number in batch.labels.tolist()]
+    numbered = Split.of(torch.zeros(n, 1, 28, 28, dtype=torch.uint8), torch.arange(n))
+    batches = list(augmented_batches(numbered, size, AugmentConfig(), seeded(seed)))
+    assert [(len(images), len(labels)) for images, labels in batches] == [(size, size)] * (n // size)
+    shown = [number for _, labels in batches for number in labels.tolist()]
     assert len(set(shown)) == len(shown)
 
 
 def test_batches_keep_image_and_label_together(few_digits: Split) -> None:
-    label_of = dict(zip((image.numpy().tobytes() for image in few_digits.images), few_digits.labels, strict=True))
-    for batch in few_digits.batches(64, seeded(0)):
-        assert [label_of[image.numpy().tobytes()] for image in batch.images] == batch.labels.tolist()
+    normalised = normalise(few_digits.images)
+    label_of = dict(zip((image.numpy().tobytes() for image in normalised), few_digits.labels, strict=True))
+    for images, labels in augmented_batches(few_digits, 24, AugmentConfig(), seeded(0)):
+        assert [label_of[image.numpy().tobytes()] for image in images] == labels.tolist()
 
 
 def test_the_generator_decides_the_order_and_every_epoch_has_its_own(few_digits: Split) -> None:
     def epochs(seed: int) -> list[str]:
         generator = seeded(seed)
-        return [fingerprint(*few_digits.batches(64, generator)) for _ in range(2)]
+        return [fingerprint(few_digits.shuffled(64, generator)) for _ in range(2)]
 
     assert epochs(1) == epochs(1)
     assert len({*epochs(1), *epochs(2)}) == 4
 
 
+def test_each_image_of_an_epoch_draws_its_own_distortion(few_digits: Split) -> None:
+    same = few_digits.select(torch.zeros(100, dtype=torch.long))
+    batches = augmented_batches(same, 10, ALL_STRENGTHS, seeded(0))
+    assert len({image.numpy().tobytes() for images, _ in batches for image in images}) == 100
+
+
+def test_the_parts_of_a_split_are_all_of_it_in_order(few_digits: Split) -> None:
+    parts = list(few_digits.parts(100))
+    assert [len(part) for part in parts] == [100, 100, 56]
+    assert torch.equal(torch.cat([part.images for part in parts]), few_digits.images)
+    assert torch.equal(torch.cat([part.labels for part in parts]), few_digits.labels)
+
+
 # Normalising and augmentation
+
+
+def test_an_affine_grid_is_that_of_pytorch() -> None:
+    matrices = torch.randn(5, 2, 3, generator=seeded(0))
+    expected = torch.nn.functional.affine_grid(matrices, [5, 1, 28, 28], align_corners=False)
+    assert torch.allclose(affine_grid(matrices), expected, atol=1e-6)
 
 
 def test_normalising_gives_real_digits_zero_mean_and_unit_variance(sample_splits: tuple[Split, Split]) -> None:

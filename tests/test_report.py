@@ -108,7 +108,17 @@ def test_no_time_is_left_at_the_end() -> None:
 
 def test_the_summary_has_the_keys_that_are_promised(search_study: optuna.Study, storage_url: str) -> None:
     summary = report.summarise(search_study, storage_url)
-    assert list(summary) == ["study_name", "storage", "dataset", "device", "trials", "epochs", "seconds", "best"]
+    assert list(summary) == [
+        "study_name",
+        "storage",
+        "dataset",
+        "device",
+        "trials",
+        "epochs",
+        "seconds",
+        "peak_memory_mb",
+        "best",
+    ]
     assert list(summary["trials"]) == ["total", "complete", "pruned", "failed"]
     assert list(summary["epochs"]) == ["trained", "saved_by_pruning"]
     assert list(summary["best"]) == ["number", "val_accuracy", "num_params", "channels", "params"]
@@ -120,6 +130,7 @@ def test_the_summary_is_about_the_whole_study(search_study: optuna.Study, storag
     assert (summary["study_name"], summary["storage"]) == ("small", storage_url)
     assert (summary["dataset"], summary["device"]) == ("sample", "cpu")
     assert summary["epochs"] == {"trained": 12, "saved_by_pruning": 3}
+    assert summary["peak_memory_mb"] == 604  # the most of all trials', the running one's
     assert summary["best"] == {
         "number": 2,
         "val_accuracy": 98.5,
@@ -136,12 +147,20 @@ def test_a_study_without_a_complete_trial_has_no_best() -> None:
     summary = report.summarise(study, "sqlite:///study.db")
     assert summary["best"] is None
     assert summary["device"] is None
+    assert summary["peak_memory_mb"] is None
     assert summary["seconds"] == 0
 
 
 def test_the_summary_hides_the_password_of_a_server(search_study: optuna.Study) -> None:
     summary = report.summarise(search_study, "postgresql://me:secret@server/optuna")
     assert summary["storage"] == "postgresql://me:***@server/optuna"
+
+
+def test_the_summary_hides_a_password_in_the_query_of_a_url(search_study: optuna.Study) -> None:
+    summary = report.summarise(search_study, "postgresql://server/optuna?password=secret&sslpassword=hush&port=1")
+    assert "secret" not in summary["storage"]
+    assert "hush" not in summary["storage"]
+    assert "port=1" in summary["storage"]
 
 
 def test_records_hold_the_summary_and_a_row_per_trial(
