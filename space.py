@@ -1,6 +1,6 @@
 """The search space: the one file to edit between studies.
 
-Every point is feasible: a trial draws the *shape* of a network (how many convolutions at each resolution,
+Every point is feasible: a trial draws the *shape* of a network (how many convolutions in each stage,
 how their widths relate), and `fit_channels` scales that shape to the largest network within the budget.
 A study remembers a hash of this file's code and refuses to go on with another space.
 """
@@ -11,11 +11,11 @@ from search.config import DEFAULT_MAX_PARAMS, AugmentConfig, ModelConfig, TrialC
 
 # The shape of the hand-tuned reference net (8,10 / 12,14 / 15,16 channels) and its recipe: every study's first trial.
 REFERENCE: dict[str, int | float] = {
-    "convs_28": 2,
-    "convs_14": 2,
-    "convs_7": 2,
-    "widening_14": 1.45,
-    "widening_7": 1.2,
+    "convs_1": 2,
+    "convs_2": 2,
+    "convs_3": 2,
+    "widening_2": 1.45,
+    "widening_3": 1.2,
     "growth": 1.15,
     "dropout": 0.0,
     "rotation": 10.0,
@@ -33,14 +33,14 @@ def suggest_config(trial: optuna.trial.BaseTrial, max_params: int = DEFAULT_MAX_
     only over those that all past trials have.
     """
     convs = [
-        trial.suggest_int("convs_28", 1, 3),
-        trial.suggest_int("convs_14", 1, 3),
-        trial.suggest_int("convs_7", 1, 3),
+        trial.suggest_int("convs_1", 1, 3),
+        trial.suggest_int("convs_2", 1, 3),
+        trial.suggest_int("convs_3", 1, 3),
     ]
     widenings = [  # the mean width of a stage over that of the stage before
         1.0,
-        trial.suggest_float("widening_14", 0.9, 2.2),
-        trial.suggest_float("widening_7", 0.7, 1.8),
+        trial.suggest_float("widening_2", 0.9, 2.2),
+        trial.suggest_float("widening_3", 0.7, 1.8),
     ]
     growth = trial.suggest_float("growth", 1.0, 1.6)  # the last width of a stage over its first
     dropout = trial.suggest_float("dropout", 0.0, 0.15, step=0.025)

@@ -5,13 +5,11 @@ python benchmarks/orchestration.py --json > results/reference/orchestration.json
 
 The trials of these studies only sleep, so whatever else their workers do is the cost: taking turns, drawing
 parameters with TPE, reporting every epoch, storing the result. PostgreSQL (Debian's `postgresql`, with `pip install
-psycopg2-binary`) is started on a private port; without it only SQLite is measured. A second table has the start of
-the command line.
+psycopg2-binary`) is started on a private port; without it only SQLite is measured. Measured besides: how long a worker
+takes from its start to its first trial (imports, data, storage), and the start of the command line.
 """
 
 import json
-import os
-import random
 import signal
 import statistics
 import subprocess
@@ -19,7 +17,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from importlib.util import find_spec
 from itertools import pairwise
@@ -29,7 +27,6 @@ from typing import Any
 
 import click
 import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
@@ -38,99 +35,28 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from databases import find_postgresql, postgresql_databases, sqlite_databases  # noqa: E402 (the path comes first)
+from sleep_study import STUDY_NAME, SleepJob, build_study  # noqa: E402
 
-from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS  # noqa: E402
+from search.config import MAX_EPOCHS, ExplainedError  # noqa: E402
+from search.data import find_dataset  # noqa: E402
 from search.provenance import code_commit, versions  # noqa: E402
 from search.runner import num_cores  # noqa: E402
 from search.storage import open_storage  # noqa: E402
-from search.study import make_pruner  # noqa: E402
 from search.workers import run_workers  # noqa: E402
-from space import suggest_config  # noqa: E402
 
-STUDY_NAME = "sleep"
 RECORDED = (100, 1_000, 10_000)
 WORKERS = (1, 2, 4, 8)
 STARTS = 7  # of the command line, of which the median counts
 
 
-@dataclass(frozen=True, kw_only=True)
-class SleepJob:
-    """Trials that do everything that a search's trials do, except to train.
-
-    Attributes:
-        epoch_seconds: How long each epoch sleeps.
-    """
-
-    storage_url: str
-    study_name: str
-    tickets: range
-    epoch_seconds: float
-    sampler: str = "tpe"
-    seed: int = 0
-    epochs: int = MAX_EPOCHS
-    precision: str = "fp32"
-
-    def fixed_params(self) -> dict[int, dict[str, Any]]:
-        return {}
-
-    def expired(self) -> bool:
-        return False
-
-    def prepare(self, device: str) -> None:
-        """Nothing is shared."""
-
-    def run(
-        self,
-        study: optuna.Study,
-        trial: optuna.Trial,
-        storage: RDBStorage,
-        resources: None,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        study.pruner = make_pruner("percentile")
-        suggest_config(trial, DEFAULT_MAX_PARAMS)
-        slept = 0.0
-        for epoch in range(1, self.epochs + 1):
-            start = time.monotonic()
-            time.sleep(self.epoch_seconds)
-            slept += time.monotonic() - start
-            trial.report(99.0 + epoch / 100, step=epoch)
-            for key in ("epochs", "seconds", "train_loss", "val_loss"):
-                trial.set_user_attr(key, epoch)
-            trial.should_prune()  # asked as a search asks; the sleep goes on, so that all trials are as long
-        trial.set_user_attr("slept", slept)
-        study.tell(trial, 99.0)
-
-
-def build_study(url: str, num_trials: int) -> None:
-    """A study with so many complete trials, made without running them."""
-    storage = open_storage(url, create=True)
-    study = optuna.create_study(storage=storage, study_name=STUDY_NAME, direction="maximize")
-    generator = random.Random(0)
-    template = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in range(num_trials):
-        drawn = template.ask()
-        suggest_config(drawn, DEFAULT_MAX_PARAMS)
-        value = 99.0 + generator.random() / 2
-        study.add_trial(
-            optuna.trial.create_trial(
-                params=drawn.params,
-                distributions=drawn.distributions,
-                value=value,
-                intermediate_values={epoch: value - 0.5 / epoch for epoch in range(1, MAX_EPOCHS + 1)},
-                user_attrs={"ticket": drawn.number},
-            )
-        )
-    storage.engine.dispose()
-
-
-def measure(url: str, num_recorded: int, num_workers: int, num_trials: int, epoch_seconds: float) -> dict[str, float]:
+def measure(job: SleepJob, num_recorded: int, num_workers: int, num_trials: int) -> dict[str, float]:
     """Runs so many trials per worker, after those that are recorded; the seconds per trial that were not slept."""
-    storage = open_storage(url)
+    storage = open_storage(job.storage_url)
     study = optuna.load_study(storage=storage, study_name=STUDY_NAME)
     begun = len(study.get_trials(deepcopy=False))
     tickets = range(begun, begun + num_trials * num_workers)
-    job = SleepJob(storage_url=url, study_name=STUDY_NAME, tickets=tickets, epoch_seconds=epoch_seconds)
+    job = replace(job, tickets=tickets)
+    start = datetime.now()
     ignore: Callable[[], None] = lambda: None  # noqa: E731
     if run_workers(job, ["cpu"] * num_workers, study, storage, on_update=ignore, on_interrupt=ignore):
         raise KeyboardInterrupt  # it was caught there, so that the running trials could end
@@ -142,7 +68,13 @@ def measure(url: str, num_recorded: int, num_workers: int, num_trials: int, epoc
         "workers": num_workers,
         "seconds_per_trial": statistics.median(outside),
         "slowest": max(outside),
+        "seconds_to_first_trial": max(seconds_to_first_trial(trials, start)),
     }
+
+
+def seconds_to_first_trial(trials: list[FrozenTrial], start: datetime) -> list[float]:
+    """For each worker: the time from `start` to the beginning of its first trial."""
+    return [(_start(own[0]) - start).total_seconds() for own in _by_worker(trials)]
 
 
 def seconds_outside(trials: list[FrozenTrial]) -> list[float]:
@@ -150,16 +82,25 @@ def seconds_outside(trials: list[FrozenTrial]) -> list[float]:
 
     A worker's first trial is left out: before it lies the worker's start.
     """
+    return [
+        (_end(trial) - _end(before)).total_seconds() - trial.user_attrs["slept"]
+        for own in _by_worker(trials)
+        for before, trial in pairwise(own)
+    ]
+
+
+def _by_worker(trials: list[FrozenTrial]) -> list[list[FrozenTrial]]:
+    """Each worker's trials, in order."""
     by_worker = defaultdict(list)
-    for trial in trials:
+    for trial in sorted(trials, key=lambda trial: trial.number):
         assert trial.state == TrialState.COMPLETE, trial
         by_worker[trial.user_attrs["owner"]["pid"]].append(trial)
-    outside = []
-    for own in by_worker.values():
-        own.sort(key=lambda trial: trial.number)
-        for before, trial in pairwise(own):
-            outside.append((_end(trial) - _end(before)).total_seconds() - trial.user_attrs["slept"])
-    return outside
+    return list(by_worker.values())
+
+
+def _start(trial: FrozenTrial) -> datetime:
+    assert trial.datetime_start is not None
+    return trial.datetime_start
 
 
 def _end(trial: FrozenTrial) -> datetime:
@@ -184,7 +125,7 @@ def measure_start() -> dict[str, float]:
 
 
 def measure_all(
-    backends: Iterable[str], recorded: Iterable[int], workers: Iterable[int], num_trials: int, epoch_seconds: float
+    job: SleepJob, backends: Iterable[str], recorded: Iterable[int], workers: Iterable[int], num_trials: int
 ) -> Iterator[dict[str, Any]]:
     """A row for every database, number of recorded trials and number of workers."""
     for backend in backends:
@@ -193,7 +134,8 @@ def measure_all(
                 url = new_database(num_recorded)
                 build_study(url, num_recorded)
                 for num_workers in workers:
-                    yield {"backend": backend, **measure(url, num_recorded, num_workers, num_trials, epoch_seconds)}
+                    row = measure(replace(job, storage_url=url), num_recorded, num_workers, num_trials)
+                    yield {"backend": backend, **row}
 
 
 @click.command()
@@ -201,6 +143,8 @@ def measure_all(
 @click.option("--workers", multiple=True, type=click.IntRange(min=1), default=WORKERS, show_default=True)
 @click.option("--backend", "backends", multiple=True, type=click.Choice(list(BACKENDS)), help="Default: what is there.")
 @click.option("--trials", type=click.IntRange(min=2), default=6, show_default=True, help="Per worker.")
+@click.option("--dataset", type=click.Choice(["auto", "mnist", "sample"]), default="auto", show_default=True)
+@click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data"), envvar="MNIST_DIR")
 @click.option("--epoch-seconds", type=click.FloatRange(min=0), default=0.1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def main(
@@ -208,6 +152,8 @@ def main(
     workers: tuple[int, ...],
     backends: tuple[str, ...],
     trials: int,
+    dataset: str,
+    data_dir: Path,
     epoch_seconds: float,
     as_json: bool,
 ) -> None:
@@ -220,10 +166,22 @@ def main(
         if find_postgresql() is None or find_spec("psycopg2") is None:
             progress.print("Without PostgreSQL (the server, or psycopg2, is not installed).")
             backends = ("sqlite",)
+    try:
+        dataset = find_dataset(dataset, data_dir, progress.print)
+    except ExplainedError as error:
+        raise click.ClickException(str(error)) from error
+    job = SleepJob(
+        storage_url="",
+        study_name=STUDY_NAME,
+        tickets=range(0),
+        epoch_seconds=epoch_seconds,
+        dataset=dataset,
+        data_dir=data_dir,
+    )
     rows: list[dict[str, Any]] = []
     interrupted = False
     try:
-        for row in measure_all(backends, recorded, workers, trials, epoch_seconds):
+        for row in measure_all(job, backends, recorded, workers, trials):
             progress.print("{backend}, {recorded} recorded, {workers} workers: {seconds_per_trial:.3f} s".format(**row))
             rows.append(row)
     except KeyboardInterrupt:
@@ -233,6 +191,8 @@ def main(
         "trials": rows,
         "interrupted": interrupted,
         "start": measure_start(),
+        "seconds_to_first_trial": _worker_start(rows),
+        "dataset": dataset,
         "epochs": MAX_EPOCHS,
         "epoch_seconds": epoch_seconds,
         "num_cores": num_cores(),
@@ -245,6 +205,12 @@ def main(
         _print(facts)
     if interrupted:
         sys.exit(130)
+
+
+def _worker_start(rows: list[dict[str, Any]]) -> float | None:
+    """The median over the rows with no more workers than cores; None without any."""
+    seconds = [row["seconds_to_first_trial"] for row in rows if row["workers"] <= num_cores()]
+    return statistics.median(seconds) if seconds else None
 
 
 def _print(facts: dict[str, Any]) -> None:
@@ -261,6 +227,8 @@ def _print(facts: dict[str, Any]) -> None:
         )
     console = Console()
     console.print(result)
+    if facts["seconds_to_first_trial"] is not None:
+        console.print(f"From a worker's start to its first trial: {facts['seconds_to_first_trial']:.1f} s.")
     start = facts["start"]
     console.print(
         f"python cli.py --help: {start['help']:.2f} s; a bare click program: {start['bare_click']:.2f} s "

@@ -101,7 +101,7 @@ def candidates() -> dict[str, Callable[[], BasePruner]]:
     }
     for percentile in (25.0, 50.0, 75.0):
         for startup in (4, 8):
-            for warmup in (1, 2, 3, 5, 8):
+            for warmup in (1, 2, 3, 4, 5, 6, 8, 10):
                 tested[f"percentile {percentile:.0f}, start-up {startup}, warm-up {warmup}"] = partial(
                     PercentilePruner, percentile, n_startup_trials=startup, n_warmup_steps=warmup
                 )
@@ -198,8 +198,8 @@ def main(storage: str, study_name: str, num_orders: int, as_json: bool) -> None:
 
 def _print(facts: dict[str, Any]) -> None:
     console = Console()
-    result = Table(title=f"{facts['curves']} curves in {facts['orders']} orders")
-    for heading in ("Pruner", "Epochs saved", "Best killed", "Mean regret", "Max regret"):
+    result = Table(title=f"{facts['curves']} curves in {facts['orders']} orders", box=None)
+    for heading in ("Pruner", "Epochs saved", "Best killed", "Mean regret", "Largest"):  # fits 80 columns
         result.add_column(heading, justify="left" if heading == "Pruner" else "right")
     for row in sorted(facts["pruners"], key=lambda row: -row["epochs_saved"]):
         result.add_row(

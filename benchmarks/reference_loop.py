@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from search.config import IMAGE_SIZE, NUM_CLASSES, TrialConfig
+from search.config import IMAGE_SIZE, NUM_CLASSES, ModelConfig, TrialConfig
 from search.data import PIXEL_MEAN, PIXEL_STD, Split
 
 
@@ -42,13 +42,16 @@ class Digits(Dataset[tuple[Tensor, int]]):
 
 
 class Net(nn.Module):
-    """The network in the order of the textbooks: convolution, norm, ReLU, and a max-pool at the end of a stage."""
+    """The network as textbooks have it: padded convolution, norm, ReLU, and a max-pool at the end of a stage.
 
-    def __init__(self, config: TrialConfig) -> None:
+    Its weights have the shapes of ours, but for the norm after the first convolution, where ours has a bias.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         fan_in = 1
-        stages = config.model.channels
+        stages = config.channels
         for stage, widths in enumerate(stages):
             for position, width in enumerate(widths):
                 last = stage == len(stages) - 1 and position == len(widths) - 1
@@ -66,9 +69,15 @@ class Net(nn.Module):
 
 
 def train_reference(
-    config: TrialConfig, split: Split, *, epochs: int, loader_workers: int, device: torch.device
+    model: nn.Module,
+    config: TrialConfig,
+    split: Split,
+    *,
+    epochs: int,
+    loader_workers: int,
+    device: torch.device,
 ) -> Iterator[None]:
-    """Trains; yields after every epoch."""
+    """Trains a network; yields after every epoch."""
     loader = DataLoader(
         Digits(split, config),
         batch_size=config.batch_size,
@@ -77,7 +86,7 @@ def train_reference(
         num_workers=loader_workers,
         pin_memory=device.type == "cuda",
     )
-    model = Net(config).to(device)
+    model = model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     total_steps = epochs * len(loader)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=total_steps)

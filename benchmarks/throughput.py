@@ -3,9 +3,10 @@
 python benchmarks/throughput.py --data-dir data
 python benchmarks/throughput.py --json > results/reference/throughput.json
 
-Every contestant trains the same network, with the same augmentation and batch size, on the same digits, each in
-processes of its own; they take turns, and the median of the rounds counts. An epoch before the measured one warms
-up. Evaluation is not part of it, on either side.
+Every contestant trains the reference net's widths, with the same augmentation and batch size, on the same digits,
+each in processes of its own; they take turns, and the median of the rounds counts. An epoch before the measured one
+warms up. Evaluation is not part of it, on either side. The loop trains the net as a user would write it
+(`reference_loop.Net`: 28x28 pixels, padded, a norm after every convolution) and, in a row of its own, exactly ours.
 """
 
 import json
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,16 @@ import click
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from reference_loop import train_reference  # noqa: E402 (the path comes first)
+from reference_loop import Net, train_reference  # noqa: E402 (the path comes first)
 
-from search.config import DEFAULT_MAX_PARAMS, ExplainedError, TrialConfig  # noqa: E402
+from search.config import DEFAULT_MAX_PARAMS, ExplainedError, ModelConfig, TrialConfig  # noqa: E402
 from search.data import Split, find_dataset, load_search_splits  # noqa: E402
 from search.model import TinyCNN  # noqa: E402
 from search.provenance import code_commit, versions  # noqa: E402
@@ -65,18 +68,24 @@ class Contestant:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def measure_loop(work: Work, device: torch.device, start_together: Callable[[], None], loader_workers: int) -> float:
+def measure_loop(
+    work: Work,
+    device: torch.device,
+    start_together: Callable[[], None],
+    *,
+    net: Callable[[ModelConfig], nn.Module] = Net,
+    loader_workers: int = 0,
+) -> float:
     """Images per second of the reference loop."""
-    epochs = train_reference(work.config, work.split, epochs=work.epochs, loader_workers=loader_workers, device=device)
+    epochs = train_reference(
+        net(work.config.model),
+        work.config,
+        work.split,
+        epochs=work.epochs,
+        loader_workers=loader_workers,
+        device=device,
+    )
     return _images_per_second(epochs, work, device, start_together)
-
-
-def measure_loop_0(work: Work, device: torch.device, start_together: Callable[[], None]) -> float:
-    return measure_loop(work, device, start_together, loader_workers=0)
-
-
-def measure_loop_2(work: Work, device: torch.device, start_together: Callable[[], None]) -> float:
-    return measure_loop(work, device, start_together, loader_workers=2)
 
 
 def measure_ours(work: Work, device: torch.device, start_together: Callable[[], None]) -> float:
@@ -146,7 +155,7 @@ def flops_per_image(config: TrialConfig) -> float:
 
 
 def contestants(device: torch.device) -> dict[str, Contestant]:
-    loop = Contestant(name="the loop, no loader workers", measure=measure_loop_0, devices=[str(device)])
+    loop = Contestant(name="the loop, no loader workers", measure=measure_loop, devices=[str(device)])
     ours = Contestant(
         name="ours, the default workers",
         measure=measure_ours,
@@ -157,7 +166,8 @@ def contestants(device: torch.device) -> dict[str, Contestant]:
     per_core = [str(device)] * num_cores()
     return {
         "loop_0": loop,
-        "loop_2": replace(loop, name="the loop, 2 loader workers", measure=measure_loop_2),
+        "loop_2": replace(loop, name="the loop, 2 loader workers", measure=partial(measure_loop, loader_workers=2)),
+        "loop_our_net": replace(loop, name="the loop, exactly our net", measure=partial(measure_loop, net=TinyCNN)),
         "loop_processes": replace(loop, name="the loop, a process per core", devices=per_core, threads=1),
         "ours_one": replace(ours, name="ours, 1 worker", devices=ours.devices[:1]),
         "ours": ours,
@@ -174,10 +184,12 @@ def summarise(rates: dict[str, list[float]], flops: float) -> dict[str, Any]:
         "reference_no_loader_workers_images_per_s": round(median["loop_0"]),
         "reference_two_loader_workers_images_per_s": round(median["loop_2"]),
         "reference_two_processes_images_per_s": round(median["loop_processes"]),
+        "reference_our_net_images_per_s": round(median["loop_our_net"]),
         "ours_one_worker_images_per_s": round(median["ours_one"]),
         "ours_images_per_s": round(median["ours"]),
         "ratio": round(median["ours"] / reference, 2),
         "ratio_to_two_processes": round(median["ours"] / median["loop_processes"], 2),
+        "ratio_to_our_net": round(median["ours"] / median["loop_our_net"], 2),
         "scaling": round(median["ours"] / median["ours_one"], 2),
         "gemm_fp32_gflops": round(median["gemm"] / 1e9, 1),
         "train_gflops": round(median["ours"] * flops / 1e9, 1),
@@ -233,6 +245,7 @@ def table(facts: dict[str, Any]) -> Table:
         "the loop, no loader workers": "reference_no_loader_workers_images_per_s",
         "the loop, 2 loader workers": "reference_two_loader_workers_images_per_s",
         "the loop, a process per core": "reference_two_processes_images_per_s",
+        "the loop, exactly our net": "reference_our_net_images_per_s",
         "ours, 1 worker": "ours_one_worker_images_per_s",
         f"ours, {facts['num_workers']} workers (default)": "ours_images_per_s",
     }

@@ -94,7 +94,7 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
         model.train()
         for images, labels in augmented_batches(split, config.batch_size, config.augment, generator):
             with runtime.autocast():
-                loss = F.cross_entropy(model(images.contiguous(memory_format=torch.channels_last)), labels)
+                loss = F.cross_entropy(model(images), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -114,7 +114,7 @@ def evaluate(model: TinyCNN, split: Split, runtime: Runtime) -> Evaluation:
     loss = torch.zeros((), device=runtime.device)
     for part in split.parts(EVALUATION_BATCH):
         with runtime.autocast():
-            logits = model(normalise(part.images).contiguous(memory_format=torch.channels_last)).float()
+            logits = model(normalise(part.images)).float()
         errors += (logits.argmax(dim=1) != part.labels).sum()
         loss += F.cross_entropy(logits, part.labels, reduction="sum")
     return Evaluation(errors=int(errors), num_images=len(split), loss=float(loss) / len(split))

@@ -2,12 +2,14 @@ import json
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import optuna
 import orchestration
 import pruners
 import pytest
+import step_profile
 import throughput
 import torch
 from optuna.pruners import NopPruner, PercentilePruner
@@ -16,7 +18,8 @@ from reference_loop import Net
 
 from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.data import Split
-from search.model import num_params
+from search.model import TinyCNN, num_params
+from search.train import Runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = TrialConfig(
@@ -27,14 +30,21 @@ CONFIG = TrialConfig(
 )
 
 
+NETS = {"user's": Net(CONFIG.model), "ours": TinyCNN(CONFIG.model)}
+
+
 # Throughput
 
 
-def test_the_reference_loop_trains_the_same_number_of_parameters() -> None:
-    assert num_params(Net(CONFIG)) == CONFIG.model.num_params
+def test_the_reference_loop_trains_the_same_weights_and_a_norm_for_the_first_bias() -> None:
+    matrices = {name: [p.shape for p in net.parameters() if p.ndim > 1] for name, net in NETS.items()}
+    assert matrices["user's"] == matrices["ours"]
+    assert num_params(NETS["user's"]) == num_params(NETS["ours"]) + CONFIG.model.channels[0][0]
 
 
-@pytest.mark.parametrize("measure", [throughput.measure_loop_0, throughput.measure_ours])
+@pytest.mark.parametrize(
+    "measure", [throughput.measure_loop, partial(throughput.measure_loop, net=TinyCNN), throughput.measure_ours]
+)
 def test_both_sides_are_measured_after_an_epoch_that_warms_up(measure, few_digits: Split) -> None:
     work = throughput.Work(config=CONFIG, split=few_digits, epochs=2, precision="fp32")
     started: list[bool] = []
@@ -47,6 +57,7 @@ def test_the_ratio_is_to_the_better_of_the_loops_with_and_without_loader_workers
         "loop_0": [10.0, 20.0, 90.0],
         "loop_2": [40.0, 40.0, 40.0],
         "loop_processes": [50.0],
+        "loop_our_net": [80.0],
         "ours_one": [100.0],
         "ours": [200.0],
         "gemm": [4000e9],
@@ -55,9 +66,41 @@ def test_the_ratio_is_to_the_better_of_the_loops_with_and_without_loader_workers
     assert facts["reference_images_per_s"] == 40
     assert facts["ratio"] == 5.0
     assert facts["ratio_to_two_processes"] == 4.0
+    assert facts["ratio_to_our_net"] == 2.5
     assert facts["scaling"] == 2.0
     assert facts["train_gflops"] == 200.0
     assert facts["share_of_fp32_peak"] == 0.05
+
+
+# Step profile
+
+
+def test_the_kinds_of_a_step_add_up_to_it_and_name_what_no_operator_did() -> None:
+    kinds = step_profile.split_step(
+        10.0,
+        {
+            "aten::mkldnn_convolution": 2.0,
+            "aten::convolution_backward": 3.0,
+            "aten::native_batch_norm_backward": 1.5,
+            "aten::max_pool2d_with_indices": 0.5,
+            "aten::_fused_adamw_": 0.25,
+            "aten::something_new": 0.25,
+        },
+    )
+    assert kinds["convolutions"] == 5.0
+    assert kinds["batch norm"] == 1.5
+    assert kinds[step_profile.OTHER_OPERATORS] == 0.25
+    assert kinds[step_profile.BETWEEN] == 2.5
+    assert sum(kinds.values()) == 10.0
+    assert list(kinds.values()) == sorted(kinds.values(), reverse=True)
+
+
+def test_a_step_is_measured_with_the_kinds_that_a_network_is_made_of(few_digits: Split) -> None:
+    runtime = Runtime(device=torch.device("cpu"), precision="fp32")
+    step_ms, operator_ms = step_profile.measure(CONFIG, few_digits, runtime)
+    kinds = step_profile.split_step(step_ms, operator_ms)
+    assert set(step_profile.KINDS.values()) <= kinds.keys()
+    assert all(ms > 0 for ms in operator_ms.values())
 
 
 # Pruners
@@ -112,10 +155,14 @@ def test_every_pruner_under_test_can_be_replayed(name: str) -> None:
 # Orchestration
 
 
+START = datetime(2026, 1, 1)
+
+
 def ended(pid: int, number: int, seconds: float, slept: float) -> FrozenTrial:
     trial = optuna.trial.create_trial(value=1.0, user_attrs={"owner": {"pid": pid}, "slept": slept, "ticket": number})
     trial.number = number
-    trial.datetime_complete = datetime(2026, 1, 1) + timedelta(seconds=seconds)
+    trial.datetime_start = START + timedelta(seconds=seconds - slept)
+    trial.datetime_complete = START + timedelta(seconds=seconds)
     return trial
 
 
@@ -129,12 +176,23 @@ def test_what_a_worker_did_not_sleep_between_two_ends_is_outside() -> None:
     assert orchestration.seconds_outside(trials) == pytest.approx([0.5, 1.0])
 
 
+def test_a_worker_has_started_when_its_first_trial_begins() -> None:
+    trials = [
+        ended(2, 1, seconds=6.0, slept=2.0),
+        ended(2, 3, seconds=9.0, slept=2.0),
+        ended(1, 0, seconds=5.0, slept=2.0),
+    ]
+    assert orchestration.seconds_to_first_trial(trials, START) == [3.0, 4.0]
+
+
 def test_orchestration_is_measured_with_real_workers(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "orchestration.py"), "--backend", "sqlite", "--recorded", "5"]
     command += ["--workers", "1", "--trials", "2", "--epoch-seconds", "0", "--json"]
+    command += ["--dataset", "sample"]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     facts = json.loads(ended.stdout)
     [row] = facts["trials"]
     assert (row["backend"], row["recorded"], row["workers"]) == ("sqlite", 5, 1)
     assert 0 < row["seconds_per_trial"] < 60
     assert facts["start"]["help"] > 0
+    assert 0 < facts["seconds_to_first_trial"] < 60

@@ -57,12 +57,11 @@ def test_every_image_gets_ten_logits(channels: Channels, few_digits: Split) -> N
 
 
 @shapes
-def test_the_stages_work_at_28_14_and_7_pixels_and_the_last_convolution_is_unpadded(
-    channels: Channels, few_digits: Split
-) -> None:
-    stages = zip(channels, (28, 14, 7), strict=True)
-    expected = [(width, size) for stage, size in stages for width in stage]
-    expected[-1] = (channels[-1][-1], 5)
+def test_the_first_two_convolutions_and_the_last_are_unpadded(channels: Channels, few_digits: Split) -> None:
+    first = (22, 20, 20)[: len(channels[0])]
+    second, third = (size_after := first[-1] // 2), size_after // 2
+    sizes = [*first, *[second] * len(channels[1]), *[third] * (len(channels[2]) - 1), third - 2]
+    expected = list(zip((width for stage in channels for width in stage), sizes, strict=True))
     model = TinyCNN(ModelConfig(channels=channels))
     assert output_shapes(model, nn.Conv2d, normalise(few_digits.images[:2])) == expected
 
@@ -71,10 +70,29 @@ def test_the_stages_work_at_28_14_and_7_pixels_and_the_last_convolution_is_unpad
 def test_a_stage_pools_once_at_its_end_and_before_its_norm(channels: Channels, few_digits: Split) -> None:
     images = normalise(few_digits.images[:2])
     model = TinyCNN(ModelConfig(channels=channels))
-    assert output_shapes(model, nn.MaxPool2d, images) == [(channels[0][-1], 14), (channels[1][-1], 7)]
+    pooled = 11 if len(channels[0]) == 1 else 10
+    assert output_shapes(model, nn.MaxPool2d, images) == [(channels[0][-1], pooled), (channels[1][-1], 5)]
     model = TinyCNN(ModelConfig(channels=channels))
-    sizes = [28] * (len(channels[0]) - 1) + [14] * len(channels[1]) + [7] * len(channels[2]) + [5]
+    first = [20] * (len(channels[0]) - 2) + [pooled] if len(channels[0]) > 1 else []
+    sizes = first + [pooled] * (len(channels[1]) - 1) + [5] * len(channels[2]) + [3]
     assert [size for _, size in output_shapes(model, nn.BatchNorm2d, images)] == sizes
+
+
+@shapes
+def test_every_convolution_has_a_norm_but_the_first_which_has_a_bias(channels: Channels) -> None:
+    model = TinyCNN(ModelConfig(channels=channels))
+    biases = [layer.bias is not None for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    num_norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    assert biases == [True] + [False] * num_norms
+
+
+def test_the_margin_of_an_image_is_not_looked_at(few_digits: Split) -> None:
+    model = TinyCNN(CONFIG).eval()
+    images = normalise(few_digits.images[:5])
+    framed = torch.nn.functional.pad(images[:, :, 2:-2, 2:-2], (2, 2, 2, 2), value=7.0)
+    assert torch.equal(model(framed), model(images))
+    framed[:, :, 2, 2] = 7.0
+    assert not torch.equal(model(framed), model(images))
 
 
 def test_dropout_acts_after_each_stage_in_training_only(few_digits: Split) -> None:

@@ -22,7 +22,7 @@ def drawn_distributions() -> dict[str, BaseDistribution]:
 
 
 DISTRIBUTIONS: dict[str, Any] = drawn_distributions()
-SHAPE = ["convs_28", "convs_14", "convs_7", "widening_14", "widening_7", "growth"]
+SHAPE = ["convs_1", "convs_2", "convs_3", "widening_2", "widening_3", "growth"]
 
 
 def values_of(distribution: Any) -> st.SearchStrategy[float]:
@@ -50,7 +50,7 @@ def widths_of(config: TrialConfig) -> list[int]:
 @settings(deadline=None, max_examples=700)
 def test_every_point_is_feasible_under_every_budget(params: dict[str, Any], max_params: int) -> None:
     config = suggest_config(FixedTrial(params), max_params)
-    assert [len(stage) for stage in config.model.channels] == [params[f"convs_{size}"] for size in (28, 14, 7)]
+    assert [len(stage) for stage in config.model.channels] == [params[f"convs_{stage}"] for stage in (1, 2, 3)]
     with torch.device("meta"):
         assert num_params(TinyCNN(config.model)) == config.model.num_params <= max_params
 
@@ -80,13 +80,13 @@ def test_widths_keep_to_their_share_within_a_few_channels(params: dict[str, Any]
         assert abs(width - scale * wide) <= 4
 
 
-@pytest.mark.parametrize(("widening_14", "widening_7", "growth"), [(1.0, 1.0, 1.0), (2.2, 0.7, 1.6), (1.5, 1.8, 1.3)])
-def test_a_wide_net_has_the_drawn_relations(widening_14: float, widening_7: float, growth: float) -> None:
-    params = REFERENCE | {"widening_14": widening_14, "widening_7": widening_7, "growth": growth}
+@pytest.mark.parametrize(("widening_2", "widening_3", "growth"), [(1.0, 1.0, 1.0), (2.2, 0.7, 1.6), (1.5, 1.8, 1.3)])
+def test_a_wide_net_has_the_drawn_relations(widening_2: float, widening_3: float, growth: float) -> None:
+    params = REFERENCE | {"widening_2": widening_2, "widening_3": widening_3, "growth": growth}
     stages = suggest_config(FixedTrial(params), 1_000_000).model.channels
     means = [(first * last) ** 0.5 for first, last in stages]
-    assert means[1] / means[0] == pytest.approx(widening_14, rel=0.05)
-    assert means[2] / means[1] == pytest.approx(widening_7, rel=0.05)
+    assert means[1] / means[0] == pytest.approx(widening_2, rel=0.05)
+    assert means[2] / means[1] == pytest.approx(widening_3, rel=0.05)
     for first, last in stages:
         assert last / first == pytest.approx(growth, rel=0.05)
 
