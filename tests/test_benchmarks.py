@@ -103,6 +103,21 @@ def test_a_step_is_measured_with_the_kinds_that_a_network_is_made_of(few_digits:
     assert all(ms > 0 for ms in operator_ms.values())
 
 
+# Accuracy
+
+
+def test_accuracy_is_that_of_the_last_epoch_with_the_spread_over_seeds(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "accuracy.py"), "--dataset", "sample", "--seeds", "2"]
+    ended = subprocess.run([*command, "--epochs", "1", "--json"], capture_output=True, text=True, check=True)
+    facts = json.loads(ended.stdout)
+    accuracies = [row["accuracy"] for row in facts["seeds"]]
+    assert [row["seed"] for row in facts["seeds"]] == [1, 2]
+    assert accuracies[0] != accuracies[1]
+    assert facts["min"] == min(accuracies)
+    assert facts["mean"] == pytest.approx(sum(accuracies) / 2)
+    assert 10 < facts["min"] < 100
+
+
 # Pruners
 
 RISING = tuple(90.0 + epoch for epoch in range(5))
