@@ -21,9 +21,11 @@ sys.path.insert(0, str(ROOT))
 
 from search.workers import WORKER_ENVIRONMENT  # noqa: E402 (the path comes first)
 
+QUIET = {"KINETO_LOG_LEVEL": "5"}  # its error that there is no GPU
+
 if __name__ == "__main__" and any(name not in os.environ for name in WORKER_ENVIRONMENT):
     # A process reads them when it starts.
-    os.execve(sys.executable, [sys.executable, *sys.argv], WORKER_ENVIRONMENT | os.environ)
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**QUIET, **WORKER_ENVIRONMENT, **os.environ})
 
 import click  # noqa: E402
 import torch  # noqa: E402

@@ -32,6 +32,7 @@ CONFIG = TrialConfig(
     augment=AugmentConfig(rotation=10.0, shift=2.0, scale=0.1, shear=0.1),
     lr=0.015,
     weight_decay=0.01,
+    batch_size=64,
 )
 REFERENCE_NET = ModelConfig(channels=((8, 10), (12, 14), (15, 16)))
 HORIZON = 0.3
