@@ -10,12 +10,11 @@ warms up. Evaluation is not part of it, on either side. The loop trains the net 
 """
 
 import json
-import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,41 +30,20 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from reference_loop import Net, train_reference  # noqa: E402 (the path comes first)
+from contest import Contestant, Work, images_per_second, run  # noqa: E402 (the path comes first)
+from reference_loop import Net, train_reference  # noqa: E402
 
 from search.config import DEFAULT_MAX_PARAMS, ExplainedError, ModelConfig, TrialConfig  # noqa: E402
-from search.data import Split, find_dataset, load_search_splits  # noqa: E402
+from search.data import find_dataset, load_search_splits  # noqa: E402
 from search.model import TinyCNN  # noqa: E402
 from search.provenance import code_commit, versions  # noqa: E402
 from search.runner import num_cores, worker_devices  # noqa: E402
 from search.train import Runtime, choose_device, choose_precision, train  # noqa: E402
-from search.workers import WORKER_ENVIRONMENT, environment  # noqa: E402
+from search.workers import WORKER_ENVIRONMENT  # noqa: E402
 from space import reference_config  # noqa: E402
 
 GEMM_SIZE = 1024
 GEMM_SECONDS = 1.0
-START_SECONDS = 300.0  # after which a process stops waiting for the others: one may have died
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """What a process measures; picklable."""
-
-    config: TrialConfig
-    split: Split
-    epochs: int
-    precision: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contestant:
-    """A way to train: a function that measures, and one device for each process that runs it at once."""
-
-    name: str
-    measure: Callable[[Work, torch.device, Callable[[], None]], float]
-    devices: list[str]
-    threads: int | None = None  # None for PyTorch's default
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 def measure_loop(
@@ -85,14 +63,14 @@ def measure_loop(
         loader_workers=loader_workers,
         device=device,
     )
-    return _images_per_second(epochs, work, device, start_together)
+    return images_per_second(epochs, work, device, start_together)
 
 
 def measure_ours(work: Work, device: torch.device, start_together: Callable[[], None]) -> float:
     runtime = Runtime(device=device, precision=work.precision)
     split = work.split.to(device)
     epochs = train(work.config, split, epochs=work.epochs, seed=0, runtime=runtime)
-    return _images_per_second(epochs, work, device, start_together)
+    return images_per_second(epochs, work, device, start_together)
 
 
 def measure_gemm(_work: Work, device: torch.device, start_together: Callable[[], None]) -> float:
@@ -105,44 +83,6 @@ def measure_gemm(_work: Work, device: torch.device, start_together: Callable[[],
         (a @ b)[0, 0].item()
         num_products += 1
     return float(num_products * 2 * GEMM_SIZE**3 / (time.perf_counter() - start))
-
-
-def _images_per_second(epochs: Any, work: Work, device: torch.device, start_together: Callable[[], None]) -> float:
-    next(epochs)  # warms up
-    start_together()
-    start = time.perf_counter()
-    for _ in epochs:
-        pass
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    steps = len(work.split) // work.config.batch_size
-    return float((work.epochs - 1) * steps * work.config.batch_size / (time.perf_counter() - start))
-
-
-def _process(contestant: Contestant, work: Work, device: str, barrier: Any, results: Any) -> None:
-    if contestant.threads is not None:
-        torch.set_num_threads(contestant.threads)
-    torch.manual_seed(0)
-    results.put(contestant.measure(work, torch.device(device), barrier.wait))
-
-
-def run(contestant: Contestant, work: Work) -> float:
-    """The sum over the contestant's processes, which all measure at the same time."""
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(len(contestant.devices), timeout=START_SECONDS)
-    results = context.SimpleQueue()
-    with environment(contestant.environment):
-        processes = [
-            context.Process(target=_process, args=(contestant, work, device, barrier, results), daemon=False)
-            for device in contestant.devices
-        ]
-        for process in processes:
-            process.start()
-    for process in processes:
-        process.join()
-        if process.exitcode != 0:
-            raise click.ClickException(f"{contestant.name}: a process ended with exit code {process.exitcode}.")
-    return float(sum(results.get() for _ in processes))
 
 
 def flops_per_image(config: TrialConfig) -> float:
