@@ -117,7 +117,7 @@ def compute_options(command: Command) -> Command:
     folder = click.Path(path_type=Path)
     device_help = "auto: the first of cuda, mps and cpu that is there."
     precision_help = "auto: bf16 on a GPU that has it and on a CPU with AMX, else fp32."
-    workers_help = "Processes that train at once; auto: one per CPU core, or 4 per GPU."
+    workers_help = "Processes that train at once; auto: one per CPU core, several per GPU, one on mps."
     for option in (
         json_option,
         click.option("--quiet", is_flag=True, help="No live view, no progress, no summary."),

@@ -9,7 +9,8 @@ import optuna
 
 from search.config import DEFAULT_MAX_PARAMS, AugmentConfig, ModelConfig, TrialConfig, fit_channels
 
-# The shape of the hand-tuned reference net (8,10 / 12,14 / 15,16 channels) and its recipe: every study's first trial.
+# The shape of the hand-tuned reference net, here 9,10 / 12,14 / 15,17 channels, and its recipe: every study's first
+# trial.
 REFERENCE: dict[str, int | float] = {
     "convs_1": 2,
     "convs_2": 2,

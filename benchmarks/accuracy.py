@@ -3,11 +3,12 @@
 python benchmarks/accuracy.py --data-dir data
 python benchmarks/accuracy.py --json > results/reference/accuracy.json
 
-Run it before and after a change to the network or the training step; the same seeds make the runs pairs.
+Run it before and after a change to the network or the training step.
 """
 
 import json
 import multiprocessing
+import signal
 import statistics
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -62,11 +63,11 @@ def measure(seed: int, work: Work) -> dict[str, Any]:
     }
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, float]:
+def summarise(rows: list[dict[str, Any]]) -> dict[str, float | None]:
     accuracies = [row["accuracy"] for row in rows]
     return {
         "mean": statistics.mean(accuracies),
-        "std": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        "std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         "min": min(accuracies),
         "val_loss": statistics.mean(row["val_loss"] for row in rows),
         "seconds": statistics.mean(row["seconds"] for row in rows),
@@ -91,7 +92,10 @@ def main(dataset: str, data_dir: Path, seeds: int, epochs: int, as_json: bool) -
     work = Work(config=config, dataset=dataset, data_dir=data_dir, epochs=epochs, precision=precision)
     rows = []
     context = multiprocessing.get_context("spawn")
-    with environment(WORKER_ENVIRONMENT), ProcessPoolExecutor(num_cores(), mp_context=context) as pool:
+    pool = ProcessPoolExecutor(
+        num_cores(), mp_context=context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)
+    )  # Ctrl-C ends its processes at once
+    with environment(WORKER_ENVIRONMENT), pool:
         for row in pool.map(partial(measure, work=work), range(1, seeds + 1)):
             progress.print(f"seed {row['seed']}: {row['accuracy']:.2f} %, {row['seconds']:.0f} s")
             rows.append(row)
@@ -100,6 +104,8 @@ def main(dataset: str, data_dir: Path, seeds: int, epochs: int, as_json: bool) -
         "seeds": rows,
         "channels": config.model.channels,
         "num_params": config.model.num_params,
+        "lr": config.lr,
+        "batch_size": config.batch_size,
         "epochs": epochs,
         "precision": precision,
         "dataset": dataset,
@@ -119,7 +125,8 @@ def table(facts: dict[str, Any]) -> Table:
     for row in facts["seeds"]:
         losses = f"{row['val_loss']:.4f}", f"{row['train_loss']:.4f}"
         result.add_row(str(row["seed"]), f"{row['accuracy']:.2f}", *losses, f"{row['seconds']:.0f}")
-    result.caption = f"mean {facts['mean']:.3f}, std {facts['std']:.3f}, minimum {facts['min']:.2f}"
+    spread = f", std {facts['std']:.3f}" if facts["std"] is not None else ""
+    result.caption = f"mean {facts['mean']:.3f}{spread}, minimum {facts['min']:.2f}"
     return result
 
 

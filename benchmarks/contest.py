@@ -1,9 +1,11 @@
 """Contestants that train in processes of their own, all of one contestant's at the same time."""
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from typing import Any
 
 import click
@@ -53,6 +55,7 @@ def images_per_second(
 
 
 def _process(contestant: Contestant, work: Work, device: str, barrier: Any, results: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     if contestant.threads is not None:
         torch.set_num_threads(contestant.threads)
     torch.manual_seed(0)
@@ -71,8 +74,14 @@ def run(contestant: Contestant, work: Work) -> float:
         ]
         for process in processes:
             process.start()
-    for process in processes:
-        process.join()
-        if process.exitcode != 0:
-            raise click.ClickException(f"{contestant.name}: a process ended with exit code {process.exitcode}.")
-    return float(sum(results.get() for _ in processes))
+    try:
+        while running := [process.sentinel for process in processes if process.exitcode is None]:
+            wait(running)
+            for process in processes:
+                if process.exitcode not in (None, 0):
+                    raise click.ClickException(f"{contestant.name}: a process ended with exit code {process.exitcode}.")
+        return float(sum(results.get() for _ in processes))
+    finally:
+        for process in processes:
+            process.kill()  # where one has died, or Ctrl-C was pressed, the others wait for it in vain
+            process.join()

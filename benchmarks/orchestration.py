@@ -3,10 +3,10 @@
 python benchmarks/orchestration.py
 python benchmarks/orchestration.py --json > results/reference/orchestration.json
 
-The trials of these studies only sleep, so whatever else their workers do is the cost: taking turns, drawing
-parameters with TPE, reporting every epoch, storing the result. PostgreSQL (Debian's `postgresql`, with `pip install
-psycopg2-binary`) is started on a private port; without it only SQLite is measured. Measured besides: how long a worker
-takes from its start to its first trial (imports, data, storage), and the start of the command line.
+The trials of these studies sleep where a search trains, so whatever else their workers do is the cost: taking turns,
+drawing parameters with TPE, reporting every epoch, storing the result. PostgreSQL (Debian's `postgresql`, with `pip
+install psycopg2-binary`) is started on a private port; without it only SQLite is measured. Measured besides: how long
+a worker takes from its start to its first trial (imports, data, storage), and the start of the command line.
 """
 
 import json
@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from databases import find_postgresql, postgresql_databases, sqlite_databases  # noqa: E402 (the path comes first)
-from sleep_study import STUDY_NAME, SleepJob, build_study  # noqa: E402
+from sleep_study import STUDY_NAME, SleepJob, build_study, sleep_job  # noqa: E402
 
 from search.config import MAX_EPOCHS, ExplainedError  # noqa: E402
 from search.data import find_dataset  # noqa: E402
@@ -56,34 +57,34 @@ def measure(job: SleepJob, num_recorded: int, num_workers: int, num_trials: int)
     begun = len(study.get_trials(deepcopy=False))
     tickets = range(begun, begun + num_trials * num_workers)
     job = replace(job, tickets=tickets)
-    start = datetime.now()
     ignore: Callable[[], None] = lambda: None  # noqa: E731
     if run_workers(job, ["cpu"] * num_workers, study, storage, on_update=ignore, on_interrupt=ignore):
         raise KeyboardInterrupt  # it was caught there, so that the running trials could end
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs["ticket"] in tickets]
     storage.engine.dispose()
-    outside = seconds_outside(trials)
+    outside = seconds_outside(trials, job.epochs * job.epoch_seconds)
     return {
         "recorded": num_recorded,
         "workers": num_workers,
         "seconds_per_trial": statistics.median(outside),
         "slowest": max(outside),
-        "seconds_to_first_trial": max(seconds_to_first_trial(trials, start)),
+        "seconds_to_first_trial": statistics.median(seconds_to_first_trial(trials)),
     }
 
 
-def seconds_to_first_trial(trials: list[FrozenTrial], start: datetime) -> list[float]:
-    """For each worker: the time from `start` to the beginning of its first trial."""
-    return [(_start(own[0]) - start).total_seconds() for own in _by_worker(trials)]
+def seconds_to_first_trial(trials: list[FrozenTrial]) -> list[float]:
+    """For each worker: the time from the start of its process to the beginning of its first trial."""
+    firsts = [own[0] for own in _by_worker(trials)]
+    return [_start(first).timestamp() - first.user_attrs["owner"]["started"] for first in firsts]
 
 
-def seconds_outside(trials: list[FrozenTrial]) -> list[float]:
-    """For each trial but a worker's first: the time from the end of the worker's trial before, less what it slept.
+def seconds_outside(trials: list[FrozenTrial], slept: float) -> list[float]:
+    """For each trial but a worker's first: the time from the end of the worker's trial before, less the sleep.
 
     A worker's first trial is left out: before it lies the worker's start.
     """
     return [
-        (_end(trial) - _end(before)).total_seconds() - trial.user_attrs["slept"]
+        (_end(trial) - _end(before)).total_seconds() - slept
         for own in _by_worker(trials)
         for before, trial in pairwise(own)
     ]
@@ -125,7 +126,11 @@ def measure_start() -> dict[str, float]:
 
 
 def measure_all(
-    job: SleepJob, backends: Iterable[str], recorded: Iterable[int], workers: Iterable[int], num_trials: int
+    make_job: Callable[[str, Path], SleepJob],
+    backends: Iterable[str],
+    recorded: Iterable[int],
+    workers: Iterable[int],
+    num_trials: int,
 ) -> Iterator[dict[str, Any]]:
     """A row for every database, number of recorded trials and number of workers."""
     for backend in backends:
@@ -134,7 +139,7 @@ def measure_all(
                 url = new_database(num_recorded)
                 build_study(url, num_recorded)
                 for num_workers in workers:
-                    row = measure(replace(job, storage_url=url), num_recorded, num_workers, num_trials)
+                    row = measure(make_job(url, Path(folder)), num_recorded, num_workers, num_trials)
                     yield {"backend": backend, **row}
 
 
@@ -170,18 +175,11 @@ def main(
         dataset = find_dataset(dataset, data_dir, progress.print)
     except ExplainedError as error:
         raise click.ClickException(str(error)) from error
-    job = SleepJob(
-        storage_url="",
-        study_name=STUDY_NAME,
-        tickets=range(0),
-        epoch_seconds=epoch_seconds,
-        dataset=dataset,
-        data_dir=data_dir,
-    )
+    make_job = partial(sleep_job, dataset=dataset, data_dir=data_dir, epoch_seconds=epoch_seconds)
     rows: list[dict[str, Any]] = []
     interrupted = False
     try:
-        for row in measure_all(job, backends, recorded, workers, trials):
+        for row in measure_all(make_job, backends, recorded, workers, trials):
             progress.print("{backend}, {recorded} recorded, {workers} workers: {seconds_per_trial:.3f} s".format(**row))
             rows.append(row)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ trials that came before, of the complete ones for most.
 
 import json
 import random
+import signal
 import statistics
 import sys
 import warnings
@@ -40,10 +41,12 @@ sys.path.insert(0, str(ROOT))
 
 from search.config import ExplainedError  # noqa: E402 (the path comes first)
 from search.provenance import code_commit, versions  # noqa: E402
+from search.runner import num_cores  # noqa: E402
 from search.storage import open_storage  # noqa: E402
 from search.study import find_search_study, make_pruner  # noqa: E402
 
 Curve = tuple[float, ...]  # the validation accuracy after every epoch, in percent
+ENDS_AT_ONCE = (signal.SIGINT, signal.SIG_DFL)  # a worker, at Ctrl-C
 LARGEST_RISK = 0.02  # of killing the best configuration; what saves most within it is to be the default
 
 
@@ -158,8 +161,10 @@ def load_curves(storage_url: str, study_name: str) -> tuple[list[Curve], dict[st
     curves = [tuple(value for _, value in sorted(trial.intermediate_values.items())) for trial in trials]
     if len(curves) < 2 or len({len(curve) for curve in curves}) > 1:
         raise ExplainedError(f"Study {study_name!r} has no two complete trials of equal length.")
-    made_with = {key: study.user_attrs[key] for key in ("dataset", "max_params", "epochs", "commit")}
-    return curves, made_with | {"pruned": len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))}
+    made_with = {key: study.user_attrs[key] for key in ("dataset", "max_params", "epochs", "sampler", "commit")}
+    if study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)):
+        raise ExplainedError(f"Trials of study {study_name!r} were pruned; full curves need --pruner none.")
+    return curves, made_with
 
 
 @click.command()
@@ -173,7 +178,7 @@ def main(storage: str, study_name: str, num_orders: int, as_json: bool) -> None:
         curves, made_with = load_curves(storage, study_name)
     except ExplainedError as error:
         raise click.ClickException(str(error)) from error
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(num_cores(), initializer=signal.signal, initargs=ENDS_AT_ONCE) as pool:
         rows = list(pool.map(partial(measure, replays=orders(curves, num_orders)), candidates()))
     facts = {
         "curves": len(curves),

@@ -19,7 +19,7 @@ class Digits(Dataset[tuple[Tensor, int]]):
     def __init__(self, split: Split, config: TrialConfig) -> None:
         strengths = config.augment
         shift, shear = strengths.shift / IMAGE_SIZE, torch.rad2deg(torch.atan(torch.tensor(strengths.shear))).item()
-        self.split = split
+        self.images, self.labels = split.images, split.labels
         self.transform = transforms.Compose(
             [
                 transforms.RandomAffine(
@@ -34,11 +34,11 @@ class Digits(Dataset[tuple[Tensor, int]]):
         )
 
     def __len__(self) -> int:
-        return len(self.split)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = Image.fromarray(self.split.images[index, 0].numpy(), mode=None)
-        return self.transform(image), int(self.split.labels[index])
+        image = Image.fromarray(self.images[index, 0].numpy(), mode=None)
+        return self.transform(image), int(self.labels[index])
 
 
 class Net(nn.Module):

@@ -1,73 +1,81 @@
-"""Studies whose trials only sleep: everything that a search does, except to train."""
+"""Studies whose trials only sleep: everything that a search's trials do, except to train and to measure."""
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import optuna
 from optuna.storages import RDBStorage
 
-from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS
-from search.data import Split, load_search_splits
+from search import objective
+from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, TrialConfig
+from search.model import TinyCNN
+from search.objective import SearchJob
+from search.provenance import code_commit
 from search.storage import open_storage
-from search.study import make_pruner
+from search.train import EpochResult, Evaluation
 from space import suggest_config
 
 STUDY_NAME = "sleep"
+ACCURACY = 99.9  # above all that is recorded: no trial is pruned, and the first of a measurement has its model saved
 
 
 @dataclass(frozen=True, kw_only=True)
-class SleepJob:
-    """Trials that do everything that a search's trials do, except to train.
+class SleepJob(SearchJob):
+    """The trials of a search that sleep where a search trains.
 
     Attributes:
         epoch_seconds: How long each epoch sleeps.
     """
 
-    storage_url: str
-    study_name: str
-    tickets: range
     epoch_seconds: float
-    dataset: str
-    data_dir: Path
-    sampler: str = "tpe"
-    seed: int = 0
-    epochs: int = MAX_EPOCHS
-    precision: str = "fp32"
-
-    def fixed_params(self) -> dict[int, dict[str, Any]]:
-        return {}
-
-    def expired(self) -> bool:
-        return False
-
-    def prepare(self, device: str) -> tuple[Split, Split]:
-        return load_search_splits(self.dataset, self.data_dir)
 
     def run(
         self,
         study: optuna.Study,
         trial: optuna.Trial,
         storage: RDBStorage,
-        resources: tuple[Split, Split],
+        resources: Any,
         should_stop: Callable[[], bool],
     ) -> None:
-        study.pruner = make_pruner("percentile")
-        suggest_config(trial, DEFAULT_MAX_PARAMS)
-        slept = 0.0
-        for epoch in range(1, self.epochs + 1):
-            start = time.monotonic()
+        with patch.multiple(objective, train=self._sleep, evaluate=_evaluate):
+            super().run(study, trial, storage, resources, should_stop)
+
+    def _sleep(self, config: TrialConfig, *_: Any, epochs: int, **__: Any) -> Iterator[EpochResult]:
+        model = TinyCNN(config.model)
+        for epoch in range(1, epochs + 1):
             time.sleep(self.epoch_seconds)
-            slept += time.monotonic() - start
-            trial.report(99.0 + epoch / 100, step=epoch)
-            for key in ("epochs", "seconds", "train_loss", "val_loss"):
-                trial.set_user_attr(key, epoch)
-            trial.should_prune()  # asked as a search asks; the sleep goes on, so that all trials are as long
-        trial.set_user_attr("slept", slept)
-        study.tell(trial, 99.0)
+            yield EpochResult(epoch=epoch, train_loss=0.1, seconds=self.epoch_seconds, model=model)
+
+
+def _evaluate(*_: Any) -> Evaluation:
+    return Evaluation(errors=round(100 * (100 - ACCURACY)), num_images=10_000, loss=0.1)
+
+
+def sleep_job(storage_url: str, results_dir: Path, *, dataset: str, data_dir: Path, epoch_seconds: float) -> SleepJob:
+    """A job as `search` makes one, with its default sampler and pruner; without tickets yet."""
+    return SleepJob(
+        storage_url=storage_url,
+        study_name=STUDY_NAME,
+        sampler="tpe",
+        pruner="percentile",
+        seed=0,
+        tickets=range(0),
+        deadline=None,
+        dataset=dataset,
+        data_dir=data_dir,
+        max_params=DEFAULT_MAX_PARAMS,
+        epochs=MAX_EPOCHS,
+        precision="fp32",
+        suggest_config=suggest_config,
+        results_dir=results_dir,
+        commit=code_commit(),
+        epoch_seconds=epoch_seconds,
+    )
 
 
 def build_study(url: str, num_trials: int) -> None:

@@ -164,7 +164,7 @@ def search_summary(summary: dict[str, Any], total: int) -> list[str]:
     of_total = f" of {total}" if trials["total"] < total else ""
     again = f"; {plural(trials['failed'], 'trial')} cut off or failed" if trials["failed"] else ""
     peak = summary["peak_memory_mb"]
-    memory = f"; a worker took at most {peak / 1000:.1f} GB of memory" if peak is not None else ""
+    memory = f"; a worker took at most {peak / 1000:.1f} GB of main memory" if peak is not None else ""
     lines = [
         f"{summary['study_name']}: {trials['total']}{of_total} trials done ({trials['complete']} complete, "
         f"{trials['pruned']} pruned{again}) in {format_seconds(summary['seconds'])} of training.",

@@ -34,7 +34,7 @@ NUM_VALIDATION = {"mnist": 10_000, "sample": 800}
 NUM_SAMPLE_TEST = 1_000
 SPLIT_SEED = 0
 
-BATCHES_AT_ONCE = 4  # that are augmented; more gain nothing on a CPU (results/LOG.md)
+BATCHES_AT_ONCE = 4  # that are augmented (results/LOG.md)
 
 PIXEL_MEAN, PIXEL_STD = 0.1307, 0.3081  # of the 60,000 training images, with pixels in [0, 1]
 
@@ -48,7 +48,7 @@ class Split:
     """Digits that serve one purpose, resident on one device.
 
     They are rows of a pool that other splits share, and, where the pool is a file mapped into memory, other
-    processes too.
+    processes too. Such a file must stay as it is while it is used, and a split of it cannot be pickled.
     """
 
     pool: UInt8[Tensor, "m 1 28 28"]
@@ -62,7 +62,7 @@ class Split:
 
     @property
     def images(self) -> UInt8[Tensor, "n 1 28 28"]:
-        """A copy of the digits, in the order of the labels."""
+        """A copy of all the digits, in the order of the labels: to be taken once, not per digit."""
         return self.pool.index_select(0, self.rows)
 
     def __len__(self) -> int:
@@ -132,7 +132,7 @@ def augment(
 def affine_grid(matrices: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 28 28 2"]:
     """`F.affine_grid(matrices, (n, 1, 28, 28), align_corners=False)`, as one matrix product.
 
-    Five times faster on a CPU, and all x before all y, which `grid_sample` reads faster than pairs.
+    Faster on a CPU, and all x before all y, which `grid_sample` reads faster than pairs.
     """
     centres = (2 * torch.arange(IMAGE_SIZE, device=matrices.device) + 1) / IMAGE_SIZE - 1
     y, x = torch.meshgrid(centres, centres, indexing="ij")

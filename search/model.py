@@ -13,18 +13,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from search.config import MARGIN, NUM_CLASSES, ModelConfig
+from search.config import IMAGE_SIZE, MARGIN, NUM_CLASSES, ModelConfig
 from search.files import write_atomically
 
-NUM_UNPADDED = 2  # convolutions at the start of the network
+NUM_UNPADDED = 2  # convolutions at the start of the first stage, where it has as many
 
 
 class TinyCNN(nn.Module):
     """Three stages of 3x3 convolutions, global average pooling and a linear head.
 
     Each block is a convolution, batch norm and ReLU, save the first, whose convolution has a bias instead of the
-    norm: at the full resolution a norm costs most, and there it earns nothing (results/LOG.md). The last block of
-    the first two stages pools before its norm, so that norm and ReLU see a quarter of the pixels.
+    norm: at the full resolution a norm costs most, and it earned nothing that five seeds show (results/LOG.md). The
+    last block of the first two stages pools before its norm, so that norm and ReLU see a quarter of the pixels.
 
     The first two convolutions of the first stage and the very last one are unpadded, for the border of an image is
     empty: the stages work at 20, 10 and 5 pixels a side (11 and 5 after a first stage of a single convolution).
@@ -54,7 +54,8 @@ class TinyCNN(nn.Module):
 
     def forward(self, images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
         """Logits of normalised images (`search.data.normalise`)."""
-        centre = images[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(memory_format=torch.channels_last)
+        inside = slice(MARGIN, IMAGE_SIZE - MARGIN)
+        centre = images[:, :, inside, inside].contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.head(self.features(centre).mean(dim=(2, 3)))
         return logits
 
@@ -105,7 +106,7 @@ def _opened(path: str | Path) -> Iterator[tuple[dict[str, str], dict[str, Tensor
             yield file.metadata() or {}, tensors
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not a model saved by this tool ({reason}).") from error
+        raise ValueError(f"{path} is not a model saved by this version of the tool ({reason}).") from error
 
 
 def to_device(model: TinyCNN, device: torch.device) -> TinyCNN:

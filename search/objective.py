@@ -95,7 +95,7 @@ def _report_epoch(trial: optuna.Trial, result: EpochResult, evaluation: Evaluati
     trial.report(evaluation.accuracy, step=result.epoch)
     losses = {"train_loss": result.train_loss, "val_loss": evaluation.loss}
     record(trial, {"epochs": result.epoch, "seconds": round(seconds, 2), **losses})
-    record(trial, {"peak_memory_mb": peak_memory_mb()})
+    record(trial, {"worker_peak_memory_mb": peak_memory_mb()})  # of its trials so far: it never falls
 
 
 @dataclass(frozen=True, kw_only=True)

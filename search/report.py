@@ -21,6 +21,7 @@ from search.tickets import find_dead_trials
 def summarise(study: optuna.Study, storage_url: str) -> dict[str, Any]:
     """The whole study in one JSON object (`search --json`)."""
     trials = study.get_trials(deepcopy=False)
+    peaks = [trial.user_attrs.get("worker_peak_memory_mb", 0) for trial in trials]
     devices = sorted({trial.user_attrs["device"] for trial in trials if "device" in trial.user_attrs})
     return {
         "study_name": study.study_name,
@@ -33,7 +34,7 @@ def summarise(study: optuna.Study, storage_url: str) -> dict[str, Any]:
             "saved_by_pruning": epochs_saved(trials, study.user_attrs["epochs"]),
         },
         "seconds": round(busy_seconds(trials), 1),
-        "peak_memory_mb": max((trial.user_attrs.get("peak_memory_mb", 0) for trial in trials), default=0) or None,
+        "peak_memory_mb": max(peaks, default=0) or None,
         "best": describe_best(best_trial(study)),
     }
 
@@ -121,7 +122,7 @@ def write_search_records(study: optuna.Study, summary: dict[str, Any], folder: P
         "channels",
         "epochs",
         "seconds",
-        "peak_memory_mb",
+        "worker_peak_memory_mb",
         "train_loss",
         "val_loss",
         "device",

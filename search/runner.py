@@ -171,8 +171,8 @@ def _check_study_name(name: str) -> None:
 def worker_devices(device: torch.device, workers: int | None) -> list[str]:
     """One device per worker; without a number, one worker per CPU core, or several per GPU as far as cores go.
 
-    A step of so small a network is over before the CPU has sent off the next: one worker leaves a GPU idle for
-    most of the time, and each needs a core to send from.
+    One worker is expected to leave a GPU idle, for a step of so small a network should be over before the CPU has
+    sent off the next; each worker needs a core to send from.
     """
     if device.type == "cuda":
         num_gpus = torch.cuda.device_count()

@@ -24,6 +24,8 @@ LOCK_TIMEOUT = 60  # seconds that a process waits for another's transaction
 HEARTBEAT_INTERVAL = 60  # seconds; shorter periods have failed live trials (Optuna issues 4234 and 5470)
 GRACE_PERIOD = 240  # seconds without a heartbeat after which another host's trial counts as dead
 OPTUNA_TABLES = {"studies", "version_info"}  # the first that Optuna creates
+# What a URL may say in its query without giving away a secret.
+HARMLESS = {"application_name", "charset", "connect_timeout", "host", "mode", "port", "sslmode", "timeout", "uri"}
 START_TOLERANCE = 30.0  # seconds by which a process's recorded start may differ, as clocks are adjusted
 
 
@@ -92,10 +94,10 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def hide_password(url: str) -> str:
-    """The URL without its secrets: the password, and what drivers take as one (`?password=`, `?sslpassword=`)."""
+    """The URL without its secrets: the password, and whatever a driver's query may hold but for harmless words."""
     parsed = make_url(url)
-    secrets = {key: "***" for key in parsed.query if "pass" in key.lower()}
-    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
+    hidden = {key: "hidden" for key in parsed.query if key.lower() not in HARMLESS}
+    return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def explain(error: SQLAlchemyError, url: str) -> str:

@@ -10,7 +10,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import ExplainedError
+from search.config import RECIPE, ExplainedError
 from search.provenance import code_commit, versions
 from search.storage import exclusive
 
@@ -36,11 +36,13 @@ class Binding:
     max_params: int
     epochs: int
     space: str
+    recipe: int = RECIPE
 
     @classmethod
     def of(cls, study: optuna.Study) -> "Binding":
+        recorded = {"recipe": 1, **study.user_attrs}  # the first recipe had no number
         try:
-            return cls(**{field.name: study.user_attrs[field.name] for field in fields(cls)})
+            return cls(**{field.name: recorded[field.name] for field in fields(cls)})
         except KeyError as error:
             raise StudyError(
                 f"Study {study.study_name!r} was not made by this tool (no {error}). Choose another --study-name."
@@ -53,6 +55,7 @@ BINDING_WORDS = {
     "max_params": "parameter budget",
     "epochs": "number of epochs",
     "space": "search space (space.py)",
+    "recipe": "network or training recipe of this tool",
 }
 
 

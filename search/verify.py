@@ -5,6 +5,7 @@ shows in the dashboard like a search does.
 """
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +16,13 @@ import torch
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import TrialConfig
+from search.config import RECIPE, TrialConfig
 from search.data import Split, load_final_splits
 from search.model import save_model
 from search.objective import SuggestConfig, record
 from search.provenance import versions
 from search.storage import exclusive
-from search.study import StudyError, best_trial, load_studies, record_use
+from search.study import Binding, StudyError, best_trial, load_studies, record_use
 from search.train import DivergedError, Evaluation, Runtime, evaluate, train
 
 DEFAULT_FIRST_SEED = 10_000  # the search derives its seeds far above (`search.config.derive_seed`)
@@ -54,13 +55,20 @@ def rebuild_config(study: optuna.Study, trial: FrozenTrial, suggest_config: Sugg
     """The configuration of a finished trial, by replaying its recorded draws through the space.
 
     Raises:
-        StudyError: If the space was edited since: the replay would build something else.
+        StudyError: If the space, or the recipe, was changed since: the replay would build something else.
     """
     if study.user_attrs["space"] != space:
         commit = study.user_attrs["commit"][:12]
         raise StudyError(
             f"space.py was edited since study {study.study_name!r} was made (at {commit}): its trials cannot be "
             f"rebuilt. Restore that version of the file, or search anew."
+        )
+    recipe = Binding.of(study).recipe
+    if recipe != RECIPE:
+        commit = study.user_attrs["commit"][:12]
+        raise StudyError(
+            f"Study {study.study_name!r} was made with another version of this tool (at {commit}; recipe {recipe}, now "
+            f"{RECIPE}): its networks cannot be rebuilt. Use that version, or search anew."
         )
     config = suggest_config(trial, study.user_attrs["max_params"])
     channels = [list(stage) for stage in config.model.channels]
@@ -169,11 +177,11 @@ class VerifyJob:
         assert seed == trial.user_attrs["ticket"]
         record(trial, {"device": runtime.device.type, "precision": runtime.precision})
         record(trial, {"commit": self.commit, "versions": versions()})
-        seconds = 0.0
+        start = time.monotonic()
         try:
             for result in train(self.config, training, epochs=self.epochs, seed=seed, runtime=runtime):
-                seconds += result.seconds
-                record(trial, {"epochs": result.epoch, "seconds": round(seconds, 2), "train_loss": result.train_loss})
+                seconds = round(time.monotonic() - start, 2)
+                record(trial, {"epochs": result.epoch, "seconds": seconds, "train_loss": result.train_loss})
                 if result.epoch < self.epochs and should_stop():
                     study.tell(trial, state=TrialState.FAIL)  # without a reason: to be tried again
                     return

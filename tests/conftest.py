@@ -120,7 +120,7 @@ def searched_database(empty_database: Path, sample_binding: Binding) -> Path:
         record(trial, {"channels": [list(stage) for stage in model.channels], "num_params": model.num_params})
         for epoch, accuracy in enumerate(accuracies, start=1):
             trial.report(accuracy, step=epoch)
-            record(trial, {"epochs": epoch, "seconds": 2.0 * epoch, "peak_memory_mb": 600 + trial.number})
+            record(trial, {"epochs": epoch, "seconds": 2.0 * epoch, "worker_peak_memory_mb": 600 + trial.number})
         record(trial, {"seed": trial.number, "device": "cpu", "precision": "fp32", "train_loss": 0.2, "val_loss": 0.1})
         if ending == "complete":
             study.tell(trial, accuracies[-1])

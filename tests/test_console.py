@@ -250,7 +250,7 @@ def test_the_summary_of_a_search(search_study: optuna.Study) -> None:
     first, second, third, fourth = search_summary(summarise(search_study, "sqlite:///study.db"), 4)
     assert first.startswith("small: 3 of 4 trials done (2 complete, 1 pruned; 1 trial cut off or failed) in 0:00:")
     assert first.endswith(" of training.")
-    assert second == "12 epochs trained, 3 (20%) saved by pruning; a worker took at most 0.6 GB of memory."
+    assert second == "12 epochs trained, 3 (20%) saved by pruning; a worker took at most 0.6 GB of main memory."
     assert third.startswith(f"Best: trial 2, 98.50 % on validation, {best['num_params']:,} parameters, channels ")
     assert fourth == "The 99.4 % claim cannot be judged on the bundled sample."
 

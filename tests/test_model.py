@@ -172,7 +172,7 @@ def test_a_record_that_cannot_be_written_changes_nothing(saved: Path, used_model
 )
 def test_a_damaged_file_is_refused_by_name(saved: Path, damage: Callable[[bytes], bytes]) -> None:
     saved.write_bytes(damage(saved.read_bytes()))
-    with pytest.raises(ValueError, match=f"{saved.name} is not a model saved by this tool"):
+    with pytest.raises(ValueError, match=f"{saved.name} is not a model saved by this version of the tool"):
         load_model(saved)
 
 
@@ -192,7 +192,7 @@ def test_a_foreign_safetensors_file_is_refused_by_name(
 ) -> None:
     path = tmp_path / "foreign.safetensors"
     safetensors.torch.save_file(used_model.state_dict(), path, metadata)
-    with pytest.raises(ValueError, match=f"{path.name} is not a model saved by this tool"):
+    with pytest.raises(ValueError, match=f"{path.name} is not a model saved by this version of the tool"):
         load_model(path)
 
 
@@ -200,7 +200,7 @@ def test_a_file_without_a_record_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     for content in (safetensors.torch.save({"weight": torch.ones(2)}), b"damaged"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=f"{path.name} is not a model saved by this tool"):
+        with pytest.raises(ValueError, match=f"{path.name} is not a model saved by this version of the tool"):
             load_record(path)
 
 

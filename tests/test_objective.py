@@ -100,7 +100,7 @@ def test_a_trial_records_what_it_was_and_how_it_went(job: SearchJob, run_next: C
     assert (recorded["num_params"], recorded["ticket"], recorded["epochs"]) == (NUM_PARAMS, 0, 3)
     assert (recorded["device"], recorded["precision"], recorded["commit"]) == ("cpu", "fp32", "0123abc")
     assert recorded["seconds"] > 0
-    assert recorded["peak_memory_mb"] > 10
+    assert recorded["worker_peak_memory_mb"] > 10
     assert 0 < recorded["train_loss"] < 10
     assert 0 < recorded["val_loss"] < 10
     assert "prune_reason" not in recorded

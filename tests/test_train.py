@@ -127,6 +127,12 @@ def test_dropout_and_augmentation_are_drawn_anew_in_every_epoch(
     assert all((gap > 1e-4) == differs for gap in gaps)
 
 
+def test_digits_that_do_not_fill_a_batch_are_refused(few_digits: Split, cpu: Runtime) -> None:
+    few = few_digits.select(torch.arange(10))
+    with pytest.raises(ValueError, match="one batch or more, but got len"):
+        next(train(CONFIG, few, epochs=1, seed=1, runtime=cpu))
+
+
 # The schedule, the optimizer and what is returned
 
 

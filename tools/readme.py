@@ -54,7 +54,7 @@ def speed() -> str:
     lines = []
     for name, describe in SPEED_RECORDS.items():
         facts = _read(f"{name}.json")
-        if facts is not None:
+        if facts is not None and not facts.get("interrupted"):
             lines += describe(facts)
     return "\n".join(lines) + "\n" if lines else "Not measured yet.\n"
 
@@ -77,20 +77,24 @@ def _throughput(facts: dict[str, Any]) -> list[str]:
         "The user's loop draws, warps and normalises one image at a time, and trains the net as textbooks have it, on "
         "28x28 pixels; ours has the same widths. "
         f"All workers train {facts['scaling']:.2f} times as fast as one, at {facts['share_of_fp32_peak']:.0%} of what "
-        "a large fp32 matrix product reaches on these cores.",
+        "a large fp32 matrix product reaches there.",
         "",
     ]
 
 
 def _step_profile(facts: dict[str, Any]) -> list[str]:
-    shares = ", ".join(f"{kind} {ms / facts['step_ms']:.0%}" for kind, ms in facts["kinds_ms"].items())
-    return [f"A step of {facts['batch_size']} images takes a worker {facts['step_ms']:.1f} ms: {shares}.", ""]
+    shares = ", ".join(f"{kind} {ms / facts['profiled_step_ms']:.0%}" for kind, ms in facts["kinds_ms"].items())
+    return [
+        f"A step of {facts['batch_size']} images takes a worker {facts['step_ms']:.1f} ms. "
+        f"Under the profiler: {shares}.",
+        "",
+    ]
 
 
 def _accuracy(facts: dict[str, Any]) -> list[str]:
     return [
         f"What that net reaches on the validation digits: {facts['mean']:.3f} % on average over {len(facts['seeds'])} "
-        f"seeds (standard deviation {facts['std']:.3f}, minimum {facts['min']:.2f}).",
+        f"seeds (standard deviation {facts['std']:.3f}, minimum {facts['min']:.2f}; batches of {facts['batch_size']}).",
         "",
     ]
 
@@ -98,9 +102,10 @@ def _accuracy(facts: dict[str, Any]) -> list[str]:
 def _pruners(facts: dict[str, Any]) -> list[str]:
     default = next(row for row in facts["pruners"] if row["pruner"] == "the default")
     return [
-        f"Replayed on {facts['curves']} full learning curves of random configurations, in {facts['orders']} orders, "
-        f"the default pruner saves {default['epochs_saved']:.0%} of the epochs and kills the best configuration in "
-        f"{default['best_killed']:.1%} of the orders (mean regret {default['mean_regret']:.3f} points).",
+        f"Replayed on {facts['curves']} full learning curves ({facts['made_with']['sampler']} sampler), in "
+        f"{facts['orders']} orders, the default pruner saves {default['epochs_saved']:.0%} of the epochs and kills the "
+        f"best configuration in {default['best_killed']:.1%} of the orders (mean regret {default['mean_regret']:.3f} "
+        "points). It was chosen on these same curves.",
         "",
     ]
 
@@ -120,7 +125,8 @@ def _orchestration(facts: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"A worker's first trial begins {facts['seconds_to_first_trial']:.1f} s after the worker's start; "
+        f"A worker's first trial begins {facts['seconds_to_first_trial']:.1f} s after the worker's start (median, no "
+        "more workers than cores); "
         f"`python cli.py --help` takes {start['help'] - start['bare_click']:+.2f} s more than an empty click program.",
         "",
     ]
