@@ -83,6 +83,17 @@ def test_the_splits_never_change(sample_splits: tuple[Split, Split], final_split
     assert fingerprint(*final_splits) == "525d0b32e05c0bcc"
 
 
+def test_splits_of_one_set_share_its_pixels_and_a_copy_on_a_device_takes_its_own_alone(
+    sample_splits: tuple[Split, Split],
+) -> None:
+    training, validation = sample_splits
+    assert training.pool.data_ptr() == validation.pool.data_ptr()
+    assert validation.to(torch.device("cpu")) is validation
+    moved = validation.to(torch.device("meta"))
+    assert moved.pool.shape == (800, 1, 28, 28)
+    assert moved.labels.device.type == moved.rows.device.type == "meta"
+
+
 def test_the_splits_do_not_depend_on_the_global_generator(sample_splits: tuple[Split, Split], tmp_path: Path) -> None:
     torch.manual_seed(7)
     assert fingerprint(*load_search_splits("sample", tmp_path)) == fingerprint(*sample_splits)
@@ -340,6 +351,13 @@ def fail_to_warn(message: str) -> None:
 
 def raw_file(folder: Path, name: str) -> Path:
     return folder / "MNIST" / "raw" / name
+
+
+def test_files_that_cannot_be_written_are_read(folder: Path) -> None:
+    for path in (folder / "MNIST" / "raw").iterdir():
+        path.chmod(0o444)
+    training, validation = load_search_splits("mnist", folder)
+    assert (len(training), len(validation)) == (320, 80)
 
 
 @pytest.mark.parametrize("choice", ["mnist", "auto"])

@@ -26,6 +26,14 @@ def test_an_equal_binding_joins_the_study(study: optuna.Study, storage: RDBStora
     assert states(joined) == ["COMPLETE"]  # nothing queued anew
 
 
+def test_a_study_without_a_recipe_number_is_of_the_first_recipe(storage: RDBStorage) -> None:
+    study = optuna.create_study(storage=storage, study_name="old", direction="maximize")
+    for key, value in asdict(BINDING).items():
+        if key != "recipe":
+            study.set_user_attr(key, value)
+    assert Binding.of(study) == replace(BINDING, recipe=1)
+
+
 @pytest.mark.parametrize("num_attributes", [0, 3, 5])
 def test_a_study_whose_creator_was_cut_off_is_set_up_by_the_next(
     storage: RDBStorage, monkeypatch: pytest.MonkeyPatch, num_attributes: int
@@ -55,6 +63,7 @@ def test_a_study_whose_creator_was_cut_off_is_set_up_by_the_next(
         ("max_params", 3_999, "budget"),
         ("epochs", 5, "epochs"),
         ("space", "cd12", "space.py"),
+        ("recipe", 99, "recipe of this tool"),
     ],
 )
 def test_another_binding_is_refused_and_named(

@@ -83,6 +83,12 @@ def test_a_winner_of_an_edited_space_is_not_rebuilt(search_study: optuna.Study) 
         verify.rebuild_config(search_study, search_study.get_trials()[2], space.suggest_config, "another")
 
 
+def test_a_winner_of_another_recipe_is_not_rebuilt(search_study: optuna.Study) -> None:
+    search_study.set_user_attr("recipe", 1)
+    with pytest.raises(StudyError, match=r"another version of this tool \(at .*; recipe 1, now 2\)"):
+        verify.rebuild_config(search_study, search_study.get_trials()[2], space.suggest_config, SPACE)
+
+
 def test_a_winner_that_comes_out_different_is_refused(search_study: optuna.Study) -> None:
     with pytest.raises(StudyError, match="Trial 2 rebuilt has channels"):
         verify.rebuild_config(
