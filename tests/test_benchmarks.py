@@ -168,15 +168,17 @@ def test_a_replay_saves_the_epochs_after_the_prune_and_pays_for_a_killed_best() 
 
 def test_orders_are_the_same_for_every_pruner_and_keep_all_curves() -> None:
     curves = [RISING, BAD, LATE]
-    assert pruners.orders(curves, 3) == pruners.orders(curves, 3)
-    assert all(sorted(order) == sorted(curves) for order in pruners.orders(curves, 3))
+    assert pruners.orders(curves, 3, 1.0) == pruners.orders(curves, 3, 1.0)
+    assert all(sorted(order) == sorted(curves) for order in pruners.orders(curves, 3, 1.0))
+    assert {len(set(order)) for order in pruners.orders(curves, 3, 0.67)} == {2}
 
 
 def test_what_saves_most_within_the_risk_is_chosen() -> None:
     rows = [
-        {"pruner": "none", "epochs_saved": 0.0, "best_killed": 0.0},
-        {"pruner": "mild", "epochs_saved": 0.3, "best_killed": 0.02},
-        {"pruner": "harsh", "epochs_saved": 0.6, "best_killed": 0.05},
+        {"pruner": "none", "epochs_saved": 0.0, "best_killed": 0.0, "parts_lost": 0.0},
+        {"pruner": "mild", "epochs_saved": 0.3, "best_killed": 0.02, "parts_lost": 0.02},
+        {"pruner": "lucky", "epochs_saved": 0.5, "best_killed": 0.0, "parts_lost": 0.03},
+        {"pruner": "harsh", "epochs_saved": 0.6, "best_killed": 0.05, "parts_lost": 0.0},
     ]
     assert pruners.choose(rows)["pruner"] == "mild"
 
@@ -191,7 +193,8 @@ def test_the_last_epoch_predicts_itself() -> None:
 @pytest.mark.parametrize("name", list(pruners.candidates()))
 def test_every_pruner_under_test_can_be_replayed(name: str) -> None:
     curves = [tuple(value + shift for value in RISING * 3) for shift in range(12)]
-    row = pruners.measure(name, [curves, curves[::-1]])
+    row = pruners.measure(name, [curves, curves[::-1]], [curves[::2]])
+    assert 0 <= row["parts_lost"] <= 1
     assert 0 <= row["best_killed"] <= 1
     assert 0 <= row["epochs_saved"] < 1
 
