@@ -16,9 +16,9 @@ from search.storage import exclusive
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("percentile", "none")
-# From epoch 5 on, a trial is pruned when its best epoch so far is below that of three quarters of the complete trials at
-# the same epoch. Of the pruners replayed on recorded curves (benchmarks/pruners.py), this one saved most without losing
-# more than a run's noise.
+# From epoch 5 on, a trial is pruned when its best epoch so far is below that of three quarters of the complete trials
+# at the same epoch. Of the pruners replayed on recorded curves (benchmarks/pruners.py), this one saved most without
+# losing more than a run's noise.
 PRUNER_PERCENTILE, PRUNER_STARTUP_TRIALS, PRUNER_WARMUP_EPOCHS = 75.0, 4, 5
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
