@@ -162,16 +162,16 @@ def test_a_trial_that_diverges_is_pruned_and_says_so(job: SearchJob, run_next: C
 
 def add_perfect_trials(study: optuna.Study, number: int) -> None:
     for _ in range(number):
-        perfect = dict.fromkeys((1, 2, 3, 4), 100.0)
+        perfect = dict.fromkeys(range(1, 7), 100.0)
         study.add_trial(optuna.trial.create_trial(value=100.0, intermediate_values=perfect))
 
 
 @pytest.mark.parametrize(
     ("pruner", "num_better", "state", "epochs"),
     [
-        ("percentile", 8, TrialState.PRUNED, 3),  # after the warm-up
-        ("percentile", 7, TrialState.COMPLETE, 4),  # too few to compare with
-        ("none", 8, TrialState.COMPLETE, 4),
+        ("percentile", 4, TrialState.PRUNED, 5),  # after the warm-up
+        ("percentile", 3, TrialState.COMPLETE, 6),  # too few to compare with
+        ("none", 4, TrialState.COMPLETE, 6),
     ],
 )
 def test_the_pruner_ends_what_is_far_behind(
@@ -184,7 +184,7 @@ def test_the_pruner_ends_what_is_far_behind(
     epochs: int,
 ) -> None:
     add_perfect_trials(study, num_better)
-    trial = run_next(replace(job, pruner=pruner, epochs=4))
+    trial = run_next(replace(job, pruner=pruner, epochs=6))
     assert trial.state == state
     assert trial.user_attrs["epochs"] == len(trial.intermediate_values) == epochs
     assert trial.user_attrs.get("prune_reason") == ("not promising" if state == TrialState.PRUNED else None)
