@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sqlalchemy import MetaData, create_engine, func, insert, select
+
 
 @contextlib.contextmanager
 def sqlite_databases(folder: Path) -> Iterator[Callable[[int], str]]:
@@ -48,6 +50,31 @@ def postgresql_databases(folder: Path) -> Iterator[Callable[[int], str]]:
         yield new_database
     finally:
         call("pg_ctl", "stop", "--mode=fast", f"--pgdata={data}")
+
+
+def copy_rows(source_url: str, target_url: str) -> None:
+    """Fills Optuna's empty tables in one database with the rows of another.
+
+    By plain SQL: recording 10,000 trials through Optuna takes seven minutes, whatever the database.
+    """
+    source, target = create_engine(source_url), create_engine(target_url)
+    tables, filled = MetaData(), MetaData()
+    tables.reflect(source)
+    filled.reflect(target)
+    with source.connect() as reading, target.begin() as writing:
+        for table in filled.sorted_tables:
+            if writing.execute(select(table).limit(1)).first() is not None:
+                continue  # the version of the tables, which is there already
+            rows = [dict(row) for row in reading.execute(select(tables.tables[table.name])).mappings()]
+            if not rows:
+                continue
+            writing.execute(insert(table), rows)
+            [key] = table.primary_key.columns
+            if target.dialect.name == "postgresql":  # which counts keys apart from the rows
+                sequence = func.pg_get_serial_sequence(table.name, key.name)
+                writing.execute(select(func.setval(sequence, max(row[key.name] for row in rows))))
+    source.dispose()
+    target.dispose()
 
 
 def find_postgresql() -> Path | None:

@@ -35,7 +35,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from databases import find_postgresql, postgresql_databases, sqlite_databases  # noqa: E402 (the path comes first)
+from databases import copy_rows, find_postgresql, postgresql_databases, sqlite_databases  # noqa: E402 (the path comes first)
 from sleep_study import STUDY_NAME, SleepJob, build_study, sleep_job  # noqa: E402
 
 from search.config import MAX_EPOCHS, ExplainedError  # noqa: E402
@@ -133,14 +133,19 @@ def measure_all(
     num_trials: int,
 ) -> Iterator[dict[str, Any]]:
     """A row for every database, number of recorded trials and number of workers."""
-    for backend in backends:
-        with TemporaryDirectory() as folder, BACKENDS[backend](Path(folder)) as new_database:
-            for num_recorded in recorded:
-                url = new_database(num_recorded)
-                build_study(url, num_recorded)
-                for num_workers in workers:
-                    row = measure(make_job(url, Path(folder)), num_recorded, num_workers, num_trials)
-                    yield {"backend": backend, **row}
+    with TemporaryDirectory() as folder:
+        built = {num_recorded: f"sqlite:///{folder}/built-{num_recorded}.db" for num_recorded in recorded}
+        for num_recorded, url in built.items():
+            build_study(url, num_recorded)
+        for backend in backends:
+            with TemporaryDirectory() as place, BACKENDS[backend](Path(place)) as new_database:
+                for num_recorded in recorded:
+                    url = new_database(num_recorded)
+                    open_storage(url, create=True).engine.dispose()
+                    copy_rows(built[num_recorded], url)
+                    for num_workers in workers:
+                        row = measure(make_job(url, Path(place)), num_recorded, num_workers, num_trials)
+                        yield {"backend": backend, **row}
 
 
 @click.command()
