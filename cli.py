@@ -23,7 +23,7 @@ from search.config import (
 )
 
 if TYPE_CHECKING:
-    from search.options import Space
+    from search.options import Ended, Space
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -176,6 +176,9 @@ def cli() -> None:
     default="percentile",
     help="percentile: after a warm-up, ends a trial that is below three quarters of the complete ones.",
 )
+@click.option(
+    "--rerank", type=click.IntRange(min=0), default=5, help="Leading trials run twice more in the end; 0: none."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="With one worker, decides the whole search.")
 @click.option("--timeout", type=duration, help="Start no further trial after this time: 90, 90s, 30m or 2h.")
 @click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
@@ -201,7 +204,7 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
         click.echo(json.dumps(ended.facts, indent=2))
     elif not quiet:
         click.echo("\n".join(search_summary(ended.facts, given["trials"])))
-        click.echo(f"Next: {_next_command(ended.facts, given['trials'])}")
+        click.echo(f"Next: {_next_command(ended.facts, given['trials'], given['rerank'])}")
     if ended.interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
@@ -209,34 +212,67 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
 @cli.command()
 @click.option("--seeds", type=click.IntRange(1, 10_000), default=5, help="How many; asking for more extends.")
 @click.option("--first-seed", type=click.IntRange(0, 2**31 - 1 - 10_000), default=10_000, help="The first of them.")
-@click.option("--trial", type=click.IntRange(min=0), help="The trial to verify; default: the best.")
+@click.option("--trial", type=click.IntRange(min=0), help="The trial to verify; default: the winner.")
 @click.option("--target", type=percent, default="99.4", help="The test accuracy that every seed has to reach.")
 @click.option("--study-name", help="Default: the search that was last active.")
+@click.option("--from", "folder", type=click.Path(path_type=Path), help="Repeat the proof recorded in this folder.")
 @compute_options
-def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:
+def verify_best(quiet: bool, as_json: bool, folder: Path | None, **given: Any) -> None:
     """Re-trains the winner over fresh seeds on all training digits, and judges it on the test digits.
 
     Exits with 3 when a seed misses the target. On the bundled sample nothing is judged, and it exits with 0.
+
+    With --from, a recorded winner is trained anew without its study, with the recorded seeds or those from
+    --first-seed on, and compared with the record; exits with 3 when it is not within the recorded spread.
 
     \b
     Example:
       python cli.py verify-best --seeds 5
       python cli.py verify-best --seeds 20 --trial 31 --json
+      python cli.py verify-best --from results/reference --seeds 2
     """
-    from search.console import LiveView, verification_report
-    from search.options import VerifyOptions
-    from search.runner import run_verification
+    from search.console import LiveView, reproduction_report, verification_report
+    from search.options import ReproduceOptions, VerifyOptions
+    from search.proofs import run_reproduction, run_verification
 
-    ended = run_verification(VerifyOptions(**given), _space(), LiveView(quiet=quiet))
-    if ended.facts is None:
-        click.echo("Interrupted. Finished seeds are kept: the same command goes on.", err=True)
-        raise click.exceptions.Exit(EXIT_INTERRUPTED)
-    if as_json:
-        click.echo(json.dumps(ended.facts, indent=2))
-    elif not quiet:
-        _print(verification_report(ended.facts))
-    if ended.facts["confirmed"] is False:
+    view = LiveView(quiet=quiet)
+    if folder is None:
+        ended = run_verification(VerifyOptions(**given), _space(), view)
+        facts = _finish(ended, verification_report, quiet=quiet, as_json=as_json)
+        if facts["confirmed"] is False:
+            raise click.exceptions.Exit(EXIT_NOT_CONFIRMED)
+        return
+    for name in ("trial", "target", "study_name"):
+        if _is_given(name):
+            raise OneLineUsageError(f"--from repeats what is recorded: leave --{name.replace('_', '-')} out.")
+    shared = {name: value for name, value in given.items() if name not in ("trial", "target", "first_seed")}
+    first_seed = given["first_seed"] if _is_given("first_seed") else None
+    options = ReproduceOptions(**shared, folder=folder, first_seed=first_seed)
+    facts = _finish(run_reproduction(options, _space(), view), reproduction_report, quiet=quiet, as_json=as_json)
+    if facts["reproduced"] is False:
         raise click.exceptions.Exit(EXIT_NOT_CONFIRMED)
+
+
+@cli.command()
+@click.option("--seeds", type=click.IntRange(1, 100), default=3, help="Runs of every rung; asking for more extends.")
+@click.option("--trial", type=click.IntRange(min=0), help="The trial to take apart; default: the winner.")
+@click.option("--study-name", help="Default: the search that was last active.")
+@compute_options
+def ablate(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Takes the winner's recipe apart: what batch norm, dropout and augmentation earn, on the test digits.
+
+    Each is added to a plain network in turn, and each is left out of the full recipe alone. Picks nothing.
+
+    \b
+    Example:
+      python cli.py ablate --seeds 3
+    """
+    from search.console import LiveView, ladder_table
+    from search.options import AblateOptions
+    from search.proofs import run_ablation
+
+    ended = run_ablation(AblateOptions(**given), _space(), LiveView(quiet=quiet))
+    _finish(ended, ladder_table, quiet=quiet, as_json=as_json)
 
 
 @cli.command()
@@ -263,6 +299,23 @@ def status(storage: str, as_json: bool) -> None:
         _print(studies_table(rows))
 
 
+def _finish(ended: "Ended", report: Callable[[dict[str, Any]], Any], *, quiet: bool, as_json: bool) -> dict[str, Any]:
+    """Prints a record, and returns it; ends here where the command was interrupted."""
+    if ended.facts is None:
+        click.echo("Interrupted. Finished seeds are kept: the same command goes on.", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
+    if as_json:
+        click.echo(json.dumps(ended.facts, indent=2))
+    elif not quiet:
+        _print(report(ended.facts))
+    return ended.facts
+
+
+def _is_given(name: str) -> bool:
+    """Whether an option was typed. What comes from the environment will come from there again."""
+    return click.get_current_context().get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+
+
 def _space() -> "Space":
     import space
     from search.options import Space
@@ -270,18 +323,17 @@ def _space() -> "Space":
     return Space(suggest_config=space.suggest_config, reference=space.REFERENCE, path=Path(space.__file__))
 
 
-def _next_command(facts: dict[str, Any], num_trials: int) -> str:
+def _next_command(facts: dict[str, Any], num_trials: int, num_reranked: int) -> str:
     """What to type next; works as printed, with the options that were typed."""
-    if facts["trials"]["total"] < num_trials:
+    reranked = len(facts["rerank"]["standings"]) if facts["rerank"] is not None else 0
+    if facts["trials"]["total"] < num_trials or reranked < min(num_reranked, facts["trials"]["complete"]):
         return "the same command goes on."
     if facts["best"] is None:
         return "every trial was pruned: ask for more --trials."
     words = ["python", "cli.py", "verify-best", "--seeds", "5"]
-    context = click.get_current_context()
     for name in ("storage", "study_name", "data_dir", "results_dir"):
-        # What comes from the environment will come from there again, and may hold a password.
-        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
-            words += [f"--{name.replace('_', '-')}", str(context.params[name])]
+        if _is_given(name):  # else it may come from the environment, and hold a password
+            words += [f"--{name.replace('_', '-')}", str(click.get_current_context().params[name])]
     return shlex.join(words)
 
 

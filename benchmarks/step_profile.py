@@ -37,8 +37,9 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
+from search.augment import augmented_batches  # noqa: E402
 from search.config import DEFAULT_MAX_PARAMS, ExplainedError, TrialConfig  # noqa: E402
-from search.data import Split, augmented_batches, find_dataset, load_search_splits  # noqa: E402
+from search.data import Split, find_dataset, load_search_splits  # noqa: E402
 from search.provenance import code_commit, versions  # noqa: E402
 from search.train import Runtime, choose_precision, train  # noqa: E402
 from space import reference_config  # noqa: E402

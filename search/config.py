@@ -3,7 +3,8 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
+from typing import Any
 
 NUM_CLASSES = 10
 IMAGE_SIZE = 28  # pixels a side
@@ -11,7 +12,7 @@ MARGIN = 2  # pixels on every side that the network does not look at: 0.24 % of 
 NUM_STAGES = 3
 KERNEL_AREA = 9  # every convolution is 3x3
 
-RECIPE = 2  # raised whenever a configuration would build another network or train it otherwise than before
+RECIPE = 3  # raised whenever a configuration would build another network or train it otherwise than before
 
 DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"
 SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS = 1_000, 100_000
@@ -31,10 +32,12 @@ class ModelConfig:
     Attributes:
         channels: The output channels of every convolution, one tuple per stage.
         dropout: The probability with which an activation is dropped after each stage.
+        norm: Whether every convolution but the first has a batch norm; else all have a bias. Off in ablations alone.
     """
 
     channels: Channels
     dropout: float = 0.0
+    norm: bool = True
 
     def __post_init__(self) -> None:
         if len(self.channels) != NUM_STAGES or not all(self.channels):
@@ -49,7 +52,7 @@ class ModelConfig:
     @property
     def num_params(self) -> int:
         """Every element of every parameter of the network, by arithmetic."""
-        return count_params([width for stage in self.channels for width in stage])
+        return count_params([width for stage in self.channels for width in stage], norm=self.norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +72,14 @@ class AugmentConfig:
     shear: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(0 <= strength < math.inf for strength in (self.rotation, self.shift, self.scale, self.shear)):
+        if not all(0 <= strength < math.inf for strength in astuple(self)):
             raise ValueError(f"Augmentation strengths must be finite and not negative, but got {self}.")
         if self.scale >= 1.0:
             raise ValueError(f"Scale must be below 1, but got {self.scale=}.")
+
+    def scaled(self, factor: float) -> "AugmentConfig":
+        """All strengths times a factor."""
+        return AugmentConfig(**{name: factor * strength for name, strength in asdict(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +90,8 @@ class TrialConfig:
         lr: The peak of the one-cycle schedule.
         weight_decay: Decoupled (AdamW), on convolution and linear weights only.
         average_horizon: The span of the weight average, as a fraction of the steps taken so far.
+        final_augment: The strength of the last epoch's augmentation, as a fraction of that of the others; the last
+            third of the epochs goes there in equal steps.
     """
 
     model: ModelConfig
@@ -91,6 +100,7 @@ class TrialConfig:
     weight_decay: float
     batch_size: int = 128
     average_horizon: float = 0.085  # about 500 of the 5,850 steps of 15 epochs of 50,000 digits
+    final_augment: float = 0.3
 
     def __post_init__(self) -> None:
         if not 0 < self.lr < math.inf:  # NaN fails any comparison
@@ -101,16 +111,29 @@ class TrialConfig:
             raise ValueError(f"Batch norm needs two or more images a batch, but got {self.batch_size=}.")
         if not 0.0 < self.average_horizon < 1.0:
             raise ValueError(f"The averaging horizon must be in (0, 1), but got {self.average_horizon=}.")
+        if not 0.0 <= self.final_augment <= 1.0:
+            raise ValueError(f"The final augmentation must be in [0, 1], but got {self.final_augment=}.")
 
 
-def count_params(widths: Sequence[int]) -> int:
+def config_from_dict(values: dict[str, Any]) -> TrialConfig:
+    """The configuration that `dataclasses.asdict` made these values of, also after a way through JSON.
+
+    Raises:
+        KeyError, TypeError, ValueError: If they are not such values.
+    """
+    model = {**values["model"], "channels": tuple(tuple(stage) for stage in values["model"]["channels"])}
+    return TrialConfig(**{**values, "model": ModelConfig(**model), "augment": AugmentConfig(**values["augment"])})
+
+
+def count_params(widths: Sequence[int], *, norm: bool = True) -> int:
     """The parameters of the network with these convolution widths, first to last.
 
     A convolution has `9 * inputs * outputs` weights. The first also has a bias, the others a batch norm of 2
-    parameters per channel; the linear head has a bias.
+    parameters per channel, or a bias if there is no norm; the linear head has a bias.
     """
     convolutions = sum(KERNEL_AREA * fan_in * width for fan_in, width in zip((1, *widths), widths, strict=False))
-    return convolutions + widths[0] + 2 * sum(widths[1:]) + widths[-1] * NUM_CLASSES + NUM_CLASSES
+    shifts_and_scales = widths[0] + (2 if norm else 1) * sum(widths[1:])
+    return convolutions + shifts_and_scales + widths[-1] * NUM_CLASSES + NUM_CLASSES
 
 
 def fit_channels(proportions: Sequence[Sequence[float]], max_params: int) -> Channels:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import optuna
@@ -13,11 +13,19 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search import report, verdict
+from search import ladder, report, verdict
 from search.study import FINISHED, best_trial
 from search.tickets import was_interrupted
 
 REFRESHES_PER_SECOND = 2
+# What a study of each kind consists of.
+PLANNED = {
+    "search": "trial",
+    "rerank": "run",
+    "verify": "seed",
+    "ablate": "run",
+    "reproduce": "seed",
+}
 
 
 class LiveView:
@@ -36,13 +44,13 @@ class LiveView:
 
     @contextlib.contextmanager
     def watch(
-        self, study: optuna.Study, *, tickets: range, epochs: int, devices: list[str], precision: str
+        self, study: optuna.Study, *, tickets: Sequence[int], epochs: int, devices: list[str], precision: str
     ) -> Iterator[Callable[[], None]]:
         """Yields the function that brings the view up to date."""
         if self._quiet:
             yield lambda: None
             return
-        plan = plural(len(tickets), "trial" if study.user_attrs.get("kind") == "search" else "seed")
+        plan = plural(len(tickets), PLANNED[study.user_attrs["kind"]])
         where = f"{plural(len(devices), 'worker')} on {devices[0].split(':')[0]} ({precision})"
         self._console.print(
             Text.assemble((study.study_name, "bold"), f": {plan} of {plural(epochs, 'epoch')}, {where}"),
@@ -63,7 +71,7 @@ class LiveView:
 class StudyProgress:
     """Reads how far a study is."""
 
-    def __init__(self, study: optuna.Study, tickets: range, epochs: int, num_workers: int) -> None:
+    def __init__(self, study: optuna.Study, tickets: Sequence[int], epochs: int, num_workers: int) -> None:
         self._study = study
         self._tickets = tickets
         self._epochs = epochs
@@ -124,14 +132,14 @@ class StudyProgress:
 
     def _table(self, running: list[FrozenTrial]) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for heading in ("trial", "epoch", "accuracy", "parameters"):
+        for heading in ("", "epoch", "accuracy", "parameters"):
             table.add_column(heading, justify="right")
         table.add_column("channels", no_wrap=True)
         for trial in running:
             attributes = trial.user_attrs
             latest = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
             table.add_row(
-                f"seed {trial.params['seed']}" if "seed" in trial.params else str(trial.number),
+                name_of(trial),
                 f"{report.epochs_trained(trial)}/{self._epochs}",
                 f"{latest:.2f} %" if latest is not None else "",
                 f"{attributes['num_params']:,}" if "num_params" in attributes else "",
@@ -140,11 +148,22 @@ class StudyProgress:
         return table
 
 
+def name_of(trial: FrozenTrial) -> str:
+    """What a trial is called: in a re-ranking by the trial that it runs again, in a verification by its seed."""
+    if "rung" in trial.params:
+        return f"{trial.params['rung']}, seed {trial.params['seed']}"
+    if "seed" in trial.params:
+        return f"seed {trial.params['seed']}"
+    if "run" in trial.params:
+        return f"trial {trial.params['trial']}, run {trial.params['run'] + 1}"
+    return f"trial {trial.number}"
+
+
 def describe_trial(trial: FrozenTrial) -> str:
     """A finished trial in one line."""
     attributes = trial.user_attrs
     is_seed = "seed" in trial.params
-    words = f"seed {trial.params['seed']}:" if is_seed else f"trial {trial.number}:"
+    words = f"{name_of(trial)}:"
     if trial.state == TrialState.FAIL:
         return f"{words} {attributes.get('fail_reason', 'interrupted, to be tried again')}"
     if trial.value is not None:
@@ -176,9 +195,21 @@ def search_summary(summary: dict[str, Any], total: int) -> list[str]:
             f"Best: trial {best['number']}, {best['val_accuracy']:.2f} % on validation, "
             f"{best['num_params']:,} parameters, channels {report.format_channels(best['channels'])}."
         )
+    if summary["rerank"] is not None:
+        lines.append(_rerank_summary(summary["rerank"]))
     if summary["dataset"] == "sample":
         lines.append("The 99.4 % claim cannot be judged on the bundled sample.")
     return lines
+
+
+def _rerank_summary(facts: dict[str, Any]) -> str:
+    winner = facts["standings"][0]
+    num_runs = plural(len(winner["val_accuracies"]), "further run")
+    words = f"Re-ranked: trial {winner['number']} wins with {winner['mean']:.3f} % on average over {num_runs}"
+    if facts["regression"] is None:
+        return f"{words}."
+    change = -facts["regression"]
+    return f"{words}; the first-ranked trial's runs differ from its searched one by {change:+.3f} points."
 
 
 def verification_report(facts: dict[str, Any]) -> RenderableType:
@@ -194,6 +225,28 @@ def verification_report(facts: dict[str, Any]) -> RenderableType:
     return Group(
         table, *map(Text, verdict.evidence(facts)), Text(verdict.verdict(facts), style=styles[facts["confirmed"]])
     )
+
+
+def reproduction_report(facts: dict[str, Any]) -> RenderableType:
+    """Recorded and repeated errors side by side, and how far they agree."""
+    table = Table(title=Text(f"Trial {facts['trial']} of {facts['study_name']}, repeated"), title_justify="left")
+    for heading in ("Seed", "Test accuracy (%)", "Errors", "Recorded errors"):
+        table.add_column(heading, justify="right")
+    for each in facts["seeds"]:
+        recorded = each["recorded_errors"]
+        words = str(recorded) if recorded is not None else "not recorded"
+        table.add_row(str(each["seed"]), f"{each['test_accuracy']:.2f}", str(each["errors"]), words)
+    return Group(table, *map(Text, verdict.agreement(facts)))
+
+
+def ladder_table(facts: dict[str, Any]) -> RenderableType:
+    """What each method earned."""
+    table = Table(title=Text(f"Trial {facts['trial']} of {facts['search_study']}, taken apart"), title_justify="left")
+    for place, heading in enumerate(ladder.HEADINGS):
+        table.add_column(heading, justify="left" if place == 0 else "right")
+    for row in ladder.rows(facts):
+        table.add_row(*row)
+    return Group(table, *map(Text, ladder.notes(facts)))
 
 
 def studies_table(rows: list[dict[str, Any]]) -> RenderableType:

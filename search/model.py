@@ -17,6 +17,9 @@ from search.config import IMAGE_SIZE, MARGIN, NUM_CLASSES, ModelConfig
 from search.files import write_atomically
 
 NUM_UNPADDED = 2  # convolutions at the start of the first stage, where it has as many
+Views = tuple[tuple[int, int], ...]  # shifts in pixels, down and right, each by at most the margin
+ONE_VIEW: Views = ((0, 0),)
+NINE_VIEWS: Views = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1))
 
 
 class TinyCNN(nn.Module):
@@ -40,10 +43,11 @@ class TinyCNN(nn.Module):
                 ends_stage = position == len(widths) - 1
                 first = stage == position == 0
                 unpadded = (stage == 0 and position < NUM_UNPADDED) or (last_stage and ends_stage)
-                layers.append(nn.Conv2d(fan_in, width, kernel_size=3, padding=0 if unpadded else 1, bias=first))
+                norm = config.norm and not first
+                layers.append(nn.Conv2d(fan_in, width, kernel_size=3, padding=0 if unpadded else 1, bias=not norm))
                 if ends_stage and not last_stage:
                     layers.append(nn.MaxPool2d(2))
-                if not first:
+                if norm:
                     layers.append(nn.BatchNorm2d(width))
                 layers.append(nn.ReLU(inplace=True))
                 fan_in = width
@@ -52,12 +56,21 @@ class TinyCNN(nn.Module):
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(fan_in, NUM_CLASSES)
 
-    def forward(self, images: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
-        """Logits of normalised images (`search.data.normalise`)."""
-        inside = slice(MARGIN, IMAGE_SIZE - MARGIN)
-        centre = images[:, :, inside, inside].contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.head(self.features(centre).mean(dim=(2, 3)))
-        return logits
+    def forward(self, images: Float[Tensor, "n 1 28 28"], views: Views = ONE_VIEW) -> Float[Tensor, "n 10"]:
+        """Logits of normalised images (`search.data.normalise`): their mean over the views.
+
+        Several shifted views of a test image are as old as AlexNet's ten crops (Krizhevsky et al., 2012). Here they
+        undo what pooling every other pixel loses, and cost time but no parameter.
+        """
+        logits = [self.head(self.features(crop(images, *view)).mean(dim=(2, 3))) for view in views]
+        return torch.stack(logits).mean(dim=0) if len(logits) > 1 else logits[0]
+
+
+def crop(images: Float[Tensor, "n 1 28 28"], down: int, right: int) -> Float[Tensor, "n 1 24 24"]:
+    """The part of the images that is as far from their centre."""
+    top, left = MARGIN + down, MARGIN + right
+    side = IMAGE_SIZE - 2 * MARGIN
+    return images[:, :, top : top + side, left : left + side].contiguous(memory_format=torch.channels_last)
 
 
 def num_params(model: nn.Module) -> int:

@@ -10,18 +10,47 @@ from typing import Any
 import optuna
 import torch
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from search.config import TrialConfig, derive_seed
+from search.config import RECIPE, TrialConfig, derive_seed
 from search.data import Split, load_search_splits
 from search.memory import peak_memory_mb
-from search.model import TinyCNN, num_params, save_model
+from search.model import NINE_VIEWS, TinyCNN, num_params, save_model
 from search.provenance import versions
 from search.storage import exclusive
-from search.study import best_trial, make_pruner, rank
+from search.study import Binding, StudyError, best_trial, make_pruner, rank
 from search.train import DivergedError, EpochResult, Evaluation, Runtime, evaluate, train
 
 SuggestConfig = Callable[[optuna.trial.BaseTrial, int], TrialConfig]
+Resources = tuple[tuple[Split, Split], Runtime]  # digits to train on and to validate on
+
+
+def rebuild_config(study: optuna.Study, trial: FrozenTrial, suggest_config: SuggestConfig, space: str) -> TrialConfig:
+    """The configuration of a finished trial, by replaying its recorded draws through the space.
+
+    Raises:
+        StudyError: If the space, or the recipe, was changed since: the replay would build something else.
+    """
+    if study.user_attrs["space"] != space:
+        commit = study.user_attrs["commit"][:12]
+        raise StudyError(
+            f"space.py was edited since study {study.study_name!r} was made (at {commit}): its trials cannot be "
+            f"rebuilt. Restore that version of the file, or search anew."
+        )
+    recipe = Binding.of(study).recipe
+    if recipe != RECIPE:
+        commit = study.user_attrs["commit"][:12]
+        raise StudyError(
+            f"Study {study.study_name!r} was made with another version of this tool (at {commit}; recipe {recipe}, now "
+            f"{RECIPE}): its networks cannot be rebuilt. Use that version, or search anew."
+        )
+    config = suggest_config(trial, study.user_attrs["max_params"])
+    channels = [list(stage) for stage in config.model.channels]
+    if (channels, config.model.num_params) != (trial.user_attrs["channels"], trial.user_attrs["num_params"]):
+        raise StudyError(
+            f"Trial {trial.number} rebuilt has channels {channels}, recorded {trial.user_attrs['channels']}."
+        )
+    return config
 
 
 class TrialInterruptedError(Exception):
@@ -48,9 +77,10 @@ def validation_accuracy(
     runtime: Runtime,
     should_stop: Callable[[], bool],
 ) -> Outcome:
-    """Trains one configuration and measures it on the validation digits, in percent, after every epoch.
+    """Trains one configuration and measures it on the validation digits, in percent.
 
-    Nothing over the budget is trained, whatever the space suggests.
+    Every epoch is measured with one view of an image, which is what pruning goes by; the result, after the last, with
+    nine. Nothing over the budget is trained, whatever the space suggests.
 
     Raises:
         optuna.TrialPruned: If the trial is over budget, is not promising, or diverged.
@@ -67,7 +97,9 @@ def validation_accuracy(
                 raise DivergedError(f"The validation loss was {evaluation.loss} in epoch {result.epoch}.")
             _report_epoch(trial, result, evaluation, time.monotonic() - start)
             if result.epoch == epochs:
-                return Outcome(value=evaluation.accuracy, model=result.model, config=config)
+                final = evaluate(result.model, validation, runtime, NINE_VIEWS)
+                record(trial, {"val_loss": final.loss, "seconds": round(time.monotonic() - start, 2)})
+                return Outcome(value=final.accuracy, model=result.model, config=config)
             if should_stop():
                 raise TrialInterruptedError
             if trial.should_prune():
@@ -96,6 +128,13 @@ def _report_epoch(trial: optuna.Trial, result: EpochResult, evaluation: Evaluati
     losses = {"train_loss": result.train_loss, "val_loss": evaluation.loss}
     record(trial, {"epochs": result.epoch, "seconds": round(seconds, 2), **losses})
     record(trial, {"worker_peak_memory_mb": peak_memory_mb()})  # of its trials so far: it never falls
+
+
+def load_resources(dataset: str, data_dir: Path, device: str, precision: str) -> Resources:
+    """What the runs of one worker share."""
+    runtime = Runtime(device=torch.device(device), precision=precision)
+    training, validation = load_search_splits(dataset, data_dir)
+    return (training.to(runtime.device), validation.to(runtime.device)), runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,17 +169,15 @@ class SearchJob:
     def expired(self) -> bool:
         return self.deadline is not None and time.time() >= self.deadline
 
-    def prepare(self, device: str) -> tuple[tuple[Split, Split], Runtime]:
-        runtime = Runtime(device=torch.device(device), precision=self.precision)
-        training, validation = load_search_splits(self.dataset, self.data_dir)
-        return (training.to(runtime.device), validation.to(runtime.device)), runtime
+    def prepare(self, device: str) -> Resources:
+        return load_resources(self.dataset, self.data_dir, device, self.precision)
 
     def run(
         self,
         study: optuna.Study,
         trial: optuna.Trial,
         storage: RDBStorage,
-        resources: tuple[tuple[Split, Split], Runtime],
+        resources: Resources,
         should_stop: Callable[[], bool],
     ) -> None:
         splits, runtime = resources

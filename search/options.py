@@ -1,7 +1,7 @@
 """What the long commands are given, and what they give back."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -51,6 +51,7 @@ class SearchOptions(SharedOptions):
     epochs: int
     sampler: str
     pruner: str
+    rerank: int
     seed: int
     timeout: float | None
 
@@ -65,6 +66,23 @@ class VerifyOptions(SharedOptions):
     target: Decimal
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions(SharedOptions):
+    """The options of `verify-best --from`; without a first seed, the recorded one."""
+
+    folder: Path
+    seeds: int
+    first_seed: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateOptions(SharedOptions):
+    """The options of `ablate`."""
+
+    seeds: int
+    trial: int | None
+
+
 class View(Protocol):
     """What a person sees of a command at work."""
 
@@ -75,7 +93,7 @@ class View(Protocol):
         """Tells what must not be missed, also where little is to be told."""
 
     def watch(
-        self, study: optuna.Study, *, tickets: range, epochs: int, devices: list[str], precision: str
+        self, study: optuna.Study, *, tickets: Sequence[int], epochs: int, devices: list[str], precision: str
     ) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """Follows a study; the function that it yields is called a few times a second."""
 

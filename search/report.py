@@ -18,8 +18,8 @@ from search.study import FINISHED, best_trial, last_active
 from search.tickets import find_dead_trials
 
 
-def summarise(study: optuna.Study, storage_url: str) -> dict[str, Any]:
-    """The whole study in one JSON object (`search --json`)."""
+def summarise(study: optuna.Study, storage_url: str, reranking: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The whole study in one JSON object (`search --json`), with its re-ranking (`search.rerank.describe`)."""
     trials = study.get_trials(deepcopy=False)
     peaks = [trial.user_attrs.get("worker_peak_memory_mb", 0) for trial in trials]
     devices = sorted({trial.user_attrs["device"] for trial in trials if "device" in trial.user_attrs})
@@ -36,6 +36,7 @@ def summarise(study: optuna.Study, storage_url: str) -> dict[str, Any]:
         "seconds": round(busy_seconds(trials), 1),
         "peak_memory_mb": max(peaks, default=0) or None,
         "best": describe_best(best_trial(study)),
+        "rerank": reranking,
     }
 
 

@@ -1,6 +1,5 @@
-"""The two long commands, from their options to their records."""
+"""The search, from its options to its records, and what all long commands share."""
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -10,16 +9,16 @@ import optuna
 import torch
 from optuna.storages import RDBStorage
 
-from search import report, verdict, verify
+from search import report, rerank
 from search.config import ExplainedError
-from search.data import find_dataset, fingerprint, load_final_splits, load_search_splits
-from search.files import check_writable, write_atomically
+from search.data import find_dataset, fingerprint, load_search_splits
+from search.files import check_writable
 from search.objective import SearchJob
-from search.options import Ended, SearchOptions, SharedOptions, Space, VerifyOptions, View
+from search.options import Ended, SearchOptions, SharedOptions, Space, View
 from search.provenance import code_commit, space_hash
 from search.storage import open_storage
-from search.study import Binding, StudyError, default_name, find_search_study, open_search_study, record_use
-from search.tickets import release_dead_trials, tickets_left
+from search.study import Binding, StudyError, default_name, open_search_study, record_use
+from search.tickets import is_finished, release_dead_trials, tickets_left
 from search.train import choose_device, choose_precision
 from search.worker import Job
 from search.workers import run_workers
@@ -37,7 +36,7 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
     """
     if options.study_name is not None:
         _check_study_name(options.study_name)
-    devices, precision, storage = _set_up(options, create=True)
+    devices, precision, storage = set_up(options, create=True)
     dataset = find_dataset(options.dataset, options.data_dir, view.warn)
     binding = Binding(
         dataset=dataset,
@@ -52,9 +51,12 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
         study.set_user_attr(setting, getattr(options, setting))
     job = _search_job(options, space, study, dataset=dataset, precision=precision)
     notes = report.NoteKeeper(study)
-    interrupted = _run(job, study, storage, devices, view, on_update=notes.update)
+    interrupted = run_job(job, study, storage, devices, view, on_update=notes.update)
+    if not interrupted and options.rerank and is_finished(study, job.tickets):
+        interrupted = _rerank(options, space, study, storage, devices, view, job)
     record_use(study)
-    summary = report.summarise(study, options.storage)
+    reranking = rerank.describe(study, rerank.find_standings(study, storage))
+    summary = report.summarise(study, options.storage, reranking)
     report.write_search_records(study, summary, options.results_dir / name)
     return Ended(facts=summary, interrupted=interrupted)
 
@@ -81,43 +83,40 @@ def _search_job(
     )
 
 
-def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
-    """Trains the trial anew with each seed, and judges it. Raises as `run_search` does."""
-    devices, precision, storage = _set_up(options, create=False)
-    study = find_search_study(storage, options.study_name)
-    trial = verify.choose_trial(study, options.trial)
-    config = verify.rebuild_config(study, trial, space.suggest_config, space_hash(space.path))
-    load_final_splits(study.user_attrs["dataset"], options.data_dir)  # a missing file is told before anything starts
-    verification = verify.open_verify_study(storage, study, trial, config)
-    seeds = verify.plan_attempt(verification, storage, options.first_seed, options.seeds)
-    view.say(f"Verifying trial {trial.number} of {study.study_name}: {trial.value:.2f} % on validation.")
-    if len(seeds) > options.seeds:
-        view.warn(f"This attempt has measured more: its first {len(seeds)} seeds count, not {options.seeds}.")
-    folder = options.results_dir / study.study_name
-    job = verify.VerifyJob(
+def _rerank(
+    options: SearchOptions,
+    space: Space,
+    study: optuna.Study,
+    storage: RDBStorage,
+    devices: list[str],
+    view: View,
+    search_job: SearchJob,
+) -> bool:
+    """Runs the leading trials again; returns whether it was interrupted."""
+    leading = rerank.leading_trials(study, options.rerank)
+    if not leading:
+        return False
+    reranking = rerank.open_rerank_study(storage, study)
+    job = rerank.RerankJob(
         storage_url=options.storage,
-        study_name=verification.study_name,
-        tickets=seeds,
-        config=config,
-        epochs=study.user_attrs["epochs"],
-        dataset=study.user_attrs["dataset"],
-        data_dir=options.data_dir,
-        precision=precision,
-        model_path=folder / f"verify-{trial.number}-seed-{options.first_seed}.safetensors",
-        commit=code_commit(),
+        study_name=reranking.study_name,
+        tickets=rerank.tickets_of(leading),
+        candidates=rerank.candidates(study, leading, space.suggest_config, space_hash(space.path)),
+        max_params=search_job.max_params,
+        epochs=search_job.epochs,
+        dataset=search_job.dataset,
+        data_dir=search_job.data_dir,
+        precision=search_job.precision,
+        commit=search_job.commit,
+        deadline=search_job.deadline,
     )
-    if _run(job, verification, storage, devices, view):
-        return Ended(facts=None, interrupted=True)
-    record_use(verification)
-    measured = verify.measured_seeds(verification, seeds)
-    attempts = verify.count_attempts(storage, study.study_name)
-    facts = verdict.make_record(verification, measured, target=options.target, attempts=attempts)
-    write_atomically(folder / "verify.json", json.dumps(facts, indent=2) + "\n")
-    write_atomically(folder / "verify.md", verdict.to_markdown(facts))
-    return Ended(facts=facts, interrupted=False)
+    if tickets_left(reranking, job.tickets):
+        fewer = f" (--rerank {options.rerank}, but no more are complete)" if len(leading) < options.rerank else ""
+        view.say(f"Re-ranking the leading {len(leading)}{fewer} by {rerank.NUM_RUNS} further runs each.")
+    return run_job(job, reranking, storage, devices, view)
 
 
-def _set_up(options: SharedOptions, *, create: bool) -> tuple[list[str], str, RDBStorage]:
+def set_up(options: SharedOptions, *, create: bool) -> tuple[list[str], str, RDBStorage]:
     """One device per worker, the precision, and the storage; fails before anything is computed."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -130,7 +129,7 @@ def _set_up(options: SharedOptions, *, create: bool) -> tuple[list[str], str, RD
     return worker_devices(device, options.workers), precision, open_storage(options.storage, create=create)
 
 
-def _run(
+def run_job(
     job: Job,
     study: optuna.Study,
     storage: RDBStorage,

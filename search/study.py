@@ -95,6 +95,30 @@ def _set_up(study: optuna.Study, binding: Binding, first_params: dict[str, Any])
     study.set_user_attr("kind", "search")
 
 
+def open_side_study(storage: RDBStorage, name: str, attributes: dict[str, Any], used_for: str) -> optuna.Study:
+    """Creates or joins a study of runs that follow a search: each is about one configuration, and stays so.
+
+    Args:
+        attributes: What it is about. A study whose creator was cut off may lack some, and gets them.
+        used_for: What it did, for the complaint: "verified", say.
+
+    Raises:
+        StudyError: If a study of this name is about something else.
+    """
+    with exclusive(storage):
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        recorded = study.user_attrs
+        if any(recorded.get(key, value) != value for key, value in attributes.items()):
+            raise StudyError(
+                f"Study {name!r} {used_for} another configuration. Delete it, search under a new --study-name, or use "
+                f"another --storage."
+            )
+        for key, value in attributes.items():
+            study.set_user_attr(key, value)
+        record_use(study)
+    return study
+
+
 def record_use(study: optuna.Study) -> None:
     """Notes that the study is being worked on, and with which code and libraries."""
     study.set_user_attr("last_active", datetime.now(UTC).isoformat(timespec="milliseconds"))
@@ -138,10 +162,13 @@ def load_studies(storage: RDBStorage) -> list[optuna.Study]:
     return [optuna.load_study(storage=storage, study_name=name) for name in names]
 
 
+def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
     """The complete trial of highest value, the earliest among equals; None if there is none."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return max(complete, key=rank, default=None)
+    return max(complete_trials(study), key=rank, default=None)
 
 
 def rank(trial: FrozenTrial) -> tuple[float, int]:

@@ -5,6 +5,7 @@ trial that failed gives it back.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -13,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.config import derive_seed
 from search.storage import exclusive, is_dead, is_on_this_host, this_process
-from search.study import make_sampler
+from search.study import FINISHED, make_sampler
 
 HELD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
@@ -21,7 +22,7 @@ HELD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 def claim_trial(
     study: optuna.Study,
     storage: RDBStorage,
-    tickets: range,
+    tickets: Sequence[int],
     *,
     sampler: str,
     seed: int,
@@ -109,10 +110,16 @@ def find_dead_trials(study: optuna.Study, storage: RDBStorage) -> list[FrozenTri
     return [trial for trial in running if is_orphan(trial) or (trial._trial_id in silent and not is_ours(trial))]
 
 
-def tickets_left(study: optuna.Study, tickets: range) -> list[int]:
+def tickets_left(study: optuna.Study, tickets: Sequence[int]) -> list[int]:
     """The tickets of a plan that no trial holds, in order."""
     held = {trial.user_attrs.get("ticket") for trial in study.get_trials(deepcopy=False, states=HELD)}
     return [ticket for ticket in tickets if ticket not in held]
+
+
+def is_finished(study: optuna.Study, tickets: Sequence[int]) -> bool:
+    """Whether every ticket of a plan was used, and none is under way, here or elsewhere."""
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    return {trial.user_attrs.get("ticket") for trial in finished} >= set(tickets)
 
 
 def is_orphan(trial: FrozenTrial) -> bool:

@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from search.augment import augmented_batches
 from search.config import ExplainedError, TrialConfig, derive_seed
-from search.data import Split, augmented_batches, normalise
-from search.model import TinyCNN, to_device
+from search.data import Split, normalise
+from search.model import ONE_VIEW, TinyCNN, Views, to_device
 
+FADING = 1 / 3  # share of the epochs, the last ones, in which augmentation fades
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
 SHORTEST_CYCLE = 10  # steps; OneCycleLR divides by zero where its warm-up has a single one
 EVALUATION_BATCH = 250  # 100 to 1,000 take the same time on a CPU (results/LOG.md); memory decides
@@ -95,7 +97,8 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
         torch.manual_seed(derive_seed(seed, "dropout", epoch))  # anew each epoch: what others drew in between is moot
         total_loss = torch.zeros((), device=runtime.device)
         model.train()
-        for images, labels in augmented_batches(split, config.batch_size, config.augment, generator):
+        strengths = config.augment.scaled(augment_strength(epoch, epochs, config.final_augment))
+        for images, labels in augmented_batches(split, config.batch_size, strengths, generator):
             with runtime.autocast():
                 loss = F.cross_entropy(model(images), labels)
             optimizer.zero_grad(set_to_none=True)
@@ -110,14 +113,26 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
         yield EpochResult(epoch=epoch, train_loss=train_loss, seconds=time.monotonic() - start, model=average.model)
 
 
+def augment_strength(epoch: int, epochs: int, final: float) -> float:
+    """The strength of an epoch's augmentation, as a fraction of the configured one.
+
+    It falls over the last third of the epochs, while the learning rate does: the network ends on digits more like
+    those it is judged by (as in "Data Augmentation Revisited: Rethinking the Distribution Gap between Clean and
+    Augmented Data", He et al., 2019).
+    """
+    num_fading = max(1, round(FADING * epochs))
+    progress = max(0, epoch - (epochs - num_fading)) / num_fading
+    return 1 - (1 - final) * progress
+
+
 @torch.inference_mode()
-def evaluate(model: TinyCNN, split: Split, runtime: Runtime) -> Evaluation:
-    """Counts the errors of a network in evaluation mode."""
+def evaluate(model: TinyCNN, split: Split, runtime: Runtime, views: Views = ONE_VIEW) -> Evaluation:
+    """Counts the errors of a network in evaluation mode; with several views of an image, of their mean logits."""
     errors = torch.zeros((), dtype=torch.int64, device=runtime.device)
     loss = torch.zeros((), device=runtime.device)
     for part in split.parts(EVALUATION_BATCH):
         with runtime.autocast():
-            logits = model(normalise(part.images)).float()
+            logits = model(normalise(part.images), views).float()
         errors += (logits.argmax(dim=1) != part.labels).sum()
         loss += F.cross_entropy(logits, part.labels, reduction="sum")
     return Evaluation(errors=int(errors), num_images=len(split), loss=float(loss) / len(split))

@@ -12,9 +12,19 @@ MANY_SEEDS = 59  # the fewest that prove 95 % of all seeds
 
 
 def make_record(
-    verification: optuna.Study, trials: list[FrozenTrial], *, target: Decimal, attempts: int
+    verification: optuna.Study,
+    trials: list[FrozenTrial],
+    *,
+    target: Decimal,
+    attempts: int,
+    earlier_attempts: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The evidence and the verdict in one JSON object (`verify-best --json`, `verify.json`)."""
+    """The evidence and the verdict in one JSON object (`verify-best --json`, `verify.json`).
+
+    Args:
+        attempts: How often a trial was put to the test, this time included.
+        earlier_attempts: Those that earlier records know of (`search.attempts`).
+    """
     attributes = verification.user_attrs
     errors = [int(trial.user_attrs["errors"]) for trial in trials]
     num_images = int(trials[0].user_attrs["num_images"])
@@ -25,6 +35,10 @@ def make_record(
     return {
         "study_name": attributes["search_study"],
         "trial": attributes["trial"],
+        "chosen_by": attributes["chosen_by"],
+        "config": attributes["config"],
+        "recipe": attributes["recipe"],
+        "space": attributes["space"],
         "num_params": attributes["num_params"],
         "channels": attributes["channels"],
         "epochs": attributes["epochs"],
@@ -33,13 +47,20 @@ def make_record(
         "num_images": num_images,
         "max_errors": allowed,
         "seeds": [
-            {"seed": trial.params["seed"], "test_accuracy": accuracy, "errors": count}
+            {
+                "seed": trial.params["seed"],
+                "test_accuracy": accuracy,
+                "errors": count,
+                "errors_one_view": int(trial.user_attrs["errors_one_view"]),
+            }
             for trial, accuracy, count in zip(trials, accuracies, errors, strict=True)
         ],
         "num_passed": num_passed,
         **statistics(accuracies),
+        "one_view": statistics([100 - 100 * trial.user_attrs["errors_one_view"] / num_images for trial in trials]),
         "pass_share_lower95": pass_share_lower(num_passed, len(errors)),
         "attempts": attempts,
+        "earlier_attempts": earlier_attempts,
         "confirmed": num_passed == len(errors) if judged else None,
         "device": _distinct(trials, "device"),
         "precision": _distinct(trials, "precision"),
@@ -103,6 +124,11 @@ def evidence(facts: dict[str, Any]) -> list[str]:
             f"{math.floor(1000 * facts['pass_share_lower95']) / 10} % of all seeds reach the target"
             + (f"; {MANY_SEEDS} of {MANY_SEEDS} would prove 95 %." if n < MANY_SEEDS else ".")
         )
+    if "one_view" in facts:  # older records have none
+        lines.append(
+            "Each digit is classified by the mean of nine views, shifted by up to a pixel. By the central view alone: "
+            f"minimum {facts['one_view']['min']:.2f} %, mean {facts['one_view']['mean']:.3f} %."
+        )
     attempt = "First attempt" if facts["attempts"] == 1 else f"Attempt {facts['attempts']}"
     lines.append(f"{attempt} at proving a trial of this study.")
     return [*lines, _provenance(facts)]
@@ -119,10 +145,34 @@ def _provenance(facts: dict[str, Any]) -> str:
     )
 
 
+def agreement(facts: dict[str, Any]) -> list[str]:
+    """How far a reproduction (`search.reproduce`) agrees with its record, one sentence each."""
+    lines = []
+    if facts["model_errors"] is not None:
+        agrees = "as recorded" if facts["model_errors"] == facts["recorded_model_errors"] else "NOT as recorded"
+        lines.append(f"The recorded model makes {facts['model_errors']} errors, {agrees}.")
+    if facts["identical"] is not None:
+        lines.append(
+            "IDENTICAL: every recorded seed makes the recorded number of errors."
+            if facts["identical"]
+            else "Not identical: another type of processor, thread count or version of a library sums in another order."
+        )
+    if facts["within_spread"] is not None:
+        relation = "lies within" if facts["within_spread"] else "LIES OUTSIDE"
+        lines.append(
+            f"The mean, {facts['mean']:.3f} %, {relation} the recorded {facts['recorded_mean']:.3f} ± "
+            f"{facts['margin']:.3f} % (95 % prediction interval for so many seeds)."
+        )
+    return lines
+
+
 def to_markdown(facts: dict[str, Any]) -> str:
-    rows = [f"| {each['seed']} | {each['test_accuracy']:.2f} | {each['errors']} |" for each in facts["seeds"]]
-    header = f"| Seed | Test accuracy (%) | Errors of {facts['num_images']:,} |"
-    paragraphs = ["\n".join([header, "|---|---|---|", *rows]), *evidence(facts)]
+    rows = [
+        f"| {each['seed']} | {each['test_accuracy']:.2f} | {each['errors']} | {each['errors_one_view']} |"
+        for each in facts["seeds"]
+    ]
+    header = f"| Seed | Test accuracy (%) | Errors of {facts['num_images']:,} | With one view |"
+    paragraphs = ["\n".join([header, "|---|---|---|---|", *rows]), *evidence(facts)]
     return f"# {verdict(facts)}\n\n" + "\n\n".join(paragraphs) + "\n"
 
 

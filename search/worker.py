@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import optuna
@@ -35,7 +35,7 @@ class Job(Protocol):
     @property
     def seed(self) -> int: ...
     @property
-    def tickets(self) -> range: ...
+    def tickets(self) -> Sequence[int]: ...
     @property
     def epochs(self) -> int: ...
     @property

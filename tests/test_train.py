@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from search.augment import Batch, augmented_batches
 from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.data import Split, normalise
 from search.model import TinyCNN
@@ -21,6 +22,7 @@ from search.train import (
     EpochResult,
     Runtime,
     WeightAverage,
+    augment_strength,
     choose_device,
     choose_precision,
     evaluate,
@@ -148,6 +150,27 @@ def test_a_caller_that_stops_early_gets_the_same_first_epoch(few_digits: Split, 
     first = outcomes(iter([next(pruned)]))
     pruned.close()
     assert_identical(first, outcomes(train(CONFIG, few_digits, epochs=3, seed=1, runtime=cpu))[:1])
+
+
+def test_augmentation_fades_over_the_last_third_of_the_epochs() -> None:
+    strengths = [augment_strength(epoch, 15, 0.3) for epoch in range(1, 16)]
+    assert strengths == pytest.approx([1.0] * 10 + [0.86, 0.72, 0.58, 0.44, 0.3])
+    assert augment_strength(1, 1, 0.3) == pytest.approx(0.3)
+    assert all(augment_strength(epoch, 7, 1.0) == 1.0 for epoch in range(1, 8))
+
+
+def test_each_epoch_is_augmented_by_its_strength(
+    few_digits: Split, cpu: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotations = []
+
+    def watched(split: Split, size: int, strengths: AugmentConfig, generator: torch.Generator) -> Iterator[Batch]:
+        rotations.append(strengths.rotation)
+        return augmented_batches(split, size, strengths, generator)
+
+    monkeypatch.setattr("search.train.augmented_batches", watched)
+    list(train(CONFIG, few_digits, epochs=3, seed=1, runtime=cpu))
+    assert rotations == pytest.approx([10.0, 10.0, 3.0])
 
 
 def test_the_learning_rate_rises_to_its_peak_and_ends_near_zero(
@@ -340,6 +363,21 @@ def test_evaluating_changes_neither_weights_nor_mode(trained: TinyCNN, few_digit
     assert evaluate(trained, few_digits, cpu) == evaluate(trained, few_digits, cpu)
     assert same(weights_of(trained), before)
     assert not any(layer.training for layer in trained.modules())
+
+
+def test_several_views_are_classified_by_their_mean_logits(trained: TinyCNN, few_digits: Split, cpu: Runtime) -> None:
+    views = ((0, 0), (1, -1))
+    images = normalise(few_digits.images)
+    with torch.no_grad():
+        # Shifting the image one way shows the network what moving its crop the other way does.
+        shifted = images.roll((-1, 1), dims=(2, 3))
+        expected = (trained(images) + trained(shifted)) / 2
+        torch.testing.assert_close(trained(images, views), expected)
+    loss = float(torch.nn.functional.cross_entropy(expected, few_digits.labels))
+    evaluation = evaluate(trained, few_digits, cpu, views)
+    assert evaluation.loss == pytest.approx(loss, rel=1e-5)
+    assert evaluation.errors == int((expected.argmax(dim=1) != few_digits.labels).sum())
+    assert evaluation.loss != pytest.approx(evaluate(trained, few_digits, cpu).loss, rel=1e-5)
 
 
 def test_evaluation_in_bf16_nearly_agrees(trained: TinyCNN, few_digits: Split, cpu: Runtime) -> None:

@@ -9,42 +9,45 @@ import pytest
 import torch
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from recording import TRAINED_WITH, add_runs, add_seed
 
 import space
-from search import verify
+from search import final, rerank, verify
 from search.config import TrialConfig
 from search.data import Split
-from search.model import load_model, load_record
+from search.model import NINE_VIEWS, ONE_VIEW, TinyCNN, Views, load_model, load_record
 from search.provenance import space_hash, versions
 from search.study import StudyError, record_use
-from search.tickets import claim_trial, tickets_left
+from search.tickets import claim_trial
 from search.train import DivergedError, EpochResult, Evaluation, Runtime, evaluate, train
 from search.verdict import make_record
 
 SPACE = space_hash(Path(space.__file__))
-TRAINED_WITH = {"commit": "0123abc", "versions": {"python": "3.12.3", "torch": "2.14.1"}}
 
 
-def add_seed(verification: optuna.Study, seed: int, state: TrialState = TrialState.COMPLETE) -> None:
-    """A seed of 60 errors, as a worker records it."""
-    attributes = {"ticket": seed, "errors": 60, "num_images": 10_000, "device": "cpu", "precision": "fp32"}
-    verification.add_trial(
-        optuna.trial.create_trial(
-            state=state,
-            value=99.4 if state == TrialState.COMPLETE else None,
-            params={"seed": seed},
-            distributions={"seed": optuna.distributions.IntDistribution(0, verify.LARGEST_SEED)},
-            user_attrs={**attributes, **TRAINED_WITH},
-        )
-    )
+def test_without_a_reranking_the_best_of_the_search_is_proved(
+    search_study: optuna.Study, searched_storage: RDBStorage
+) -> None:
+    choice = verify.choose_trial(search_study, searched_storage, None)
+    assert choice.trial.number == 2
+    assert choice.rule == "the best of 2 single runs; nothing was re-ranked"
 
 
-def test_the_trial_to_prove_is_the_best_one(search_study: optuna.Study) -> None:
-    assert verify.choose_trial(search_study, None).number == 2
+def test_the_winner_of_the_reranking_is_proved_and_the_rule_is_told(
+    search_study: optuna.Study, searched_storage: RDBStorage
+) -> None:
+    reranking = rerank.open_rerank_study(searched_storage, search_study)
+    first, second = rerank.leading_trials(search_study, 2)
+    add_runs(reranking, first, 98.0, 98.0)
+    add_runs(reranking, second, 98.1, 98.2)
+    choice = verify.choose_trial(search_study, searched_storage, None)
+    assert choice.trial.number == second.number
+    assert choice.rule == "the best of 2 re-ranked trials (98.150 % on average, 2 further runs)"
 
 
-def test_any_complete_trial_can_be_chosen(search_study: optuna.Study) -> None:
-    assert verify.choose_trial(search_study, 0).number == 0
+def test_any_complete_trial_can_be_chosen(search_study: optuna.Study, searched_storage: RDBStorage) -> None:
+    choice = verify.choose_trial(search_study, searched_storage, 0)
+    assert (choice.trial.number, choice.rule) == (0, "as asked for")
 
 
 @pytest.mark.parametrize(
@@ -57,60 +60,18 @@ def test_any_complete_trial_can_be_chosen(search_study: optuna.Study) -> None:
         (-1, "'small' has no trial -1"),
     ],
 )
-def test_only_a_complete_trial_can_be_chosen(search_study: optuna.Study, number: int, complaint: str) -> None:
+def test_only_a_complete_trial_can_be_chosen(
+    search_study: optuna.Study, searched_storage: RDBStorage, number: int, complaint: str
+) -> None:
     with pytest.raises(StudyError, match=complaint):
-        verify.choose_trial(search_study, number)
+        verify.choose_trial(search_study, searched_storage, number)
 
 
-def test_there_is_no_best_trial_before_one_is_complete() -> None:
+def test_there_is_no_best_trial_before_one_is_complete(storage: RDBStorage) -> None:
     study = optuna.create_study(study_name="begun")
     study.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED))
     with pytest.raises(StudyError, match="'begun' has no complete trial yet"):
-        verify.choose_trial(study, None)
-
-
-def test_the_winner_is_rebuilt_from_its_recorded_draws(search_study: optuna.Study) -> None:
-    for number in (0, 2):
-        trial = search_study.get_trials()[number]
-        config = verify.rebuild_config(search_study, trial, space.suggest_config, SPACE)
-        assert [list(stage) for stage in config.model.channels] == trial.user_attrs["channels"]
-        assert config.model.num_params == trial.user_attrs["num_params"] <= 7_999
-        assert (config.lr, config.model.dropout) == (trial.params["lr"], trial.params["dropout"])
-
-
-def test_a_winner_of_an_edited_space_is_not_rebuilt(search_study: optuna.Study) -> None:
-    with pytest.raises(StudyError, match=r"space\.py was edited since study 'small' was made"):
-        verify.rebuild_config(search_study, search_study.get_trials()[2], space.suggest_config, "another")
-
-
-def test_a_winner_of_another_recipe_is_not_rebuilt(search_study: optuna.Study) -> None:
-    search_study.set_user_attr("recipe", 1)
-    with pytest.raises(StudyError, match=r"another version of this tool \(at .*; recipe 1, now 2\)"):
-        verify.rebuild_config(search_study, search_study.get_trials()[2], space.suggest_config, SPACE)
-
-
-def test_a_winner_that_comes_out_different_is_refused(search_study: optuna.Study) -> None:
-    with pytest.raises(StudyError, match="Trial 2 rebuilt has channels"):
-        verify.rebuild_config(
-            search_study, search_study.get_trials()[2], lambda trial, _: space.suggest_config(trial, 3_000), SPACE
-        )
-
-
-@pytest.fixture
-def winner(search_study: optuna.Study) -> optuna.trial.FrozenTrial:
-    return verify.choose_trial(search_study, None)
-
-
-@pytest.fixture
-def config(search_study: optuna.Study, winner: optuna.trial.FrozenTrial) -> TrialConfig:
-    return verify.rebuild_config(search_study, winner, space.suggest_config, SPACE)
-
-
-@pytest.fixture
-def verification(
-    searched_storage: RDBStorage, search_study: optuna.Study, winner: optuna.trial.FrozenTrial, config: TrialConfig
-) -> optuna.Study:
-    return verify.open_verify_study(searched_storage, search_study, winner, config)
+        verify.choose_trial(study, storage, None)
 
 
 def test_each_winner_is_verified_in_a_study_of_its_own(verification: optuna.Study) -> None:
@@ -123,91 +84,14 @@ def test_each_winner_is_verified_in_a_study_of_its_own(verification: optuna.Stud
 def test_a_verification_is_not_continued_with_another_configuration(
     searched_storage: RDBStorage,
     search_study: optuna.Study,
-    winner: optuna.trial.FrozenTrial,
-    config: TrialConfig,
+    winner: verify.Choice,
+    winner_config: TrialConfig,
     verification: optuna.Study,
 ) -> None:
-    again = verify.open_verify_study(searched_storage, search_study, winner, config)
+    again = verify.open_verify_study(searched_storage, search_study, winner, winner_config)
     assert again.study_name == verification.study_name
     with pytest.raises(StudyError, match="'small-verify-2' verified another configuration"):
-        verify.open_verify_study(searched_storage, search_study, winner, dataclasses.replace(config, lr=0.5))
-
-
-def test_an_attempt_is_a_trial_put_to_the_test_on_a_first_seed(
-    searched_storage: RDBStorage, search_study: optuna.Study, verification: optuna.Study
-) -> None:
-    assert verify.count_attempts(searched_storage, "small") == 0  # nothing is planned yet
-    verify.plan_attempt(verification, searched_storage, 10_000, 5)
-    assert verify.count_attempts(searched_storage, "small") == 1
-    verify.plan_attempt(verification, searched_storage, 10_000, 20)  # resumed, or extended
-    assert verify.count_attempts(searched_storage, "small") == 1
-    verify.plan_attempt(verification, searched_storage, 20_000, 5)
-    assert verify.count_attempts(searched_storage, "small") == 2
-    runner_up = search_study.get_trials()[0]
-    config = verify.rebuild_config(search_study, runner_up, space.suggest_config, SPACE)
-    other = verify.open_verify_study(searched_storage, search_study, runner_up, config)
-    verify.plan_attempt(other, searched_storage, 10_000, 5)
-    assert verify.count_attempts(searched_storage, "small") == 3
-    assert verify.count_attempts(searched_storage, "another") == 0
-
-
-def test_an_attempt_is_on_record_before_anything_is_measured(
-    searched_storage: RDBStorage,
-    search_study: optuna.Study,
-    winner: optuna.trial.FrozenTrial,
-    config: TrialConfig,
-    verification: optuna.Study,
-) -> None:
-    assert verify.plan_attempt(verification, searched_storage, 10_000, 5) == range(10_000, 10_005)
-    assert verify.plan_attempt(verification, searched_storage, 20_000, 3) == range(20_000, 20_003)
-    reopened = verify.open_verify_study(searched_storage, search_study, winner, config)
-    assert reopened.user_attrs["attempts"] == {"10000": 5, "20000": 3}
-
-
-def test_an_attempt_is_extended_by_asking_for_more(searched_storage: RDBStorage, verification: optuna.Study) -> None:
-    verify.plan_attempt(verification, searched_storage, 10_000, 5)
-    for seed in range(10_000, 10_005):
-        add_seed(verification, seed)
-    seeds = verify.plan_attempt(verification, searched_storage, 10_000, 20)
-    assert seeds == range(10_000, 10_020)
-    assert tickets_left(verification, seeds) == list(range(10_005, 10_020))
-    assert verification.user_attrs["attempts"] == {"10000": 20}
-
-
-def test_an_attempt_is_not_cut_down_below_what_it_measured(
-    searched_storage: RDBStorage, verification: optuna.Study
-) -> None:
-    verify.plan_attempt(verification, searched_storage, 10_000, 20)
-    for seed in (10_000, 10_001, 10_002, 10_004, 10_005, 10_006):  # cut off there, while 10,003 was under way
-        add_seed(verification, seed)
-    seeds = verify.plan_attempt(verification, searched_storage, 10_000, 5)
-    assert seeds == range(10_000, 10_007)
-    assert tickets_left(verification, seeds) == [10_003]
-    add_seed(verification, 10_003)
-    assert [trial.params["seed"] for trial in verify.measured_seeds(verification, seeds)] == list(seeds)
-    # Asked for once more, whatever the number, it is what it was.
-    assert verify.plan_attempt(verification, searched_storage, 10_000, 1) == seeds
-    assert verification.user_attrs["attempts"] == {"10000": 20}
-
-
-def test_what_was_planned_but_never_measured_may_be_given_up(
-    searched_storage: RDBStorage, verification: optuna.Study
-) -> None:
-    verify.plan_attempt(verification, searched_storage, 10_000, 20)
-    add_seed(verification, 10_000)
-    add_seed(verification, 10_008, TrialState.FAIL)
-    assert verify.plan_attempt(verification, searched_storage, 10_000, 5) == range(10_000, 10_005)
-
-
-def test_seeds_of_another_attempt_do_not_stretch_this_one(
-    searched_storage: RDBStorage, verification: optuna.Study
-) -> None:
-    verify.plan_attempt(verification, searched_storage, 10_000, 5)
-    verify.plan_attempt(verification, searched_storage, 10_003, 10)
-    for seed in range(10_000, 10_013):
-        add_seed(verification, seed)
-    assert verify.plan_attempt(verification, searched_storage, 10_000, 3) == range(10_000, 10_005)
-    assert verify.plan_attempt(verification, searched_storage, 10_003, 3) == range(10_003, 10_013)
+        verify.open_verify_study(searched_storage, search_study, winner, dataclasses.replace(winner_config, lr=0.5))
 
 
 def test_measured_seeds_come_in_the_order_of_the_plan() -> None:
@@ -239,18 +123,18 @@ def test_the_record_names_what_the_seeds_were_trained_with_not_what_came_later(
     record_use(verification)  # the same command again, after an update: all is measured, nothing is trained
     assert verification.user_attrs["continued_with"] == [later]
     measured = verify.measured_seeds(verification, range(10_000, 10_002))
-    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1)
+    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1, earlier_attempts=[])
     assert {"commit": facts["commit"], "versions": facts["versions"]} == TRAINED_WITH
 
 
 @pytest.fixture
-def job(storage_url: str, verification: optuna.Study, config: TrialConfig, tmp_path: Path) -> verify.VerifyJob:
+def job(storage_url: str, verification: optuna.Study, winner_config: TrialConfig, tmp_path: Path) -> verify.VerifyJob:
     """Two seeds, two epochs each."""
     return verify.VerifyJob(
         storage_url=storage_url,
         study_name=verification.study_name,
         tickets=range(10_000, 10_002),
-        config=config,
+        config=winner_config,
         epochs=2,
         dataset="sample",
         data_dir=tmp_path,
@@ -289,16 +173,17 @@ def test_the_test_digits_are_evaluated_once_per_seed_after_the_last_epoch(
     cpu: Runtime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    epochs_before = []
+    calls = []
 
-    def watched_evaluate(model: torch.nn.Module, split: Split, runtime: Runtime) -> Evaluation:
+    def watched_evaluate(model: TinyCNN, split: Split, runtime: Runtime, views: Views) -> Evaluation:
         running = optuna.load_study(storage=searched_storage, study_name=job.study_name).get_trials()[-1]
-        epochs_before.append((split is few_splits[1], running.user_attrs["epochs"]))
-        return evaluate(model, split, runtime)
+        calls.append((split is few_splits[1], running.user_attrs["epochs"], views))
+        return evaluate(model, split, runtime, views)
 
-    monkeypatch.setattr(verify, "evaluate", watched_evaluate)
+    monkeypatch.setattr(final, "evaluate", watched_evaluate)
     trial = run_next_seed(job, searched_storage, few_splits, cpu)
-    assert epochs_before == [(True, 2)]
+    assert calls == [(True, 2, NINE_VIEWS), (True, 2, ONE_VIEW)]  # and the latter for the record alone
+    assert trial.user_attrs["errors"] == 100 - trial.value
     assert trial.state == TrialState.COMPLETE
     assert trial.intermediate_values == {}
 
@@ -323,7 +208,7 @@ def test_the_model_of_the_first_seed_is_kept(
     second = run_next_seed(job, searched_storage, few_splits, cpu)
     assert second.params == {"seed": 10_001}
     assert job.model_path.read_bytes() == kept
-    assert evaluate(load_model(job.model_path), few_splits[1], cpu).errors == first.user_attrs["errors"]
+    assert evaluate(load_model(job.model_path), few_splits[1], cpu, NINE_VIEWS).errors == first.user_attrs["errors"]
     assert load_record(job.model_path)["seed"] == 10_000
     assert load_record(job.model_path)["test_accuracy"] == first.value
 
@@ -363,18 +248,18 @@ def test_a_seed_that_diverges_is_measured_as_a_miss(
         yield next(train(*args, **kwargs))  # type: ignore[arg-type]
         raise DivergedError("The loss was nan.")
 
-    monkeypatch.setattr(verify, "train", train_and_diverge)
+    monkeypatch.setattr(final, "train", train_and_diverge)
     diverged = run_next_seed(job, searched_storage, few_splits, cpu)
     assert (diverged.state, diverged.value) == (TrialState.COMPLETE, 0.0)
     assert (diverged.user_attrs["errors"], diverged.user_attrs["num_images"]) == (100, 100)
     assert not job.model_path.exists()
     # It is done: the next one is the next seed, and the record counts both.
-    monkeypatch.setattr(verify, "train", train)
+    monkeypatch.setattr(final, "train", train)
     assert run_next_seed(job, searched_storage, few_splits, cpu).params == {"seed": 10_001}
     verification = optuna.load_study(storage=searched_storage, study_name=job.study_name)
     measured = verify.measured_seeds(verification, job.tickets)
-    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1)
-    assert facts["seeds"][0] == {"seed": 10_000, "test_accuracy": 0.0, "errors": 100}
+    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1, earlier_attempts=[])
+    assert facts["seeds"][0] == {"seed": 10_000, "test_accuracy": 0.0, "errors": 100, "errors_one_view": 100}
     assert facts["num_passed"] < len(facts["seeds"]) == 2
 
 
@@ -384,7 +269,7 @@ def test_measured_seeds_make_the_record(
     trials = [run_next_seed(job, searched_storage, few_splits, cpu) for _ in job.tickets]
     verification = optuna.load_study(storage=searched_storage, study_name=job.study_name)
     measured = verify.measured_seeds(verification, job.tickets)
-    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1)
+    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1, earlier_attempts=[])
     assert [each["errors"] for each in facts["seeds"]] == [trial.user_attrs["errors"] for trial in trials]
     assert [each["test_accuracy"] for each in facts["seeds"]] == [trial.value for trial in trials]
     assert json.loads(json.dumps(facts)) == facts

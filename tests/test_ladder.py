@@ -1,0 +1,56 @@
+"""The ladder for people."""
+
+from typing import Any
+
+import pytest
+
+from search import ladder
+
+
+@pytest.fixture
+def facts() -> dict[str, Any]:
+    def rung(name: str, test: list[float], hand_made: dict[str, float] | None) -> dict[str, Any]:
+        mean = sum(test) / len(test)
+        spread = {"accuracies": test, "mean": mean, "std": 0.02 if len(test) > 1 else None}
+        return {
+            "rung": name,
+            "methods": [],
+            "num_params": 7_901,
+            "test": spread,
+            "train": spread,
+            "hand_made": hand_made,
+        }
+
+    return {
+        "search_study": "small", "trial": 2, "epochs": 15, "dataset": "mnist", "seeds": [20_000, 20_001],
+        "rungs": [
+            rung("plain", [98.9, 98.94], {"train": 80.05, "test": 79.29}),
+            rung("full, no batch norm", [99.51, 99.55], None),
+        ],
+    }  # fmt: skip
+
+
+def test_a_row_has_means_spreads_and_the_hand_made_figures(facts: dict[str, Any]) -> None:
+    assert ladder.rows(facts) == [
+        ("plain", "7,901", "98.92 ± 0.02", "98.92 ± 0.02", "80.05 / 79.29"),
+        ("full, no batch norm", "7,901", "99.53 ± 0.02", "99.53 ± 0.02", ""),
+    ]
+
+
+def test_a_single_run_has_no_spread_and_one_that_diverged_no_figure() -> None:
+    assert ladder.format_spread({"accuracies": [98.9], "mean": 98.9, "std": None}) == "98.90"
+    assert ladder.format_spread({"accuracies": [], "mean": None, "std": None}) == ""
+
+
+def test_the_markdown_is_one_table_and_what_it_rests_on(facts: dict[str, Any]) -> None:
+    lines = ladder.to_markdown(facts).splitlines()
+    assert [line.count("|") for line in lines[:4]] == [6, 6, 6, 6]
+    text = "\n".join(lines)
+    assert "seeds 20000 to 20001 (n = 2)" in text
+    assert "Nothing is picked by these figures." in text
+
+
+def test_the_plot_is_a_picture(facts: dict[str, Any]) -> None:
+    picture = ladder.plot(facts)
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 10_000
