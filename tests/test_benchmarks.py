@@ -144,6 +144,7 @@ def test_accuracy_is_measured_over_seeds_from_one_up_with_its_spread() -> None:
     assert facts["min"] == min(accuracies)
     assert facts["mean"] == pytest.approx(sum(accuracies) / 2)
     assert facts["std"] == pytest.approx(abs(accuracies[0] - accuracies[1]) / 2**0.5)
+    assert facts["mean_one_view"] == pytest.approx(sum(row["accuracy_one_view"] for row in facts["seeds"]) / 2)
     assert 10 < facts["min"] < 100
 
 

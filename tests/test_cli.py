@@ -2,7 +2,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,20 +15,17 @@ import optuna
 import psutil
 import pytest
 import torch
-import torchvision
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands import assert_refused, run
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 import space
 from cli import cli
-from search.ablate import RUNGS
-from search.data import TEST_FILES, TRAIN_FILES
-from search.final import LARGEST_SEED
+from search.data import TRAIN_FILES
 from search.storage import open_storage, this_process
 from search.study import Binding, open_search_study
 from search.tickets import claim_trial
-from search.verify import choose_trial, open_verify_study
 
 ROOT = Path(space.__file__).parent
 COMMANDS = ["search", "verify-best", "ablate", "status"]
@@ -40,27 +36,6 @@ VERIFY_KEYS = {
     "study_name", "trial", "num_params", "channels", "epochs", "target", "dataset", "seeds", "min", "mean", "std",
     "ci95", "pass_share_lower95", "attempts", "confirmed", "commit", "versions",
 }  # fmt: skip
-
-
-def run(*words: str | Path, env: dict[str, str] | None = None) -> Result:
-    """Runs a command in this process: for what ends before any worker starts."""
-    return CliRunner().invoke(cli, [str(word) for word in words], env=env, prog_name="python cli.py")
-
-
-def assert_refused(result: Result, code: int, *words: str) -> None:
-    """One line that says what is wrong, and no traceback."""
-    assert isinstance(result.exception, SystemExit), result.exception
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert [line for line in lines if line.startswith("Error:")] == lines[-1:]
-    assert [word for word in words if word not in lines[-1]] == []
-
-
-@pytest.fixture
-def places(storage_url: str, tmp_path: Path) -> list[str]:
-    """Options that keep a command off the folder that the tests run in."""
-    return ["--storage", storage_url, "--results-dir", str(tmp_path / "results"), "--data-dir", str(tmp_path / "data")]
 
 
 # Help
@@ -318,47 +293,11 @@ def test_there_is_nothing_to_verify_before_a_trial_is_complete(
     assert_refused(run("ablate", *places), 1, "no complete trial yet")
 
 
-@pytest.mark.parametrize(("number", "words"), [("1", "pruned"), ("3", "fail"), ("4", "running"), ("99", "no trial 99")])
-def test_only_a_complete_trial_is_verified(
-    number: str, words: str, search_study: optuna.Study, searched_storage: RDBStorage, places: list[str]
-) -> None:
-    assert_refused(run("verify-best", "--trial", number, *places), 1, words)
-    assert optuna.get_all_study_names(searched_storage) == ["small"]
-
-
 def test_a_study_that_is_not_there_is_named(search_study: optuna.Study, places: list[str]) -> None:
     assert_refused(run("verify-best", "--study-name", "large", *places), 1, "no search study 'large'", "but: small.")
 
 
-def test_the_winner_of_an_edited_space_is_not_verified(
-    search_study: optuna.Study, searched_storage: RDBStorage, places: list[str]
-) -> None:
-    search_study.set_user_attr("space", "0123")
-    assert_refused(run("verify-best", *places), 1, "space.py was edited")
-    assert optuna.get_all_study_names(searched_storage) == ["small"]
-
-
-# A record to repeat
-
-
-@pytest.mark.parametrize("option", [["--trial", "3"], ["--target", "99"], ["--study-name", "small"]], ids=" ".join)
-def test_what_a_record_says_is_not_said_again(option: list[str], places: list[str], tmp_path: Path) -> None:
-    result = run("verify-best", "--from", tmp_path, *option, *places)
-    assert_refused(result, 2, f"leave {option[0]} out")
-
-
-def test_a_folder_without_a_record_is_named(places: list[str], tmp_path: Path) -> None:
-    assert_refused(run("verify-best", "--from", tmp_path / "nowhere", *places), 1, "verify.json is missing")
-    assert list(tmp_path.iterdir()) == []
-
-
 # Data, device and results
-
-
-@pytest.fixture
-def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server answers: downloads fail at once."""
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
 
 
 @pytest.mark.usefixtures("no_mirror")
@@ -377,28 +316,6 @@ def test_a_damaged_data_file_is_an_error_never_a_reason_to_take_the_sample(
         (raw / name).write_bytes(b"damaged")
     assert_refused(run("search", "--dataset", dataset, *places), 1, "is damaged", str(raw))
     assert all((raw / name).read_bytes() == b"damaged" for name in TRAIN_FILES)
-
-
-@pytest.mark.usefixtures("no_mirror")
-def test_missing_test_digits_are_told_before_a_verification_starts(
-    search_study: optuna.Study, searched_storage: RDBStorage, places: list[str]
-) -> None:
-    search_study.set_user_attr("dataset", "mnist")
-    assert_refused(run("verify-best", *places), 1, "--data-dir")
-    assert optuna.get_all_study_names(searched_storage) == ["small"]
-
-
-@pytest.mark.full
-def test_damaged_test_digits_are_told_before_a_verification_starts(
-    search_study: optuna.Study, searched_storage: RDBStorage, places: list[str], tmp_path: Path, mnist_dir: Path
-) -> None:
-    search_study.set_user_attr("dataset", "mnist")
-    shutil.copytree(mnist_dir / "MNIST" / "raw", tmp_path / "data" / "MNIST" / "raw", copy_function=os.symlink)
-    damaged = tmp_path / "data" / "MNIST" / "raw" / next(iter(TEST_FILES))
-    damaged.unlink()
-    damaged.write_bytes(b"damaged")
-    assert_refused(run("verify-best", *places), 1, "is damaged", str(damaged))
-    assert optuna.get_all_study_names(searched_storage) == ["small"]
 
 
 def test_a_device_that_is_not_there_is_one_line(places: list[str], tmp_path: Path) -> None:
@@ -487,72 +404,6 @@ def test_a_search_whose_reranking_was_cut_off_says_how_to_finish_it(
     result = run(*options, *places)
     assert result.exit_code == 130
     assert result.stdout.splitlines()[-1] == "Next: the same command goes on."
-
-
-# A verdict on MNIST's test digits, of seeds that are on record
-
-
-@pytest.fixture
-def record_seeds(search_study: optuna.Study, searched_storage: RDBStorage, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes a search on MNIST of the study, whose winner made these numbers of errors with seeds 10,000 onward."""
-
-    def add_seeds(*errors: int) -> None:
-        search_study.set_user_attr("dataset", "mnist")
-        winner = choose_trial(search_study, searched_storage, None)
-        config = space.suggest_config(winner.trial)
-        verification = open_verify_study(searched_storage, search_study, winner, config)
-        made_with = {"device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.0.0"}}
-        for seed, count in enumerate(errors, start=10_000):
-            measured = optuna.trial.create_trial(
-                value=100 - count / 100,
-                params={"seed": seed},
-                distributions={"seed": optuna.distributions.IntDistribution(0, LARGEST_SEED)},
-                user_attrs={
-                    "ticket": seed,
-                    "errors": count,
-                    "errors_one_view": count,
-                    "num_images": 10_000,
-                    **made_with,
-                },
-            )
-            verification.add_trial(measured)
-
-    monkeypatch.setattr("search.proofs.load_final_splits", lambda *_: None)  # no file is opened
-    return add_seeds
-
-
-@pytest.mark.parametrize(
-    ("errors", "target", "code", "sentence"),
-    [
-        ([60, 60, 60, 60, 60], "99.4", 0, "CONFIRMED: every one of 5 fresh seeds reaches 99.4 %"),
-        ([60, 60, 61, 60, 60], "99.4", 3, "NOT CONFIRMED: 1 of 5 fresh seeds miss 99.4 %"),
-        ([60, 60, 61, 60, 60], "99.39", 0, "CONFIRMED: every one of 5 fresh seeds reaches 99.39 %"),
-        ([10, 10, 10, 10, 10_000], "99.4", 3, "NOT CONFIRMED: 1 of 5"),  # diverged
-    ],
-)
-def test_a_verification_ends_with_3_unless_every_seed_reaches_the_target(
-    errors: list[int], target: str, code: int, sentence: str, record_seeds: Any, places: list[str]
-) -> None:
-    record_seeds(*errors)
-    result = run("verify-best", "--target", target, *places)
-    assert result.exit_code == code, result.stderr
-    assert result.stdout.splitlines()[-1].startswith(sentence)  # piped, a sentence is one line
-    facts = json.loads(run("verify-best", "--target", target, "--json", *places).stdout)
-    assert facts["confirmed"] is (code == 0)
-    assert [each["errors"] for each in facts["seeds"]] == errors
-    assert facts["attempts"] == 1
-    assert run("verify-best", "--target", target, "--quiet", *places).exit_code == code
-
-
-def test_fewer_seeds_do_not_leave_out_one_that_missed(record_seeds: Any, places: list[str]) -> None:
-    record_seeds(60, 60, 60, 60, 61)
-    assert run("verify-best", *places).exit_code == 3
-    result = run("verify-best", "--seeds", "2", "--quiet", *places)
-    assert result.exit_code == 3
-    assert "its first 5 seeds count, not 2" in result.stderr
-    fresh = run("verify-best", "--first-seed", "10001", "--seeds", "2", "--json", *places)
-    assert fresh.exit_code == 0
-    assert json.loads(fresh.stdout)["attempts"] == 2
 
 
 def test_the_status_lists_studies_with_counts_best_and_stale_trials(
@@ -645,42 +496,6 @@ def test_the_next_command_works_as_printed_and_resumes_as_json(
     card = model.with_suffix(".md").read_text()
     assert card.startswith(f"# {model.name}: a network of {facts['num_params']:,} parameters")
     assert f"{facts['seeds'][0]['errors']} errors of 1,000" in card
-
-
-def test_a_recorded_proof_is_repeated_to_the_last_error(finished_search: subprocess.CompletedProcess[str]) -> None:
-    places = options_of(finished_search, "--json")[-4:]
-    name = json.loads(finished_search.stdout)["study_name"]
-    proved = run("verify-best", "--seeds", "1", "--first-seed", "12000", "--json", *places)
-    assert proved.exit_code == 0, proved.stderr
-    folder = Path(places[-1]) / name
-    elsewhere = ["--storage", f"{places[1]}.repeated", "--results-dir", folder / "repeated"]
-    result = run("verify-best", "--from", folder, "--seeds", "2", "--json", *elsewhere)
-    assert result.exit_code == 0, result.stderr
-    facts = json.loads(result.stdout)
-    assert facts["identical"] is True
-    assert [each["seed"] for each in facts["seeds"]] == [12_000, 12_001]
-    assert facts["seeds"][0]["errors"] == facts["seeds"][0]["recorded_errors"]
-    assert facts["seeds"][1]["recorded_errors"] is None
-    assert facts["model_errors"] == facts["recorded_model_errors"] == facts["seeds"][0]["errors"]
-    (written,) = (folder / "repeated").glob("*/reproduce.json")
-    assert json.loads(written.read_text()) == facts
-    again = run("verify-best", "--from", folder, "--seeds", "2", *elsewhere)  # all is there: no worker starts
-    assert "IDENTICAL" in again.stdout
-
-
-def test_the_ladder_has_a_table_a_plot_and_every_rung(finished_search: subprocess.CompletedProcess[str]) -> None:
-    places = options_of(finished_search, "--json")[-4:]
-    result = run("ablate", "--seeds", "1", "--json", *places)
-    assert result.exit_code == 0, result.stderr
-    facts = json.loads(result.stdout)
-    assert [rung["rung"] for rung in facts["rungs"]] == list(RUNGS)
-    assert all(len(rung["test"]["accuracies"]) == 1 for rung in facts["rungs"])
-    folder = Path(places[-1]) / json.loads(finished_search.stdout)["study_name"]
-    assert json.loads((folder / "ablation.json").read_text()) == facts
-    assert (folder / "ablation.png").read_bytes().startswith(b"\x89PNG")
-    table = run("ablate", "--seeds", "1", *places).stdout
-    assert all(rung in table for rung in RUNGS)
-    assert "Nothing is picked by these figures." in (folder / "ablation.md").read_text()
 
 
 def test_a_search_with_fewer_complete_trials_than_to_be_reranked_takes_all_and_says_so(

@@ -103,9 +103,11 @@ def _step_profile(facts: dict[str, Any]) -> list[str]:
 
 
 def _accuracy(facts: dict[str, Any]) -> list[str]:
+    one_view = f"; by one view {facts['mean_one_view']:.3f}" if "mean_one_view" in facts else ""
     return [
         f"What that net reaches on the validation digits: {facts['mean']:.3f} % on average over {len(facts['seeds'])} "
-        f"seeds (standard deviation {facts['std']:.3f}, minimum {facts['min']:.2f}; batches of {facts['batch_size']}).",
+        f"seeds (standard deviation {facts['std']:.3f}, minimum {facts['min']:.2f}{one_view}; batches of "
+        f"{facts['batch_size']}).",
         "",
     ]
 

@@ -1,0 +1,22 @@
+"""Runs the command line in this process, and looks at how it refuses."""
+
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from cli import cli
+
+
+def run(*words: str | Path, env: dict[str, str] | None = None) -> Result:
+    """Runs a command in this process: for what ends before any worker starts."""
+    return CliRunner().invoke(cli, [str(word) for word in words], env=env, prog_name="python cli.py")
+
+
+def assert_refused(result: Result, code: int, *words: str) -> None:
+    """One line that says what is wrong, and no traceback."""
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert [line for line in lines if line.startswith("Error:")] == lines[-1:]
+    assert [word for word in words if word not in lines[-1]] == []
