@@ -150,7 +150,7 @@ def cli() -> None:
       optuna-dashboard sqlite:///study.db
       python cli.py verify-best --seeds 5
 
-    Exit codes: 0 success, 1 error, 2 wrong usage, 3 target not confirmed, 130 interrupted.
+    Exit codes: 0 success, 1 error, 2 wrong usage, 3 not confirmed or not reproduced, 130 interrupted.
     """
 
 
@@ -184,7 +184,7 @@ def cli() -> None:
 @click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
 @compute_options
 def search(quiet: bool, as_json: bool, **given: Any) -> None:
-    """Searches architecture and hyper-parameters; an interrupted study goes on where it was.
+    """Searches architecture and hyper-parameters, and re-ranks the best; an interrupted study goes on where it was.
 
     Ctrl-C ends after the running epoch, a second one at once. The same command then goes on, and tries what was
     cut off again.
@@ -194,9 +194,10 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
       python cli.py search --trials 50
       python cli.py search --trials 20 --epochs 5 --max-params 3999
     """
-    from search.console import LiveView, search_summary
+    from search.console import LiveView
     from search.options import SearchOptions
     from search.runner import run_search
+    from search.summaries import search_summary
 
     ended = run_search(SearchOptions(**given), _space(), LiveView(quiet=quiet))
     assert ended.facts is not None
@@ -211,7 +212,11 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
 
 @cli.command()
 @click.option("--seeds", type=click.IntRange(1, 10_000), default=5, help="How many; asking for more extends.")
-@click.option("--first-seed", type=click.IntRange(0, 2**31 - 1 - 10_000), default=10_000, help="The first of them.")
+@click.option(
+    "--first-seed",
+    type=click.IntRange(0, 2**31 - 1 - 10_000),
+    help="The first of them. Default: 10000, or after those that earlier attempts have used.",
+)
 @click.option("--trial", type=click.IntRange(min=0), help="The trial to verify; default: the winner.")
 @click.option("--target", type=percent, default="99.4", help="The test accuracy that every seed has to reach.")
 @click.option("--study-name", help="Default: the search that was last active.")
@@ -231,9 +236,10 @@ def verify_best(quiet: bool, as_json: bool, folder: Path | None, **given: Any) -
       python cli.py verify-best --seeds 20 --trial 31 --json
       python cli.py verify-best --from results/reference --seeds 2
     """
-    from search.console import LiveView, reproduction_report, verification_report
+    from search.console import LiveView
     from search.options import ReproduceOptions, VerifyOptions
     from search.proofs import run_reproduction, run_verification
+    from search.summaries import reproduction_report, verification_report
 
     view = LiveView(quiet=quiet)
     if folder is None:
@@ -245,9 +251,8 @@ def verify_best(quiet: bool, as_json: bool, folder: Path | None, **given: Any) -
     for name in ("trial", "target", "study_name"):
         if _is_given(name):
             raise OneLineUsageError(f"--from repeats what is recorded: leave --{name.replace('_', '-')} out.")
-    shared = {name: value for name, value in given.items() if name not in ("trial", "target", "first_seed")}
-    first_seed = given["first_seed"] if _is_given("first_seed") else None
-    options = ReproduceOptions(**shared, folder=folder, first_seed=first_seed)
+    shared = {name: value for name, value in given.items() if name not in ("trial", "target")}
+    options = ReproduceOptions(**shared, folder=folder)
     facts = _finish(run_reproduction(options, _space(), view), reproduction_report, quiet=quiet, as_json=as_json)
     if facts["reproduced"] is False:
         raise click.exceptions.Exit(EXIT_NOT_CONFIRMED)
@@ -255,7 +260,6 @@ def verify_best(quiet: bool, as_json: bool, folder: Path | None, **given: Any) -
 
 @cli.command()
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, help="Runs of every rung; asking for more extends.")
-@click.option("--trial", type=click.IntRange(min=0), help="The trial to take apart; default: the winner.")
 @click.option("--study-name", help="Default: the search that was last active.")
 @compute_options
 def ablate(quiet: bool, as_json: bool, **given: Any) -> None:
@@ -267,9 +271,10 @@ def ablate(quiet: bool, as_json: bool, **given: Any) -> None:
     Example:
       python cli.py ablate --seeds 3
     """
-    from search.console import LiveView, ladder_table
+    from search.console import LiveView
     from search.options import AblateOptions
     from search.proofs import run_ablation
+    from search.summaries import ladder_table
 
     ended = run_ablation(AblateOptions(**given), _space(), LiveView(quiet=quiet))
     _finish(ended, ladder_table, quiet=quiet, as_json=as_json)
@@ -286,10 +291,10 @@ def status(storage: str, as_json: bool) -> None:
       python cli.py status
       python cli.py status --storage sqlite:///other.db --json
     """
-    from search.console import studies_table
     from search.report import describe_study
     from search.storage import hide_password, open_storage
     from search.study import load_studies
+    from search.summaries import studies_table
 
     database = open_storage(storage)
     rows = [describe_study(study, database) for study in load_studies(database)]
@@ -325,8 +330,8 @@ def _space() -> "Space":
 
 def _next_command(facts: dict[str, Any], num_trials: int, num_reranked: int) -> str:
     """What to type next; works as printed, with the options that were typed."""
-    reranked = len(facts["rerank"]["standings"]) if facts["rerank"] is not None else 0
-    if facts["trials"]["total"] < num_trials or reranked < min(num_reranked, facts["trials"]["complete"]):
+    reranked = facts["rerank"] is not None and facts["rerank"]["finished"]
+    if facts["trials"]["total"] < num_trials or (num_reranked and facts["best"] is not None and not reranked):
         return "the same command goes on."
     if facts["best"] is None:
         return "every trial was pruned: ask for more --trials."

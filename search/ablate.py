@@ -5,10 +5,9 @@ winner's. Each run is a trial of a study of its own, as in a verification. Test 
 picks nothing.
 """
 
-import json
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,11 @@ from search.config import AugmentConfig, TrialConfig
 from search.final import LARGEST_SEED, FinalResources, load_final_resources, train_and_test
 from search.model import NINE_VIEWS
 from search.objective import TrialInterruptedError, record
-from search.study import StudyError, complete_trials, open_side_study
+from search.study import StudyError, complete_trials, config_attributes, open_side_study
 from search.train import evaluate
+from search.verdict import made_with
 
-FIRST_SEED = 20_000  # neither the search's nor a verification's default
+FIRST_SEED = 2**31  # out of a verification's reach: what is measured here must not be proved with
 SOME_DROPOUT = 0.05  # where the winner has none, so that the ladder has the rung
 
 RUNGS = {
@@ -63,6 +63,12 @@ def place_of(ticket: int) -> tuple[str, int]:
     return list(RUNGS)[ticket % len(RUNGS)], FIRST_SEED + ticket // len(RUNGS)
 
 
+def num_complete_seeds(ablation: optuna.Study) -> int:
+    """For how many seeds every rung is measured."""
+    complete = {trial.user_attrs["ticket"] for trial in complete_trials(ablation)}
+    return next(count for count in range(len(complete) + 1) if not set(tickets_of(count + 1)) <= complete)
+
+
 def open_ablation_study(
     storage: RDBStorage, study: optuna.Study, trial: FrozenTrial, config: TrialConfig
 ) -> optuna.Study:
@@ -72,17 +78,8 @@ def open_ablation_study(
         StudyError: If a study of that name took another configuration apart.
     """
     name = f"{study.study_name}-ablate-{trial.number}"
-    attributes = {
-        "kind": "ablate",
-        "search_study": study.study_name,
-        "trial": trial.number,
-        "dataset": study.user_attrs["dataset"],
-        "epochs": study.user_attrs["epochs"],
-        "num_params": config.model.num_params,
-        "channels": [list(stage) for stage in config.model.channels],
-        "config": json.loads(json.dumps(asdict(config))),  # as it comes back from the storage
-    }
-    return open_side_study(storage, name, attributes, "took apart")
+    attributes = {"kind": "ablate", "trial": trial.number, **config_attributes(config)}
+    return open_side_study(storage, study, name, attributes, "took apart")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,23 +142,29 @@ def make_record(ablation: optuna.Study, num_seeds: int) -> dict[str, Any]:
         raise StudyError("Another command is at work on some of these runs. Run this one again when it has ended.")
     runs = [by_ticket[ticket] for ticket in tickets_of(num_seeds)]
     attributes = ablation.user_attrs
+    winners_dropout = attributes["config"]["model"]["dropout"]
     return {
         **{key: attributes[key] for key in ("search_study", "trial", "dataset", "epochs", "channels", "config")},
+        "dropout": winners_dropout or SOME_DROPOUT,
+        "winner_has_dropout": winners_dropout > 0,
         "seeds": sorted({run.params["seed"] for run in runs}),
         "rungs": [_describe_rung(rung, [run for run in runs if run.params["rung"] == rung]) for rung in RUNGS],
-        "commit": sorted({run.user_attrs["commit"] for run in runs}),
+        **made_with(runs),
     }
 
 
 def _describe_rung(rung: str, runs: list[FrozenTrial]) -> dict[str, Any]:
     hand_made = HAND_MADE.get(rung)
+    ended = [run for run in runs if "train_accuracy" in run.user_attrs]
+    one_view = [100 - 100 * run.user_attrs["errors_one_view"] / run.user_attrs["num_images"] for run in ended]
     return {
         "rung": rung,
         "methods": list(RUNGS[rung]),
         "num_params": runs[0].user_attrs["num_params"],
-        "test": _spread([run.value for run in runs if run.value is not None]),
-        # on the digits as they are, without distortions; a run that diverged has none
-        "train": _spread([run.user_attrs["train_accuracy"] for run in runs if "train_accuracy" in run.user_attrs]),
+        "diverged": len(runs) - len(ended),  # left out of the means
+        "test": _spread([run.value for run in ended if run.value is not None]),
+        "test_one_view": _spread(one_view),
+        "train": _spread([run.user_attrs["train_accuracy"] for run in ended]),  # on the digits as they are
         "hand_made": {"train": hand_made[0], "test": hand_made[1]} if hand_made is not None else None,
     }
 

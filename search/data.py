@@ -123,7 +123,7 @@ def load_search_splits(dataset: str, data_dir: Path) -> tuple[Split, Split]:
 
 
 def load_final_splits(dataset: str, data_dir: Path) -> tuple[Split, Split]:
-    """What `verify-best` uses: all training digits, and the test digits."""
+    """What follows a search (`verify-best`, `ablate`) uses: all training digits, and the test digits."""
     if dataset == "sample":
         return _load_sample()
     try:

@@ -1,4 +1,4 @@
-"""Runs that train on all training digits and measure on the test digits: the only users of the test split."""
+"""Runs that train on all training digits and measure on the test digits, after the last epoch."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from search.objective import TrialInterruptedError, record
 from search.provenance import versions
 from search.train import DivergedError, Evaluation, Runtime, evaluate, train
 
-LARGEST_SEED = 2**31 - 1
+LARGEST_SEED = 2**32 - 1
 FinalResources = tuple[Split, Split, Runtime]  # all training digits, the test digits
 
 

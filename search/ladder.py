@@ -3,6 +3,8 @@
 import io
 from typing import Any
 
+from search.verdict import describe_environment
+
 Spread = dict[str, Any]
 
 
@@ -14,7 +16,7 @@ def format_spread(spread: Spread) -> str:
     return f"{spread['mean']:.2f}{margin}"
 
 
-HEADINGS = ("Rung", "Parameters", "Train %", "Test %", "By hand %")
+HEADINGS = ("Rung", "Params", "Train %", "Test %", "one view", "By hand")
 
 
 def rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -25,6 +27,7 @@ def rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
             f"{rung['num_params']:,}",
             format_spread(rung["train"]),
             format_spread(rung["test"]),
+            f"{rung['test_one_view']['mean']:.2f}" if rung["test_one_view"]["mean"] is not None else "",
             "{train:.2f} / {test:.2f}".format(**rung["hand_made"]) if rung["hand_made"] else "",
         )
         for rung in facts["rungs"]
@@ -40,13 +43,24 @@ def to_markdown(facts: dict[str, Any]) -> str:
 def notes(facts: dict[str, Any]) -> list[str]:
     """What the table rests on, one sentence each."""
     seeds = facts["seeds"]
-    return [
+    lines = [
         f"Trial {facts['trial']} of {facts['search_study']}, {facts['epochs']} epochs, data set {facts['dataset']}; "
         f"seeds {seeds[0]} to {seeds[-1]} (n = {len(seeds)}), mean ± standard deviation, after the last epoch.",
-        "Train: on the training digits as they are, without distortions. By hand: train / test of one run each, the "
-        "best epoch on the test digits, train accuracy as it was trained.",
-        "Nothing is picked by these figures.",
+        "Train: on the training digits as they are, without distortions. One view: the test digits by their central "
+        "view alone; else by nine. By hand: train / test of one run each, one view, the best epoch on the test digits, "
+        "train accuracy as it was trained.",
     ]
+    if not facts["winner_has_dropout"]:
+        lines.append(
+            f"The search chose no dropout: rungs with it use {facts['dropout']:g}, and the winner itself is 'full, no "
+            "dropout'."
+        )
+    lines += [
+        f"{rung['rung']}: {rung['diverged']} of {len(seeds)} runs diverged, and are left out."
+        for rung in facts["rungs"]
+        if rung["diverged"]
+    ]
+    return [*lines, "Nothing is picked by these figures.", f"{describe_environment(facts)}."]
 
 
 def plot(facts: dict[str, Any]) -> bytes:
@@ -60,7 +74,8 @@ def plot(facts: dict[str, Any]) -> bytes:
     for place, rung in enumerate(rungs):
         accuracies = rung["test"]["accuracies"]
         axes.plot([_error(each) for each in accuracies], [place] * len(accuracies), "o", color="tab:blue", alpha=0.6)
-        axes.plot([_error(rung["test"]["mean"])], [place], "|", color="black", markersize=16)
+        if accuracies:
+            axes.plot([_error(rung["test"]["mean"])], [place], "|", color="black", markersize=16)
         if rung["hand_made"]:
             axes.plot([_error(rung["hand_made"]["test"])], [place], "x", color="tab:red")
     axes.set_yticks(range(len(rungs)), [rung["rung"] for rung in rungs])

@@ -58,10 +58,10 @@ class SearchOptions(SharedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOptions(SharedOptions):
-    """The options of `verify-best`; the target is in percent."""
+    """The options of `verify-best`; the target is in percent, and the first seed may be left to the tool."""
 
     seeds: int
-    first_seed: int
+    first_seed: int | None
     trial: int | None
     target: Decimal
 
@@ -80,7 +80,6 @@ class AblateOptions(SharedOptions):
     """The options of `ablate`."""
 
     seeds: int
-    trial: int | None
 
 
 class View(Protocol):

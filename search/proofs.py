@@ -1,8 +1,12 @@
 """The commands that follow a search, from their options to their records: proof, reproduction, ablation."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
 
 from search import ablate, attempts, ladder, reproduce, verdict, verify
 from search.card import model_card
@@ -13,6 +17,7 @@ from search.options import AblateOptions, Ended, ReproduceOptions, Space, Verify
 from search.provenance import code_commit, space_hash
 from search.reproduce import RecordError
 from search.runner import run_job, set_up
+from search.storage import exclusive
 from search.study import find_search_study, record_use
 
 
@@ -24,17 +29,16 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
     trial = choice.trial
     config = rebuild_config(study, trial, space.suggest_config, space_hash(space.path))
     load_final_splits(study.user_attrs["dataset"], options.data_dir)  # a missing file is told before anything starts
+    record_path = options.results_dir / study.study_name / "verify.json"
+    history = _read_history(record_path)
     verification = verify.open_verify_study(storage, study, choice, config)
-    folder = options.results_dir / study.study_name
-    previous = _previous_record(folder / "verify.json")
-    earlier = attempts.earlier_attempts(verification.user_attrs["config"], options.first_seed, previous)
-    seeds = attempts.plan_attempt(verification, storage, options.first_seed, options.seeds)
+    seeds = attempts.plan_attempt(
+        verification, storage, options.first_seed, options.seeds, rule=choice.rule, history=history
+    )
     view.say(f"Verifying trial {trial.number} of {study.study_name}, {choice.rule}.")
     if len(seeds) > options.seeds:
         view.warn(f"This attempt has measured more: its first {len(seeds)} seeds count, not {options.seeds}.")
-    if reused := attempts.reused_seeds(seeds, earlier):
-        view.warn(f"An earlier attempt has used {len(reused)} of these seeds. For fresh ones: --first-seed.")
-    model_path = folder / f"verify-{trial.number}-seed-{options.first_seed}.safetensors"
+    model_path = record_path.with_name(f"verify-{trial.number}-seed-{seeds.start}.safetensors")
     job = verify.VerifyJob(
         storage_url=options.storage,
         study_name=verification.study_name,
@@ -50,49 +54,61 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
     if run_job(job, verification, storage, devices, view):
         return Ended(facts=None, interrupted=True)
     record_use(verification)
-    facts = verdict.make_record(
-        verification,
-        verify.measured_seeds(verification, seeds),
-        target=options.target,
-        attempts=attempts.count_attempts(storage, study.study_name, earlier),
-        earlier_attempts=earlier,
-    )
-    facts["model"] = {"file": model_path.name, "seed": options.first_seed} if model_path.exists() else None
-    write_atomically(folder / "verify.json", json.dumps(facts, indent=2) + "\n")
-    write_atomically(folder / "verify.md", verdict.to_markdown(facts))
+    with exclusive(storage):  # another command may have written a record meanwhile: its attempt must not be lost
+        facts = _verification_record(verification, storage, seeds, options.target, record_path)
+        facts["model"] = verify.describe_model(model_path, verification, seeds.start)
+        write_atomically(record_path, json.dumps(facts, indent=2) + "\n")
+    write_atomically(record_path.with_suffix(".md"), verdict.to_markdown(facts))
     if facts["model"] is not None:
         write_atomically(model_path.with_suffix(".md"), model_card(facts))
     return Ended(facts=facts, interrupted=False)
 
 
-def _previous_record(path: Path) -> dict[str, Any] | None:
-    """The record that is about to be replaced; None without one.
+def _verification_record(
+    verification: optuna.Study, storage: RDBStorage, seeds: range, target: Decimal, record_path: Path
+) -> dict[str, Any]:
+    history = _read_history(record_path)
+    this = attempts.identify(verification.user_attrs, seeds.start)
+    return verdict.make_record(
+        verification,
+        verify.measured_seeds(verification, seeds),
+        target=target,
+        attempts=attempts.count_attempts(storage, verification.user_attrs["search_study"], history),
+        earlier_attempts=[row for row in history if row["attempt"] != this],
+    )
+
+
+def _read_history(path: Path) -> list[attempts.Facts]:
+    """The attempts that the record at hand knows of; none without one.
 
     Raises:
         RecordError: If it cannot be read: replacing it would forget the attempts that it counts.
     """
     try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return attempts.read_history(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise RecordError(f"{path} is damaged ({error}). Restore it, or move it away.") from error
-    return facts
+        return []
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RecordError(f"{path} is damaged ({reason}). Restore it, or move it away.") from error
 
 
 def run_ablation(options: AblateOptions, space: Space, view: View) -> Ended:
     """Takes the winner's recipe apart, over seeds. Raises as `run_search` does."""
     devices, precision, storage = set_up(options, create=False)
     study = find_search_study(storage, options.study_name)
-    choice = verify.choose_trial(study, storage, options.trial)
+    choice = verify.choose_trial(study, storage, None)
     config = rebuild_config(study, choice.trial, space.suggest_config, space_hash(space.path))
     load_final_splits(study.user_attrs["dataset"], options.data_dir)  # a missing file is told before anything starts
     ablation = ablate.open_ablation_study(storage, study, choice.trial, config)
     view.say(f"Taking trial {choice.trial.number} of {study.study_name} apart ({choice.rule}).")
+    num_seeds = max(options.seeds, ablate.num_complete_seeds(ablation))
+    if num_seeds > options.seeds:
+        view.warn(f"{num_seeds} seeds of every rung were measured before: all of them count, not {options.seeds}.")
     job = ablate.AblationJob(
         storage_url=options.storage,
         study_name=ablation.study_name,
-        tickets=ablate.tickets_of(options.seeds),
+        tickets=ablate.tickets_of(num_seeds),
         config=config,
         epochs=study.user_attrs["epochs"],
         dataset=study.user_attrs["dataset"],
@@ -103,7 +119,7 @@ def run_ablation(options: AblateOptions, space: Space, view: View) -> Ended:
     if run_job(job, ablation, storage, devices, view):
         return Ended(facts=None, interrupted=True)
     record_use(ablation)
-    facts = ablate.make_record(ablation, options.seeds)
+    facts = ablate.make_record(ablation, num_seeds)
     folder = options.results_dir / study.study_name
     write_atomically(folder / "ablation.json", json.dumps(facts, indent=2) + "\n")
     write_atomically(folder / "ablation.md", ladder.to_markdown(facts))

@@ -12,13 +12,15 @@ import torch
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
+from search import verdict
 from search.config import RECIPE, ExplainedError, TrialConfig, config_from_dict
 from search.data import Split
 from search.model import NINE_VIEWS, load_model
-from search.study import open_side_study
+from search.study import open_bound_study
 from search.train import Runtime, evaluate
 
 CONFIDENCE = 0.95
+DATASETS = ("mnist", "sample")
 
 
 class RecordError(ExplainedError):
@@ -52,22 +54,43 @@ def read_record(folder: Path, space: str) -> Record:
     path = folder / "verify.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        config = config_from_dict(facts["config"])
-        recipe, recorded_space, model = facts["recipe"], facts["space"], facts["model"]
-        model_path = folder / model["file"] if model is not None else None
-        damaged = config.model.num_params != facts["num_params"] or not facts["seeds"]
+        if (facts.get("recipe"), facts.get("space")) != (RECIPE, space):
+            raise RecordError(
+                f"{path} was made with another version of space.py or of this tool (at {str(facts['commit'])[:12]}): "
+                f"what it proved cannot be repeated. Use that version."
+            )
+        record = Record(facts=facts, config=config_from_dict(facts["config"]), model_path=_model_path(folder, facts))
+        damage = _find_damage(record)
     except FileNotFoundError:
         raise RecordError(f"{path} is missing. --from takes a folder that holds one, like results/reference.") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise RecordError(f"{path} is damaged ({' '.join(str(error).split())}). Restore it.") from error
-    if damaged:
-        raise RecordError(f"{path} is damaged: its numbers contradict one another. Restore it.")
-    if (recipe, recorded_space) != (RECIPE, space):
-        raise RecordError(
-            f"{path} was made with another version of space.py or of this tool (at {facts['commit'][:12]}): what it "
-            f"proved cannot be repeated. Use that version."
-        )
-    return Record(facts=facts, config=config, model_path=model_path)
+    if damage is not None:
+        raise RecordError(f"{path} is damaged ({damage}). Restore it.")
+    return record
+
+
+def _model_path(folder: Path, facts: dict[str, Any]) -> Path | None:
+    return folder / Path(facts["model"]["file"]).name if facts["model"] is not None else None
+
+
+def _find_damage(record: Record) -> str | None:
+    """What in a record contradicts the rest; None if nothing does. Raises what a missing or mistyped value raises."""
+    facts = record.facts
+    seeds = [int(row["seed"]) for row in facts["seeds"]]
+    mean = 100 - 100 * statistics.mean(int(row["errors"]) for row in facts["seeds"]) / int(facts["num_images"])
+    verdict.describe_environment(facts)
+    contradictions = {
+        f"study name {facts['study_name']!r}": Path(facts["study_name"]).name != facts["study_name"],
+        f"data set {facts['dataset']!r}": facts["dataset"] not in DATASETS,
+        "trial or epochs": facts["trial"] < 0 or facts["epochs"] < 1,
+        "number of parameters": record.config.model.num_params != facts["num_params"],
+        "seeds": seeds != list(range(seeds[0], seeds[0] + len(seeds))),
+        "mean": not math.isclose(mean, facts["mean"], abs_tol=1e-6),
+        "standard deviation": len(seeds) > 1 and not facts["std"] >= 0,
+        "seed of the model": facts["model"] is not None and facts["model"]["seed"] not in seeds,
+    }
+    return next((name for name, found in contradictions.items() if found), None)
 
 
 def count_errors(record: Record, test: Split) -> int | None:
@@ -94,43 +117,54 @@ def open_reproduction_study(storage: RDBStorage, record: Record) -> optuna.Study
         StudyError: If a study of that name repeated another configuration.
     """
     name = f"{record.facts['study_name']}-reproduce-{record.facts['trial']}"
-    kept = ("trial", "dataset", "epochs", "num_params", "channels", "config")
-    attributes = {key: record.facts[key] for key in kept}
-    attributes |= {"kind": "reproduce", "reproduces": record.facts["study_name"]}
-    return open_side_study(storage, name, attributes, "repeated")
+    facts = record.facts
+    kept = ("trial", "dataset", "epochs", "recipe", "space", "num_params", "channels", "config")
+    attributes = {"kind": "reproduce", "reproduces": facts["study_name"], **{key: facts[key] for key in kept}}
+    return open_bound_study(storage, name, attributes, "repeated")
 
 
 def compare(record: Record, measured: list[FrozenTrial], model_errors: int | None) -> dict[str, Any]:
     """The reproduction in one JSON object.
 
-    A recorded seed agrees if it makes the same number of errors. The mean agrees if it lies in the 95 % prediction
-    interval for so many further runs, of the recorded mean and standard deviation; one recorded seed has none.
-    `reproduced` is whether all recorded seeds agree, or else the mean does; None if neither can be said.
+    A recorded seed agrees if it makes the same number of errors. All others are judged by their mean: it agrees if it
+    lies in the 95 % prediction interval for so many further runs, of the recorded mean and standard deviation, which
+    one recorded seed does not have. `reproduced` is whether all that can be judged agrees; None if nothing can.
     """
-    recorded = {each["seed"]: each["errors"] for each in record.facts["seeds"]}
-    rows = []
-    for trial in measured:
-        seed, errors = trial.params["seed"], int(trial.user_attrs["errors"])
-        accuracies = {"test_accuracy": trial.value, "errors": errors, "recorded_errors": recorded.get(seed)}
-        rows.append({"seed": seed, **accuracies})
+    facts = record.facts
+    recorded = {each["seed"]: each["errors"] for each in facts["seeds"]}
+    rows = [
+        {
+            "seed": trial.params["seed"],
+            "test_accuracy": trial.value,
+            "errors": int(trial.user_attrs["errors"]),
+            "recorded_errors": recorded.get(trial.params["seed"]),
+        }
+        for trial in measured
+    ]
     repeated = [row for row in rows if row["recorded_errors"] is not None]
-    mean = statistics.mean(float(row["test_accuracy"] or 0.0) for row in rows)
-    margin = _prediction_margin(record.facts["std"], len(recorded), len(rows))
     identical = all(row["errors"] == row["recorded_errors"] for row in repeated) if repeated else None
-    within_spread = abs(mean - record.facts["mean"]) <= margin if margin is not None else None
-    of_model = record.facts["model"]
+    judged = [float(row["test_accuracy"] or 0.0) for row in rows if not (identical and row in repeated)]
+    margin = _prediction_margin(facts["std"], len(recorded), len(judged)) if judged else None
+    mean = statistics.mean(judged) if judged else None
+    within_spread = abs(mean - facts["mean"]) <= margin if mean is not None and margin is not None else None
+    recorded_model_errors = recorded[facts["model"]["seed"]] if facts["model"] is not None else None
+    model_agrees = model_errors == recorded_model_errors if model_errors is not None else None
+    answers = [each for each in (model_agrees, within_spread, identical or None) if each is not None]
     return {
-        "study_name": record.facts["study_name"],
-        "trial": record.facts["trial"],
+        **{key: facts[key] for key in ("study_name", "trial", "num_params", "epochs", "dataset")},
         "seeds": rows,
         "identical": identical,
+        "num_judged": len(judged),
         "mean": mean,
-        "recorded_mean": record.facts["mean"],
+        "recorded_mean": facts["mean"],
         "margin": margin,
         "within_spread": within_spread,
-        "reproduced": identical or within_spread,
         "model_errors": model_errors,
-        "recorded_model_errors": recorded[of_model["seed"]] if of_model is not None else None,
+        "recorded_model_errors": recorded_model_errors,
+        "model_agrees": model_agrees,
+        "reproduced": all(answers) if answers else None,
+        **verdict.made_with(measured),
+        "recorded_with": {key: facts[key] for key in ("device", "precision", "commit", "versions")},
     }
 
 

@@ -59,11 +59,11 @@ def name_of(study: optuna.Study) -> str:
     return f"{study.study_name}-rerank"
 
 
-def open_rerank_study(storage: RDBStorage, study: optuna.Study) -> optuna.Study:
-    """The study whose trials are further runs of a search's leading trials."""
-    attributes = {"kind": "rerank", "search_study": study.study_name}
-    attributes |= {key: study.user_attrs[key] for key in ("dataset", "epochs", "max_params")}
-    return open_side_study(storage, name_of(study), attributes, "re-ranked")
+def open_rerank_study(storage: RDBStorage, study: optuna.Study, leading: list[FrozenTrial]) -> optuna.Study:
+    """The study whose trials are further runs of a search's leading trials; from here on, these are to be run."""
+    reranking = open_side_study(storage, study, name_of(study), {"kind": "rerank"}, "re-ranked")
+    reranking.set_user_attr("planned", [trial.number for trial in leading])
+    return reranking
 
 
 def tickets_of(trials: list[FrozenTrial]) -> tuple[int, ...]:
@@ -71,20 +71,47 @@ def tickets_of(trials: list[FrozenTrial]) -> tuple[int, ...]:
     return tuple(trial.number * NUM_RUNS + run for run in range(NUM_RUNS) for trial in trials)
 
 
-def standings(study: optuna.Study, reranking: optuna.Study) -> list[Standing]:
-    """The trials whose further runs are all there, the winner first.
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """How far a re-ranking has come.
+
+    Attributes:
+        standings: The trials whose further runs are all there, the best first.
+        finished: Whether these are all that were to be re-ranked, and no trial has come to lead since.
+    """
+
+    standings: list[Standing]
+    finished: bool
+
+
+def find_ranking(study: optuna.Study, storage: RDBStorage) -> Ranking | None:
+    """The re-ranking of a search; None if there was none.
 
     Raises:
         StudyError: If a run was of a trial that the search does not hold: it is another search of the same name.
     """
+    if name_of(study) not in optuna.get_all_study_names(storage):
+        return None
+    reranking = optuna.load_study(storage=storage, study_name=name_of(study))
+    if reranking.user_attrs.get("kind") != "rerank":  # a search that is called so
+        return None
+    standings = rank_again(study, reranking)
+    planned = set(reranking.user_attrs.get("planned", []))
+    leading = {trial.number for trial in leading_trials(study, len(planned))}
+    done = {standing.trial.number for standing in standings}
+    return Ranking(standings=standings, finished=bool(planned) and leading == planned and planned <= done)
+
+
+def rank_again(study: optuna.Study, reranking: optuna.Study) -> list[Standing]:
+    """The trials whose further runs are all there, the best first. Raises as `find_ranking` does."""
     trials = study.get_trials(deepcopy=False)
     accuracies = defaultdict(list)
     for run in complete_trials(reranking):
         number = run.params["trial"]
         if number >= len(trials) or trials[number].params != run.user_attrs["searched_params"]:
             raise StudyError(
-                f"Study {reranking.study_name!r} re-ranked another search of this name. Delete it, or search under a "
-                f"new --study-name."
+                f"Study {reranking.study_name!r} re-ranked another search of this name. Delete it (see 'Starting over' "
+                f"in the README), or search under a new --study-name."
             )
         assert run.value is not None
         accuracies[number].append(run.value)
@@ -96,26 +123,23 @@ def standings(study: optuna.Study, reranking: optuna.Study) -> list[Standing]:
     return sorted(complete, key=lambda standing: (standing.mean, *rank(standing.trial)), reverse=True)
 
 
-def find_standings(study: optuna.Study, storage: RDBStorage) -> list[Standing]:
-    """The same, for a search that may not have been re-ranked: then there are none."""
-    if name_of(study) not in optuna.get_all_study_names(storage):
-        return []
-    return standings(study, optuna.load_study(storage=storage, study_name=name_of(study)))
-
-
-def describe(study: optuna.Study, ranking: list[Standing]) -> dict[str, Any] | None:
+def describe(study: optuna.Study, ranking: Ranking | None) -> dict[str, Any] | None:
     """The re-ranking in one JSON object; None without one.
 
     `regression` is how much the further runs of the search's first-ranked trial fall short of its searched one, in
     points: what the choice of the best of many runs had overstated.
     """
-    if not ranking:
+    if ranking is None:
         return None
-    [first] = leading_trials(study, 1)
-    of_first = next((standing for standing in ranking if standing.trial.number == first.number), None)
+    regression = None
+    if ranking.finished:
+        [first] = leading_trials(study, 1)
+        [of_first] = [standing for standing in ranking.standings if standing.trial.number == first.number]
+        regression = (first.value or 0.0) - of_first.mean
     return {
-        "winner": ranking[0].trial.number,
-        "regression": first.value - of_first.mean if of_first is not None and first.value is not None else None,
+        "finished": ranking.finished,
+        "winner": ranking.standings[0].trial.number if ranking.finished else None,
+        "regression": regression,
         "standings": [
             {
                 "number": standing.trial.number,
@@ -125,7 +149,7 @@ def describe(study: optuna.Study, ranking: list[Standing]) -> dict[str, Any] | N
                 "num_params": standing.trial.user_attrs["num_params"],
                 "channels": standing.trial.user_attrs["channels"],
             }
-            for standing in ranking
+            for standing in ranking.standings
         ],
     }
 

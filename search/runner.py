@@ -1,9 +1,11 @@
 """The search, from its options to its records, and what all long commands share."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import torch
@@ -24,6 +26,7 @@ from search.worker import Job
 from search.workers import run_workers
 
 REFERENCE_FOLDER = "reference"
+SIDE_STUDY = re.compile(r"-(rerank|(verify|ablate|reproduce)-\d+)$")  # endings of their names
 WORKERS_PER_GPU = 4  # not measured: no GPU was at hand
 INTERRUPT_MESSAGE = "Stopping after the running epoch. Press Ctrl-C again to stop at once."
 
@@ -49,16 +52,24 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
     study = open_search_study(storage, name, binding, space.reference)
     for setting in ("sampler", "pruner", "seed"):  # may change when a study is gone on with; the last is noted
         study.set_user_attr(setting, getattr(options, setting))
+    rerank.find_ranking(study, storage)  # one of another search is told before anything starts
     job = _search_job(options, space, study, dataset=dataset, precision=precision)
     notes = report.NoteKeeper(study)
     interrupted = run_job(job, study, storage, devices, view, on_update=notes.update)
-    if not interrupted and options.rerank and is_finished(study, job.tickets):
-        interrupted = _rerank(options, space, study, storage, devices, view, job)
     record_use(study)
-    reranking = rerank.describe(study, rerank.find_standings(study, storage))
+    facts = _write_records(study, storage, options)  # now already: re-ranking may fail, or be killed
+    if options.rerank and is_finished(study, job.tickets) and not interrupted and not job.expired():
+        interrupted = _rerank(options, space, study, storage, devices, view, job)
+        facts = _write_records(study, storage, options)
+    return Ended(facts=facts, interrupted=interrupted)
+
+
+def _write_records(study: optuna.Study, storage: RDBStorage, options: SearchOptions) -> dict[str, Any]:
+    """Sums the study up, writes that, and returns it."""
+    reranking = rerank.describe(study, rerank.find_ranking(study, storage))
     summary = report.summarise(study, options.storage, reranking)
-    report.write_search_records(study, summary, options.results_dir / name)
-    return Ended(facts=summary, interrupted=interrupted)
+    report.write_search_records(study, summary, options.results_dir / study.study_name)
+    return summary
 
 
 def _search_job(
@@ -96,7 +107,7 @@ def _rerank(
     leading = rerank.leading_trials(study, options.rerank)
     if not leading:
         return False
-    reranking = rerank.open_rerank_study(storage, study)
+    reranking = rerank.open_rerank_study(storage, study, leading)
     job = rerank.RerankJob(
         storage_url=options.storage,
         study_name=reranking.study_name,
@@ -163,6 +174,8 @@ def _check_study_name(name: str) -> None:
     """A study's name is that of its results folder, too."""
     if not name or Path(name).name != name or name.startswith("."):
         raise StudyError(f"Study name {name!r} cannot be used: it names a folder, so no slashes and no leading dot.")
+    if SIDE_STUDY.search(name):
+        raise StudyError(f"Study name {name!r} cannot be used: studies that follow a search are named so.")
     if name == REFERENCE_FOLDER:
         raise StudyError(f"Study name {name!r} cannot be used: results/{name} holds the committed reference study.")
 

@@ -1,5 +1,6 @@
 """Studies: what one is bound to, which trial comes next, and what became of the last one's worker."""
 
+import json
 import warnings
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import RECIPE, ExplainedError
+from search.config import RECIPE, ExplainedError, TrialConfig
 from search.provenance import code_commit, versions
 from search.storage import exclusive
 
@@ -95,8 +96,20 @@ def _set_up(study: optuna.Study, binding: Binding, first_params: dict[str, Any])
     study.set_user_attr("kind", "search")
 
 
-def open_side_study(storage: RDBStorage, name: str, attributes: dict[str, Any], used_for: str) -> optuna.Study:
-    """Creates or joins a study of runs that follow a search: each is about one configuration, and stays so.
+def open_side_study(
+    storage: RDBStorage, study: optuna.Study, name: str, attributes: dict[str, Any], used_for: str
+) -> optuna.Study:
+    """Creates or joins a study of runs that follow a search; it is bound to what the search is bound to.
+
+    Raises:
+        StudyError: As `open_bound_study` does.
+    """
+    attributes = {**attributes, "search_study": study.study_name, **asdict(Binding.of(study))}
+    return open_bound_study(storage, name, attributes, used_for)
+
+
+def open_bound_study(storage: RDBStorage, name: str, attributes: dict[str, Any], used_for: str) -> optuna.Study:
+    """Creates or joins a study that is about one thing, and stays so.
 
     Args:
         attributes: What it is about. A study whose creator was cut off may lack some, and gets them.
@@ -110,13 +123,22 @@ def open_side_study(storage: RDBStorage, name: str, attributes: dict[str, Any], 
         recorded = study.user_attrs
         if any(recorded.get(key, value) != value for key, value in attributes.items()):
             raise StudyError(
-                f"Study {name!r} {used_for} another configuration. Delete it, search under a new --study-name, or use "
+                f"Study {name!r} {used_for} something else. Delete it (see 'Starting over' in the README), or use "
                 f"another --storage."
             )
         for key, value in attributes.items():
             study.set_user_attr(key, value)
         record_use(study)
     return study
+
+
+def config_attributes(config: TrialConfig) -> dict[str, Any]:
+    """The configuration that a study is about, as it comes back from the storage."""
+    return {
+        "num_params": config.model.num_params,
+        "channels": [list(stage) for stage in config.model.channels],
+        "config": json.loads(json.dumps(asdict(config))),
+    }
 
 
 def record_use(study: optuna.Study) -> None:

@@ -35,7 +35,7 @@ def make_record(
     return {
         "study_name": attributes["search_study"],
         "trial": attributes["trial"],
-        "chosen_by": attributes["chosen_by"],
+        "chosen_by": attributes["rules"][str(trials[0].params["seed"])],
         "config": attributes["config"],
         "recipe": attributes["recipe"],
         "space": attributes["space"],
@@ -62,11 +62,22 @@ def make_record(
         "attempts": attempts,
         "earlier_attempts": earlier_attempts,
         "confirmed": num_passed == len(errors) if judged else None,
-        "device": _distinct(trials, "device"),
-        "precision": _distinct(trials, "precision"),
-        "commit": _distinct(trials, "commit"),
+        **made_with(trials),
+    }
+
+
+def made_with(trials: list[FrozenTrial]) -> dict[str, Any]:
+    """The device, precision, code and libraries that these runs have recorded."""
+    return {
+        **{key: _distinct(trials, key) for key in ("device", "precision", "commit")},
         "versions": {package: _distinct(trials, "versions", package) for package in trials[0].user_attrs["versions"]},
     }
+
+
+def describe_environment(facts: dict[str, Any]) -> str:
+    """That in words, from a record."""
+    packages = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return f"{facts['device']} in {facts['precision']}, {packages}, commit {facts['commit']}"
 
 
 def max_errors(target: Decimal, num_images: int) -> int:
@@ -130,18 +141,17 @@ def evidence(facts: dict[str, Any]) -> list[str]:
             f"minimum {facts['one_view']['min']:.2f} %, mean {facts['one_view']['mean']:.3f} %."
         )
     attempt = "First attempt" if facts["attempts"] == 1 else f"Attempt {facts['attempts']}"
-    lines.append(f"{attempt} at proving a trial of this study.")
+    chosen = f" The trial was chosen {facts['chosen_by']}." if "chosen_by" in facts else ""  # not by older records
+    lines.append(f"{attempt} at proving a trial of this study.{chosen}")
     return [*lines, _provenance(facts)]
 
 
 def _provenance(facts: dict[str, Any]) -> str:
     """What a claim rests on, in one sentence."""
-    packages = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return (
         f"Rests on: seeds {facts['seeds'][0]['seed']} to {facts['seeds'][-1]['seed']} (n = {len(facts['seeds'])}), "
         f"trial {facts['trial']} of {facts['study_name']}, {facts['num_params']:,} parameters, "
-        f"epochs: {facts['epochs']}, data set {facts['dataset']}, {facts['device']} in {facts['precision']}, "
-        f"{packages}, commit {facts['commit']}."
+        f"epochs: {facts['epochs']}, data set {facts['dataset']}, {describe_environment(facts)}."
     )
 
 
@@ -149,20 +159,22 @@ def agreement(facts: dict[str, Any]) -> list[str]:
     """How far a reproduction (`search.reproduce`) agrees with its record, one sentence each."""
     lines = []
     if facts["model_errors"] is not None:
-        agrees = "as recorded" if facts["model_errors"] == facts["recorded_model_errors"] else "NOT as recorded"
+        agrees = "as recorded" if facts["model_agrees"] else f"NOT as recorded ({facts['recorded_model_errors']})"
         lines.append(f"The recorded model makes {facts['model_errors']} errors, {agrees}.")
     if facts["identical"] is not None:
         lines.append(
-            "IDENTICAL: every recorded seed makes the recorded number of errors."
+            "IDENTICAL: every recorded seed that was repeated makes the recorded number of errors."
             if facts["identical"]
-            else "Not identical: another type of processor, thread count or version of a library sums in another order."
+            else "Not identical: so it can be where the processor, the device or a library is another."
         )
     if facts["within_spread"] is not None:
         relation = "lies within" if facts["within_spread"] else "LIES OUTSIDE"
         lines.append(
-            f"The mean, {facts['mean']:.3f} %, {relation} the recorded {facts['recorded_mean']:.3f} ± "
-            f"{facts['margin']:.3f} % (95 % prediction interval for so many seeds)."
+            f"The mean of {facts['num_judged']}, {facts['mean']:.3f} %, {relation} the recorded "
+            f"{facts['recorded_mean']:.3f} ± {facts['margin']:.3f} % (95 % prediction interval for so many seeds)."
         )
+    lines.append(f"Recorded: {describe_environment(facts['recorded_with'])}.")
+    lines.append(f"Repeated: {describe_environment(facts)}.")
     return lines
 
 

@@ -4,7 +4,6 @@ Each seed is a trial of a study of its own, in the same storage: so verification
 shows in the dashboard like a search does.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,15 +13,13 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import RECIPE, TrialConfig
+from search.config import TrialConfig
 from search.final import LARGEST_SEED, FinalResources, load_final_resources, train_and_test
-from search.model import TinyCNN, save_model
+from search.model import TinyCNN, load_record, save_model
 from search.objective import TrialInterruptedError
-from search.rerank import NUM_RUNS, find_standings
-from search.study import StudyError, best_trial, complete_trials, open_side_study
+from search.rerank import NUM_RUNS, find_ranking
+from search.study import StudyError, best_trial, complete_trials, config_attributes, open_side_study
 from search.train import Evaluation
-
-DEFAULT_FIRST_SEED = 10_000  # the search derives its seeds far above (`search.config.derive_seed`)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +34,26 @@ def choose_trial(study: optuna.Study, storage: RDBStorage, number: int | None) -
     """The trial of that number; without one the winner: of the re-ranking, where there was one, else of the search.
 
     Raises:
-        StudyError: If there is no complete trial, or that one is not complete.
+        StudyError: If there is no complete trial, that one is not complete, or the re-ranking is not finished.
     """
     if number is not None:
         return Choice(trial=_complete_trial(study, number), rule="as asked for")
     best = best_trial(study)
     if best is None:
         raise StudyError(f"Study {study.study_name!r} has no complete trial yet. Run 'python cli.py search' first.")
-    ranking = find_standings(study, storage)
-    if not ranking:
+    ranking = find_ranking(study, storage)
+    if ranking is None:
         return Choice(trial=best, rule=f"the best of {len(complete_trials(study))} single runs; nothing was re-ranked")
-    winner = ranking[0]
+    if not ranking.finished:
+        raise StudyError(
+            f"The leading trials of {study.study_name!r} are not all re-ranked yet. Run the search again with the same "
+            f"options, which finishes it, or name a trial with --trial."
+        )
+    winner = ranking.standings[0]
     return Choice(
         trial=winner.trial,
-        rule=f"the best of {len(ranking)} re-ranked trials ({winner.mean:.3f} % on average, {NUM_RUNS} further runs)",
+        rule=f"the best of {len(ranking.standings)} re-ranked trials ({winner.mean:.3f} % on average, {NUM_RUNS} "
+        "further runs)",
     )
 
 
@@ -73,21 +76,8 @@ def open_verify_study(storage: RDBStorage, study: optuna.Study, choice: Choice, 
         StudyError: If a study of that name verified something else.
     """
     name = f"{study.study_name}-verify-{choice.trial.number}"
-    attributes = {
-        "kind": "verify",
-        "search_study": study.study_name,
-        "trial": choice.trial.number,
-        "dataset": study.user_attrs["dataset"],
-        "epochs": study.user_attrs["epochs"],
-        "num_params": config.model.num_params,
-        "channels": [list(stage) for stage in config.model.channels],
-        "config": json.loads(json.dumps(asdict(config))),  # as it comes back from the storage
-        "recipe": RECIPE,
-        "space": study.user_attrs["space"],
-    }
-    verification = open_side_study(storage, name, attributes, "verified")
-    verification.set_user_attr("chosen_by", choice.rule)
-    return verification
+    attributes = {"kind": "verify", "trial": choice.trial.number, **config_attributes(config)}
+    return open_side_study(storage, study, name, attributes, "verified")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,3 +159,16 @@ def measured_seeds(verification: optuna.Study, seeds: range) -> list[FrozenTrial
     if not set(seeds) <= by_seed.keys():
         raise StudyError("Another command is at work on some of these seeds. Run this one again when it has ended.")
     return [by_seed[seed] for seed in seeds]
+
+
+def describe_model(path: Path, verification: optuna.Study, seed: int) -> dict[str, Any] | None:
+    """The file and the seed of the kept model; None if the file is missing, or is of another run of that name."""
+    [trial] = measured_seeds(verification, range(seed, seed + 1))
+    try:
+        record = load_record(path)
+    except (FileNotFoundError, ValueError):
+        return None
+    run = {"seed": seed, "test_accuracy": trial.value, "commit": trial.user_attrs["commit"]}
+    same = all(record.get(key) == value for key, value in run.items())
+    same = same and record.get("config") == verification.user_attrs["config"]
+    return {"file": path.name, "seed": seed} if same else None

@@ -15,6 +15,7 @@ from search import ablate
 from search.ablate import HAND_MADE, RUNGS, AblationJob
 from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.data import Split
+from search.final import LARGEST_SEED
 from search.model import TinyCNN, num_params
 from search.study import StudyError
 from search.tickets import claim_trial, tickets_left
@@ -76,7 +77,7 @@ def test_another_configuration_is_not_taken_apart_in_the_same_study(
     again = ablate.open_ablation_study(searched_storage, search_study, winner.trial, TINY)
     assert again.study_name == ablation.study_name == "small-ablate-2"
     other = dataclasses.replace(TINY, lr=0.5)
-    with pytest.raises(StudyError, match="'small-ablate-2' took apart another configuration"):
+    with pytest.raises(StudyError, match="'small-ablate-2' took apart something else"):
         ablate.open_ablation_study(searched_storage, search_study, winner.trial, other)
 
 
@@ -131,9 +132,14 @@ def test_every_rung_is_run_and_recorded(
     assert [rung["rung"] for rung in facts["rungs"]] == list(RUNGS) == [run.params["rung"] for run in runs]
     for rung, run in zip(facts["rungs"], runs, strict=True):
         assert rung["test"] == {"accuracies": [run.value], "mean": run.value, "std": None}
+        assert rung["test_one_view"]["mean"] == 100 - run.user_attrs["errors_one_view"]
+        assert rung["diverged"] == 0
         assert rung["train"]["accuracies"] == [run.user_attrs["train_accuracy"]]
         assert rung["num_params"] == ablate.rung_config(TINY, RUNGS[rung["rung"]]).model.num_params
     assert facts["seeds"] == [ablate.FIRST_SEED]
+    assert (facts["dropout"], facts["winner_has_dropout"]) == (ablate.SOME_DROPOUT, False)
+    assert (facts["device"], facts["precision"], facts["commit"]) == ("cpu", "fp32", "0123abc")
+    assert ablate.num_complete_seeds(ablation) == 1
     assert facts["rungs"][0]["hand_made"] == {"train": 80.05, "test": 79.29}
     assert facts["rungs"][-1]["hand_made"] is None
     assert len({run.user_attrs["train_loss"] for run in runs}) == len(runs)  # no two rungs are the same
@@ -148,9 +154,17 @@ def test_an_interrupted_run_is_tried_again(
     assert run_next(job).params == cut_off.params
 
 
-def test_a_rung_that_diverges_gets_every_digit_wrong_and_has_no_training_accuracy(
-    job: AblationJob, run_next: Callable[..., FrozenTrial]
+def test_runs_that_diverge_are_counted_and_left_out_of_the_means(
+    job: AblationJob, ablation: optuna.Study, run_next: Callable[..., FrozenTrial]
 ) -> None:
-    run = run_next(dataclasses.replace(job, config=dataclasses.replace(TINY, lr=1e38)))
-    assert (run.state, run.value) == (TrialState.COMPLETE, 0.0)
-    assert "train_accuracy" not in run.user_attrs
+    diverging = dataclasses.replace(job, config=dataclasses.replace(TINY, lr=1e38))
+    runs = [run_next(diverging), *(run_next(job) for _ in job.tickets[1:])]
+    assert (runs[0].state, runs[0].value) == (TrialState.COMPLETE, 0.0)
+    rung, *others = ablate.make_record(ablation, 1)["rungs"]
+    assert (rung["diverged"], rung["test"]["mean"], rung["train"]["mean"]) == (1, None, None)
+    assert all(other["diverged"] == 0 for other in others)
+
+
+def test_no_verification_can_take_a_seed_of_the_ladder() -> None:
+    assert ablate.FIRST_SEED > 2**31 - 1  # the largest of --first-seed
+    assert ablate.place_of(max(ablate.tickets_of(100)))[1] <= LARGEST_SEED

@@ -14,15 +14,18 @@ def facts() -> dict[str, Any]:
         spread = {"accuracies": test, "mean": mean, "std": 0.02 if len(test) > 1 else None}
         return {
             "rung": name,
-            "methods": [],
             "num_params": 7_901,
-            "test": spread,
+            "diverged": 0,
+            "test": dict(spread),
+            "test_one_view": spread,
             "train": spread,
             "hand_made": hand_made,
         }
 
     return {
         "search_study": "small", "trial": 2, "epochs": 15, "dataset": "mnist", "seeds": [20_000, 20_001],
+        "dropout": 0.05, "winner_has_dropout": False,
+        "device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.14.1"},
         "rungs": [
             rung("plain", [98.9, 98.94], {"train": 80.05, "test": 79.29}),
             rung("full, no batch norm", [99.51, 99.55], None),
@@ -32,8 +35,8 @@ def facts() -> dict[str, Any]:
 
 def test_a_row_has_means_spreads_and_the_hand_made_figures(facts: dict[str, Any]) -> None:
     assert ladder.rows(facts) == [
-        ("plain", "7,901", "98.92 ± 0.02", "98.92 ± 0.02", "80.05 / 79.29"),
-        ("full, no batch norm", "7,901", "99.53 ± 0.02", "99.53 ± 0.02", ""),
+        ("plain", "7,901", "98.92 ± 0.02", "98.92 ± 0.02", "98.92", "80.05 / 79.29"),
+        ("full, no batch norm", "7,901", "99.53 ± 0.02", "99.53 ± 0.02", "99.53", ""),
     ]
 
 
@@ -44,13 +47,26 @@ def test_a_single_run_has_no_spread_and_one_that_diverged_no_figure() -> None:
 
 def test_the_markdown_is_one_table_and_what_it_rests_on(facts: dict[str, Any]) -> None:
     lines = ladder.to_markdown(facts).splitlines()
-    assert [line.count("|") for line in lines[:4]] == [6, 6, 6, 6]
+    assert [line.count("|") for line in lines[:4]] == [7, 7, 7, 7]
     text = "\n".join(lines)
     assert "seeds 20000 to 20001 (n = 2)" in text
     assert "Nothing is picked by these figures." in text
+    assert "commit 0123abc" in text
 
 
-def test_the_plot_is_a_picture(facts: dict[str, Any]) -> None:
+def test_a_dropout_that_the_winner_lacks_and_runs_that_diverged_are_told(facts: dict[str, Any]) -> None:
+    assert "rungs with it use 0.05, and the winner itself is 'full, no dropout'" in " ".join(ladder.notes(facts))
+    assert not any("dropout" in note for note in ladder.notes(facts | {"winner_has_dropout": True}))
+    facts["rungs"][0]["diverged"] = 1
+    assert "plain: 1 of 2 runs diverged, and are left out." in ladder.notes(facts)
+
+
+def test_the_plot_shows_other_figures_otherwise(facts: dict[str, Any]) -> None:
     picture = ladder.plot(facts)
     assert picture.startswith(b"\x89PNG")
-    assert len(picture) > 10_000
+    assert ladder.plot(facts) == picture
+    facts["rungs"][1]["test"]["accuracies"][0] = 97.0
+    assert ladder.plot(facts) != picture
+    for rung in facts["rungs"]:
+        rung["test"] = {"accuracies": [], "mean": None, "std": None}  # all diverged
+    assert ladder.plot(facts).startswith(b"\x89PNG")

@@ -13,6 +13,7 @@ from optuna.storages import RDBStorage
 
 import space
 from search.ablate import RUNGS
+from search.attempts import plan_attempt
 from search.data import TEST_FILES
 from search.final import LARGEST_SEED
 from search.verify import choose_trial, open_verify_study
@@ -92,6 +93,7 @@ def record_seeds(search_study: optuna.Study, searched_storage: RDBStorage, monke
                 },
             )
             verification.add_trial(measured)
+        plan_attempt(verification, searched_storage, 10_000, len(errors), rule=winner.rule, history=[])
 
     monkeypatch.setattr("search.proofs.load_final_splits", lambda *_: None)  # no file is opened
     return add_seeds
@@ -126,9 +128,8 @@ def test_fewer_seeds_do_not_leave_out_one_that_missed(record_seeds: Any, places:
     result = run("verify-best", "--seeds", "2", "--quiet", *places)
     assert result.exit_code == 3
     assert "its first 5 seeds count, not 2" in result.stderr
-    fresh = run("verify-best", "--first-seed", "10001", "--seeds", "2", "--json", *places)
-    assert fresh.exit_code == 0
-    assert json.loads(fresh.stdout)["attempts"] == 2
+    picked = run("verify-best", "--first-seed", "10001", "--seeds", "2", *places)
+    assert_refused(picked, 1, "are not all fresh", "--first-seed 10005")
 
 
 # A record to repeat
@@ -180,3 +181,34 @@ def test_the_ladder_has_a_table_a_plot_and_every_rung(
     table = run("ablate", "--seeds", "1", *places).stdout
     assert all(rung in table for rung in RUNGS)
     assert "Nothing is picked by these figures." in (folder / "ablation.md").read_text()
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "7", "{}", '{"seeds": []}'])
+def test_a_damaged_record_is_not_replaced(content: str, record_seeds: Any, places: list[str], tmp_path: Path) -> None:
+    record_seeds(60)
+    path = tmp_path / "results" / "small" / "verify.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert_refused(run("verify-best", "--seeds", "1", *places), 1, "verify.json is damaged", "move it away")
+    assert path.read_text() == content
+
+
+def test_a_new_database_does_not_forget_an_attempt(
+    record_seeds: Any, search_study: optuna.Study, searched_storage: RDBStorage, places: list[str], tmp_path: Path
+) -> None:
+    record_seeds(61)
+    assert run("verify-best", "--seeds", "1", *places).exit_code == 3
+    path = tmp_path / "results" / "small" / "verify.json"
+    record = json.loads(path.read_text())
+    other = record | {"channels": [[1], [2], [3]], "trial": 7}  # of a study that is gone
+    optuna.delete_study(storage=searched_storage, study_name="small-verify-2")
+    path.write_text(json.dumps(other))
+    assert_refused(run("verify-best", "--first-seed", "10000", *places), 1, "are not all fresh")
+    optuna.delete_study(storage=searched_storage, study_name="small-verify-2")
+    record_seeds(60)
+    path.write_text(json.dumps(other | {"seeds": [{**other["seeds"][0], "seed": 9_000}]}))
+    facts = json.loads(run("verify-best", "--seeds", "1", "--json", *places).stdout)
+    assert facts["attempts"] == 2
+    assert [(row["trial"], row["first_seed"], row["num_passed"]) for row in facts["earlier_attempts"]] == [
+        (7, 9_000, 0)
+    ]

@@ -32,7 +32,9 @@ def write_record(tmp_path: Path) -> Callable[..., Path]:
 
     def write(**changes: Any) -> Path:
         seeds = [{"seed": seed, "test_accuracy": 99.5, "errors": 50} for seed in (10_000, 10_001, 10_002)]
+        made_with = {"device": "cpu", "precision": "fp32", "versions": {"torch": "2.14.1"}}
         facts = {
+            **made_with, "num_images": 10_000,
             "study_name": "small", "trial": 2, "dataset": "sample", "epochs": 2, "num_params": CONFIG.model.num_params,
             "channels": [[2], [3], [4]], "config": dataclasses.asdict(CONFIG), "recipe": RECIPE, "space": SPACE,
             "seeds": seeds, "mean": 99.5, "std": 0.05, "commit": "0123abc4567def89",
@@ -73,7 +75,23 @@ def test_a_record_of_another_version_is_refused(write_record: Callable[..., Path
 
 @pytest.mark.parametrize(
     "changes",
-    [{"config": {}}, {"config": {"model": {}, "augment": {}}}, {"seeds": []}, {"num_params": 7}, {"model": {}}],
+    [
+        {"config": {}},
+        {"config": {"model": {}, "augment": {}}},
+        {"seeds": []},
+        {"seeds": [{}]},
+        {"seeds": 7},
+        {"num_params": 7},
+        {"model": {}},
+        {"model": {"file": "seed.safetensors", "seed": 9}},
+        {"mean": 99.6},
+        {"mean": None},
+        {"std": None},
+        {"study_name": "../small"},
+        {"dataset": "cifar10"},
+        {"versions": None},
+        {"trial": None},
+    ],
     ids=lambda changes: str(changes),
 )
 def test_a_damaged_record_is_told(write_record: Callable[..., Path], changes: dict[str, Any]) -> None:
@@ -116,7 +134,7 @@ def test_another_configuration_is_not_repeated_in_the_same_study(
     assert reproduce.open_reproduction_study(storage, record).study_name == study.study_name
     config = dataclasses.asdict(dataclasses.replace(CONFIG, lr=0.5))
     other = reproduce.read_record(write_record(config=config), SPACE)
-    with pytest.raises(StudyError, match="'small-reproduce-2' repeated another configuration"):
+    with pytest.raises(StudyError, match="'small-reproduce-2' repeated something else"):
         reproduce.open_reproduction_study(storage, other)
 
 
@@ -137,15 +155,32 @@ def test_recorded_seeds_are_compared_error_by_error(record: Record, write_record
     facts = reproduce.compare(same, repeat(10_000), 60)
     assert (facts["identical"], facts["within_spread"]) == (True, None)  # of one seed there is no spread
     assert facts["reproduced"] is True
-    assert verdict.agreement(facts) == [
+    assert verdict.agreement(facts)[:2] == [
         "The recorded model makes 60 errors, as recorded.",
-        "IDENTICAL: every recorded seed makes the recorded number of errors.",
+        "IDENTICAL: every recorded seed that was repeated makes the recorded number of errors.",
     ]
 
 
 def test_a_model_that_errs_otherwise_than_recorded_is_told(record: Record) -> None:
     facts = reproduce.compare(record, repeat(20_000), 51)
-    assert verdict.agreement(facts)[0] == "The recorded model makes 51 errors, NOT as recorded."
+    assert verdict.agreement(facts)[0] == "The recorded model makes 51 errors, NOT as recorded (50)."
+    assert facts["reproduced"] is False
+
+
+def test_repeated_seeds_that_agree_leave_the_others_to_be_judged(write_record: Callable[..., Path]) -> None:
+    seeds = [{"seed": 10_000, "errors": 60}, {"seed": 10_001, "errors": 40}]
+    record = reproduce.read_record(write_record(seeds=seeds, std=0.0001), SPACE)
+    facts = reproduce.compare(record, repeat(10_000), None)
+    assert (facts["identical"], facts["num_judged"], facts["reproduced"]) == (True, 0, True)
+    facts = reproduce.compare(record, repeat(10_000, 20_000), None)
+    assert (facts["identical"], facts["num_judged"], facts["within_spread"]) == (True, 1, False)
+    assert facts["reproduced"] is False
+
+
+def test_a_reproduction_names_what_it_and_the_record_were_made_with(record: Record) -> None:
+    *_, recorded, repeated = verdict.agreement(reproduce.compare(record, repeat(20_000), None))
+    assert recorded == "Recorded: cpu in fp32, torch 2.14.1, commit 0123abc4567def89."
+    assert repeated == "Repeated: cpu in fp32, python 3.12.3, torch 2.14.1, commit 0123abc."
 
 
 def test_other_seeds_are_compared_by_the_spread(record: Record) -> None:
@@ -155,9 +190,10 @@ def test_other_seeds_are_compared_by_the_spread(record: Record) -> None:
     # t(0.975, 2 degrees of freedom) = 4.303; 4.303 * 0.05 * sqrt(1/3 + 1/2)
     assert facts["margin"] == pytest.approx(0.1964, abs=1e-4)
     assert facts["within_spread"] is True
-    assert verdict.agreement(facts) == [
-        "The mean, 99.400 %, lies within the recorded 99.500 ± 0.196 % (95 % prediction interval for so many seeds)."
-    ]
+    assert verdict.agreement(facts)[0] == (
+        "The mean of 2, 99.400 %, lies within the recorded 99.500 ± 0.196 % "
+        "(95 % prediction interval for so many seeds)."
+    )
     far = dataclasses.replace(record, facts=record.facts | {"mean": 99.7})
     facts = reproduce.compare(far, repeat(20_000, 20_001), None)
     assert (facts["within_spread"], facts["reproduced"]) == (False, False)

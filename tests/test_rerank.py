@@ -29,7 +29,7 @@ TINY = TrialConfig(
 
 @pytest.fixture
 def reranking(searched_storage: RDBStorage, search_study: optuna.Study) -> optuna.Study:
-    return rerank.open_rerank_study(searched_storage, search_study)
+    return rerank.open_rerank_study(searched_storage, search_study, rerank.leading_trials(search_study, 2))
 
 
 def test_the_leading_trials_are_the_best_complete_ones_best_first(search_study: optuna.Study) -> None:
@@ -54,7 +54,7 @@ def test_further_runs_alone_decide_and_the_searched_one_does_not_count(
     first, second = rerank.leading_trials(search_study, 2)
     add_runs(reranking, first, 98.0, 98.2)
     add_runs(reranking, second, 98.1, 98.2)  # searched: 0.5 less than the first
-    ranking = rerank.standings(search_study, reranking)
+    ranking = rerank.rank_again(search_study, reranking)
     assert [(standing.trial.number, standing.mean) for standing in ranking] == [
         (second.number, pytest.approx(98.15)),
         (first.number, pytest.approx(98.1)),
@@ -65,14 +65,14 @@ def test_equal_means_are_ranked_as_the_search_did(search_study: optuna.Study, re
     first, second = rerank.leading_trials(search_study, 2)
     add_runs(reranking, second, 98.0, 98.2)
     add_runs(reranking, first, 98.2, 98.0)
-    assert [standing.trial.number for standing in rerank.standings(search_study, reranking)] == [2, 0]
+    assert [standing.trial.number for standing in rerank.rank_again(search_study, reranking)] == [2, 0]
 
 
 def test_a_trial_without_all_its_runs_has_no_standing(search_study: optuna.Study, reranking: optuna.Study) -> None:
     first, second = rerank.leading_trials(search_study, 2)
     add_runs(reranking, first, 99.0)
     add_runs(reranking, second, 98.0, 98.0)
-    assert [standing.trial.number for standing in rerank.standings(search_study, reranking)] == [second.number]
+    assert [standing.trial.number for standing in rerank.rank_again(search_study, reranking)] == [second.number]
 
 
 @pytest.mark.parametrize("changed", [{"params": {"lr": 0.5}}, {"number": 77}], ids=["other params", "no such trial"])
@@ -86,23 +86,62 @@ def test_runs_of_another_search_of_the_same_name_are_refused(
         other.number = 77
     add_runs(reranking, other, 98.0, 98.0)
     with pytest.raises(StudyError, match="'small-rerank' re-ranked another search of this name"):
-        rerank.standings(search_study, reranking)
+        rerank.rank_again(search_study, reranking)
 
 
 def test_a_search_that_was_not_reranked_has_no_standings(
     search_study: optuna.Study, searched_storage: RDBStorage
 ) -> None:
-    assert rerank.find_standings(search_study, searched_storage) == []
-    assert rerank.describe(search_study, []) is None
+    assert rerank.find_ranking(search_study, searched_storage) is None
+    assert rerank.describe(search_study, None) is None
+
+
+def test_a_search_called_like_a_reranking_is_none(search_study: optuna.Study, searched_storage: RDBStorage) -> None:
+    optuna.create_study(storage=searched_storage, study_name="small-rerank").set_user_attr("kind", "search")
+    assert rerank.find_ranking(search_study, searched_storage) is None
+
+
+def test_a_reranking_is_finished_when_all_that_was_planned_is_there(
+    search_study: optuna.Study, searched_storage: RDBStorage, reranking: optuna.Study
+) -> None:
+    def finished() -> bool:
+        ranking = rerank.find_ranking(search_study, searched_storage)
+        assert ranking is not None
+        return ranking.finished
+
+    first, second = rerank.leading_trials(search_study, 2)
+    assert not finished()
+    add_runs(reranking, first, 98.0, 98.0)
+    assert not finished()
+    add_runs(reranking, second, 98.1, 98.1)
+    assert finished()
+
+
+def test_a_trial_that_has_come_to_lead_since_makes_a_reranking_unfinished(
+    search_study: optuna.Study, searched_storage: RDBStorage, reranking: optuna.Study
+) -> None:
+    for trial in rerank.leading_trials(search_study, 2):
+        add_runs(reranking, trial, 98.0, 98.0)
+    ranking = rerank.find_ranking(search_study, searched_storage)
+    assert ranking is not None
+    assert ranking.finished
+    better = copy.deepcopy(rerank.leading_trials(search_study, 1)[0])
+    better.value = 99.0
+    search_study.add_trial(better)
+    ranking = rerank.find_ranking(search_study, searched_storage)
+    facts = rerank.describe(search_study, ranking)
+    assert facts is not None
+    assert (facts["finished"], facts["winner"], facts["regression"]) == (False, None, None)
+    assert len(facts["standings"]) == 2
 
 
 def test_the_regression_is_what_the_first_ranked_trial_had_looked_too_good_by(
-    search_study: optuna.Study, reranking: optuna.Study
+    search_study: optuna.Study, searched_storage: RDBStorage, reranking: optuna.Study
 ) -> None:
     first, second = rerank.leading_trials(search_study, 2)
     add_runs(reranking, first, 98.1, 98.3)
     add_runs(reranking, second, 98.4, 98.4)
-    facts = rerank.describe(search_study, rerank.standings(search_study, reranking))
+    facts = rerank.describe(search_study, rerank.find_ranking(search_study, searched_storage))
     assert facts is not None
     assert facts["winner"] == second.number
     assert facts["regression"] == pytest.approx(98.5 - 98.2)
@@ -186,6 +225,6 @@ def test_a_run_that_diverges_counts_as_the_worst(job: RerankJob, run_next: Calla
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.0)
 
 
-def test_no_run_starts_after_the_deadline(job: RerankJob) -> None:
+def test_the_deadline_is_that_of_the_search(job: RerankJob) -> None:
     assert not job.expired()
     assert replace(job, deadline=0.0).expired()

@@ -15,7 +15,7 @@ import space
 from search import final, rerank, verify
 from search.config import TrialConfig
 from search.data import Split
-from search.model import NINE_VIEWS, ONE_VIEW, TinyCNN, Views, load_model, load_record
+from search.model import NINE_VIEWS, ONE_VIEW, TinyCNN, Views, load_model, load_record, save_model
 from search.provenance import space_hash, versions
 from search.study import StudyError, record_use
 from search.tickets import claim_trial
@@ -36,13 +36,24 @@ def test_without_a_reranking_the_best_of_the_search_is_proved(
 def test_the_winner_of_the_reranking_is_proved_and_the_rule_is_told(
     search_study: optuna.Study, searched_storage: RDBStorage
 ) -> None:
-    reranking = rerank.open_rerank_study(searched_storage, search_study)
-    first, second = rerank.leading_trials(search_study, 2)
+    first, second = leading = rerank.leading_trials(search_study, 2)
+    reranking = rerank.open_rerank_study(searched_storage, search_study, leading)
     add_runs(reranking, first, 98.0, 98.0)
     add_runs(reranking, second, 98.1, 98.2)
     choice = verify.choose_trial(search_study, searched_storage, None)
     assert choice.trial.number == second.number
     assert choice.rule == "the best of 2 re-ranked trials (98.150 % on average, 2 further runs)"
+
+
+def test_an_unfinished_reranking_has_no_winner_but_a_trial_can_be_named(
+    search_study: optuna.Study, searched_storage: RDBStorage
+) -> None:
+    leading = rerank.leading_trials(search_study, 2)
+    reranking = rerank.open_rerank_study(searched_storage, search_study, leading)
+    add_runs(reranking, leading[0], 98.0, 98.0)
+    with pytest.raises(StudyError, match=r"not all re-ranked yet.*--trial"):
+        verify.choose_trial(search_study, searched_storage, None)
+    assert verify.choose_trial(search_study, searched_storage, 0).trial.number == 0
 
 
 def test_any_complete_trial_can_be_chosen(search_study: optuna.Study, searched_storage: RDBStorage) -> None:
@@ -90,7 +101,7 @@ def test_a_verification_is_not_continued_with_another_configuration(
 ) -> None:
     again = verify.open_verify_study(searched_storage, search_study, winner, winner_config)
     assert again.study_name == verification.study_name
-    with pytest.raises(StudyError, match="'small-verify-2' verified another configuration"):
+    with pytest.raises(StudyError, match="'small-verify-2' verified something else"):
         verify.open_verify_study(searched_storage, search_study, winner, dataclasses.replace(winner_config, lr=0.5))
 
 
@@ -123,6 +134,7 @@ def test_the_record_names_what_the_seeds_were_trained_with_not_what_came_later(
     record_use(verification)  # the same command again, after an update: all is measured, nothing is trained
     assert verification.user_attrs["continued_with"] == [later]
     measured = verify.measured_seeds(verification, range(10_000, 10_002))
+    verification.set_user_attr("rules", {"10000": "as asked for"})
     facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1, earlier_attempts=[])
     assert {"commit": facts["commit"], "versions": facts["versions"]} == TRAINED_WITH
 
@@ -258,6 +270,7 @@ def test_a_seed_that_diverges_is_measured_as_a_miss(
     assert run_next_seed(job, searched_storage, few_splits, cpu).params == {"seed": 10_001}
     verification = optuna.load_study(storage=searched_storage, study_name=job.study_name)
     measured = verify.measured_seeds(verification, job.tickets)
+    verification.set_user_attr("rules", {"10000": "as asked for"})
     facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1, earlier_attempts=[])
     assert facts["seeds"][0] == {"seed": 10_000, "test_accuracy": 0.0, "errors": 100, "errors_one_view": 100}
     assert facts["num_passed"] < len(facts["seeds"]) == 2
@@ -269,7 +282,26 @@ def test_measured_seeds_make_the_record(
     trials = [run_next_seed(job, searched_storage, few_splits, cpu) for _ in job.tickets]
     verification = optuna.load_study(storage=searched_storage, study_name=job.study_name)
     measured = verify.measured_seeds(verification, job.tickets)
+    verification.set_user_attr("rules", {"10000": "as asked for"})
     facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1, earlier_attempts=[])
     assert [each["errors"] for each in facts["seeds"]] == [trial.user_attrs["errors"] for trial in trials]
     assert [each["test_accuracy"] for each in facts["seeds"]] == [trial.value for trial in trials]
     assert json.loads(json.dumps(facts)) == facts
+
+
+def test_the_kept_model_is_named_only_if_it_is_of_this_very_run(
+    job: verify.VerifyJob, searched_storage: RDBStorage, few_splits: tuple[Split, Split], cpu: Runtime
+) -> None:
+    trial = run_next_seed(job, searched_storage, few_splits, cpu)
+    verification = optuna.load_study(storage=searched_storage, study_name=job.study_name)
+    assert job.model_path is not None
+    named = verify.describe_model(job.model_path, verification, 10_000)
+    assert named == {"file": job.model_path.name, "seed": 10_000}
+    record = load_record(job.model_path)
+    for other in ({"test_accuracy": trial.value + 1}, {"commit": "another"}, {"config": {}}):
+        save_model(job.model_path, load_model(job.model_path), job.config.model, record | other)
+        assert verify.describe_model(job.model_path, verification, 10_000) is None, other
+    job.model_path.write_bytes(b"damaged")
+    assert verify.describe_model(job.model_path, verification, 10_000) is None
+    job.model_path.unlink()
+    assert verify.describe_model(job.model_path, verification, 10_000) is None
