@@ -13,6 +13,7 @@ THIRD_PARTY = {
     "cli": {"click", "rich"},
     "space": {"optuna"},
     "search.ablate": {"optuna"},
+    "search.arguments": {"click"},
     "search.attempts": {"optuna"},
     "search.augment": {"jaxtyping", "torch"},
     "search.card": set(),
@@ -45,11 +46,12 @@ THIRD_PARTY = {
 # Imported modules of our own.
 OURS = {
     "cli": {
-        "config", "console", "options", "proofs", "report", "runner", "space", "storage", "study",
-        "summaries",
+        "arguments", "config", "console", "options", "proofs", "report", "runner", "space",
+        "storage", "study", "summaries",
     },
     "space": {"config"},
     "search.ablate": {"config", "final", "model", "objective", "study", "train", "verdict"},
+    "search.arguments": {"config"},
     "search.attempts": {"storage", "study"},
     "search.augment": {"config", "data"},
     "search.card": {"verdict"},
