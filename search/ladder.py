@@ -16,18 +16,16 @@ def format_spread(spread: Spread) -> str:
     return f"{spread['mean']:.2f}{margin}"
 
 
-HEADINGS = ("Rung", "Params", "Train %", "Test %", "one view", "By hand")
+HEADINGS = ("Rung", "Params", "Train, 1 view", "Test, 1 view", "Test", "By hand")
 
 
 def rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Rung, parameters, training and test accuracy, and both of the hand-made study."""
+    """Rung, parameters, training and test accuracies, and those of the hand-made study."""
     return [
         (
             rung["rung"],
             f"{rung['num_params']:,}",
-            format_spread(rung["train"]),
-            format_spread(rung["test"]),
-            f"{rung['test_one_view']['mean']:.2f}" if rung["test_one_view"]["mean"] is not None else "",
+            *(format_spread(rung[part]) for part in ("train_one_view", "test_one_view", "test")),
             "{train:.2f} / {test:.2f}".format(**rung["hand_made"]) if rung["hand_made"] else "",
         )
         for rung in facts["rungs"]
@@ -46,9 +44,9 @@ def notes(facts: dict[str, Any]) -> list[str]:
     lines = [
         f"Trial {facts['trial']} of {facts['search_study']}, {facts['epochs']} epochs, data set {facts['dataset']}; "
         f"seeds {seeds[0]} to {seeds[-1]} (n = {len(seeds)}), mean ± standard deviation, after the last epoch.",
-        "Train: on the training digits as they are, without distortions. One view: the test digits by their central "
-        "view alone; else by nine. By hand: train / test of one run each, one view, the best epoch on the test digits, "
-        "train accuracy as it was trained.",
+        "Accuracies in %. Test: by nine views, as in a proof; one view is the central one. Train: on the training "
+        "digits as they are, without distortions. By hand: train / test of one run each, one view, the best epoch on "
+        "the test digits, train accuracy as it was trained.",
     ]
     if not facts["winner_has_dropout"]:
         lines.append(

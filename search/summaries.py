@@ -73,12 +73,14 @@ def reproduction_report(facts: dict[str, Any]) -> RenderableType:
 
 
 def ladder_table(facts: dict[str, Any]) -> RenderableType:
-    """What each method earned."""
-    table = Table(title=Text(f"Trial {facts['trial']} of {facts['search_study']}, taken apart"), title_justify="left")
-    for place, heading in enumerate(ladder.HEADINGS):
-        table.add_column(heading, justify="left" if place == 0 else "right")
-    for row in ladder.rows(facts):
-        table.add_row(*row)
+    """What each method earned; fits 80 columns, for which it leaves the parameters out."""
+    title = Text(f"Trial {facts['trial']} of {facts['search_study']}, taken apart")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ladder.HEADINGS:
+        if heading != "Params":
+            table.add_column(heading, justify="left" if heading == "Rung" else "right", no_wrap=True)
+    for rung, _, *accuracies in ladder.rows(facts):
+        table.add_row(rung, *accuracies)
     return Group(table, *map(Text, ladder.notes(facts)))
 
 

@@ -134,7 +134,7 @@ def test_every_rung_is_run_and_recorded(
         assert rung["test"] == {"accuracies": [run.value], "mean": run.value, "std": None}
         assert rung["test_one_view"]["mean"] == 100 - run.user_attrs["errors_one_view"]
         assert rung["diverged"] == 0
-        assert rung["train"]["accuracies"] == [run.user_attrs["train_accuracy"]]
+        assert rung["train_one_view"]["accuracies"] == [run.user_attrs["train_accuracy"]]
         assert rung["num_params"] == ablate.rung_config(TINY, RUNGS[rung["rung"]]).model.num_params
     assert facts["seeds"] == [ablate.FIRST_SEED]
     assert (facts["dropout"], facts["winner_has_dropout"]) == (ablate.SOME_DROPOUT, False)
@@ -161,7 +161,7 @@ def test_runs_that_diverge_are_counted_and_left_out_of_the_means(
     runs = [run_next(diverging), *(run_next(job) for _ in job.tickets[1:])]
     assert (runs[0].state, runs[0].value) == (TrialState.COMPLETE, 0.0)
     rung, *others = ablate.make_record(ablation, 1)["rungs"]
-    assert (rung["diverged"], rung["test"]["mean"], rung["train"]["mean"]) == (1, None, None)
+    assert (rung["diverged"], rung["test"]["mean"], rung["train_one_view"]["mean"]) == (1, None, None)
     assert all(other["diverged"] == 0 for other in others)
 
 

@@ -50,7 +50,7 @@ OURS = {
         "storage", "study", "summaries",
     },
     "space": {"config"},
-    "search.ablate": {"config", "final", "model", "objective", "study", "train", "verdict"},
+    "search.ablate": {"config", "final", "objective", "study", "train", "verdict"},
     "search.arguments": {"config"},
     "search.attempts": {"storage", "study"},
     "search.augment": {"config", "data"},

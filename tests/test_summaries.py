@@ -9,8 +9,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from rich.console import Console, RenderableType
 
+from search.ablate import RUNGS
 from search.report import describe_study, summarise
-from search.summaries import format_seconds, search_summary, studies_table, verification_report
+from search.summaries import format_seconds, ladder_table, search_summary, studies_table, verification_report
 
 
 def shown(renderable: RenderableType, width: int = 80) -> str:
@@ -116,3 +117,20 @@ def test_the_table_of_studies_shows_counts_and_who_is_stale(
 )
 def test_seconds_are_written_as_a_clock(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+def test_the_ladder_fits_eighty_columns() -> None:
+    spread = {"accuracies": [99.5, 99.6], "mean": 99.55, "std": 0.07}
+    parts = {"test": spread, "test_one_view": spread, "train_one_view": spread}
+    hand_made = {"train": 97.85, "test": 99.42}
+    rungs = [{"rung": rung, "num_params": 7_993, "diverged": 0, "hand_made": hand_made, **parts} for rung in RUNGS]
+    facts = {
+        "trial": 31, "search_study": "mnist-7999p-15e", "epochs": 15, "dataset": "mnist", "seeds": [1, 2], "rungs": rungs,
+        "winner_has_dropout": True, "device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {},
+    }  # fmt: skip
+    lines = shown(ladder_table(facts)).splitlines()
+    assert max(len(line) for line in lines) <= 80
+    for rung in RUNGS:
+        (row,) = [line for line in lines if line.startswith(rung)]
+        assert row.count("99.55 ± 0.07") == 3
+        assert "97.85 / 99.42" in row
