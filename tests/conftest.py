@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import optuna  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 import torchvision  # noqa: E402
+from filelock import FileLock  # noqa: E402
 from optuna.storages import RDBStorage  # noqa: E402
 
 import space  # noqa: E402
@@ -184,9 +186,28 @@ def verification(
 
 @pytest.fixture(scope="session")
 def finished_search(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """A real search of three trials on the sample, run by the command line; its `args` say where it is."""
-    folder = tmp_path_factory.mktemp("finished search")  # a space in the path, for what quotes it
-    options = ["--dataset", "sample", "--trials", "3", "--epochs", "1", "--rerank", "1", "--workers", "2", "--json"]
+    """A real search of three trials on the sample, run by the command line; its `args` say where it is.
+
+    It is run once for all of pytest-xdist's workers; each gets a copy.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    original, result = shared / "finished search", shared / "finished_search.pickle"  # a space, for what quotes it
+    with FileLock(f"{result}.lock"):
+        if not result.exists():
+            result.write_bytes(pickle.dumps(_search(original)))
+    ended: subprocess.CompletedProcess[str] = pickle.loads(result.read_bytes())
+    copy = tmp_path_factory.mktemp("copy of a") / original.name
+    shutil.copytree(original, copy)
+    args = [word.replace(str(original), str(copy)) for word in ended.args]
+    stdout = ended.stdout.replace(str(original), str(copy))
+    return subprocess.CompletedProcess(args, ended.returncode, stdout, ended.stderr)
+
+
+def _search(folder: Path) -> subprocess.CompletedProcess[str]:
+    folder.mkdir()
+    options = ["--dataset", "sample", "--trials", "3", "--epochs", "1", "--rerank", "1", "--workers", "1", "--json"]
     places = ["--storage", f"sqlite:///{folder / 'study.db'}", "--results-dir", str(folder / "results")]
     command = [sys.executable, "cli.py", "search", *options, *places]
     return subprocess.run(command, cwd=Path(space.__file__).parent, capture_output=True, text=True, timeout=300)

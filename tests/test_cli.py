@@ -400,13 +400,15 @@ def test_the_next_command_repeats_what_was_typed_but_nothing_of_the_environment(
 
 
 @pytest.mark.usefixtures("search_study")
-def test_a_search_whose_reranking_was_cut_off_says_how_to_finish_it(
+def test_a_search_whose_reranking_was_cut_off_says_what_it_was_and_how_to_finish_it(
     places: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.runner.run_workers", lambda *_, **__: True)  # as after Ctrl-C
     options = ["search", "--dataset", "sample", "--epochs", "4", "--trials", "3", "--study-name", "small"]
-    result = run(*options, *places)
+    result = run(*options, "--rerank", "9", *places)
     assert result.exit_code == 130
+    assert "Re-ranking the leading 2 (--rerank 9, but no more are complete) by 2 further runs each." in result.stderr
+    assert "Re-ranking is not finished: 0 trials so far." in result.stdout
     assert result.stdout.splitlines()[-1] == "Next: the same command goes on."
 
 
@@ -500,18 +502,6 @@ def test_the_next_command_works_as_printed_and_resumes_as_json(
     card = model.with_suffix(".md").read_text()
     assert card.startswith(f"# {model.name}: a network of {facts['num_params']:,} parameters")
     assert f"{facts['seeds'][0]['errors']} errors of 1,000" in card
-
-
-def test_a_search_with_fewer_complete_trials_than_to_be_reranked_takes_all_and_says_so(
-    search_study: optuna.Study, places: list[str]
-) -> None:
-    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "3", "--rerank", "9"]
-    result = run("search", *options, *places, "--json")
-    assert result.exit_code == 0, result.stderr
-    assert "the leading 2 (--rerank 9, but no more are complete)" in result.stderr
-    assert {each["number"] for each in json.loads(result.stdout)["rerank"]["standings"]} == {0, 2}
-    shown = run("search", *options, *places).stdout
-    assert "Re-ranked: trial" in shown
 
 
 def wait_for_running_trial(process: subprocess.Popen[bytes], study_url: str, study_name: str) -> None:

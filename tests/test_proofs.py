@@ -149,11 +149,11 @@ def test_a_folder_without_a_record_is_named(places: list[str], tmp_path: Path) -
 def test_a_recorded_proof_is_repeated_to_the_last_error(
     quick_study: optuna.Study, places: list[str], tmp_path: Path
 ) -> None:
-    proved = run("verify-best", "--seeds", "1", "--first-seed", "12000", "--json", *places)
+    proved = run("verify-best", "--seeds", "1", "--first-seed", "12000", "--workers", "1", "--json", *places)
     assert proved.exit_code == 0, proved.stderr
     folder = tmp_path / "results" / "small"
     elsewhere = ["--storage", f"{places[1]}.repeated", "--results-dir", tmp_path / "repeated"]
-    result = run("verify-best", "--from", folder, "--seeds", "2", "--json", *elsewhere)
+    result = run("verify-best", "--from", folder, "--seeds", "2", "--workers", "1", "--json", *elsewhere)
     assert result.exit_code == 0, result.stderr
     facts = json.loads(result.stdout)
     assert facts["identical"] is True
@@ -170,7 +170,7 @@ def test_a_recorded_proof_is_repeated_to_the_last_error(
 def test_the_ladder_has_a_table_a_plot_and_every_rung(
     quick_study: optuna.Study, places: list[str], tmp_path: Path
 ) -> None:
-    result = run("ablate", "--seeds", "1", "--json", *places)
+    result = run("ablate", "--seeds", "1", "--workers", "1", "--json", *places)
     assert result.exit_code == 0, result.stderr
     facts = json.loads(result.stdout)
     assert [rung["rung"] for rung in facts["rungs"]] == list(RUNGS)

@@ -125,8 +125,9 @@ def test_the_ladder_fits_eighty_columns() -> None:
     hand_made = {"train": 97.85, "test": 99.42}
     rungs = [{"rung": rung, "num_params": 7_993, "diverged": 0, "hand_made": hand_made, **parts} for rung in RUNGS]
     facts = {
-        "trial": 31, "search_study": "mnist-7999p-15e", "epochs": 15, "dataset": "mnist", "seeds": [1, 2], "rungs": rungs,
-        "winner_has_dropout": True, "device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {},
+        "trial": 31, "search_study": "mnist-7999p-15e", "epochs": 15, "dataset": "mnist", "seeds": [1, 2],
+        "rungs": rungs, "winner_has_dropout": True,
+        "device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {},
     }  # fmt: skip
     lines = shown(ladder_table(facts)).splitlines()
     assert max(len(line) for line in lines) <= 80
