@@ -106,7 +106,8 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
 @click.option(
     "--first-seed",
     type=click.IntRange(0, 2**31 - 1 - 10_000),
-    help="The first of them. Default: 10000, or after those that earlier attempts have used.",
+    help="The first of them. Default: those of the trial's last attempt, else from 10000 on the next thousand that is "
+    "free; with --from, the recorded ones.",
 )
 @click.option("--trial", type=click.IntRange(min=0), help="The trial to verify; default: the winner.")
 @click.option("--target", type=percent, default="99.4", help="The test accuracy that every seed has to reach.")
@@ -119,7 +120,7 @@ def verify_best(quiet: bool, as_json: bool, folder: Path | None, **given: Any) -
     Exits with 3 when a seed misses the target. On the bundled sample nothing is judged, and it exits with 0.
 
     With --from, a recorded winner is trained anew without its study, with the recorded seeds or those from
-    --first-seed on, and compared with the record; exits with 3 when it is not within the recorded spread.
+    --first-seed on, and compared with the record; exits with 3 when they do not agree.
 
     \b
     Example:
@@ -151,6 +152,7 @@ def verify_best(quiet: bool, as_json: bool, folder: Path | None, **given: Any) -
 
 @cli.command()
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, help="Runs of every rung; asking for more extends.")
+@click.option("--trial", type=click.IntRange(min=0), help="The trial to take apart; default: the winner.")
 @click.option("--study-name", help="Default: the search that was last active.")
 @compute_options
 def ablate(quiet: bool, as_json: bool, **given: Any) -> None:

@@ -1,12 +1,13 @@
-"""The attempts at a proof: each look at the test digits counts, also those whose database is gone.
+"""The attempts at a proof: each counts, also those whose database is gone.
 
-An attempt is a configuration put to the test on consecutive seeds. The storage knows those at trials of its own
-searches, and a record carries those of the records that it replaces. No two attempts share a seed: a seed is fresh
+An attempt is a configuration put to the test on consecutive seeds. The storage knows those at its own searches, and
+the records (`verify.json`) carry those before them. On one data set no two attempts share a seed: a seed is fresh
 once.
 """
 
 import hashlib
 import json
+import math
 from typing import Any
 
 import optuna
@@ -15,6 +16,7 @@ from optuna.storages import RDBStorage
 from search.storage import exclusive
 from search.study import StudyError, complete_trials, load_studies
 
+SPACING = 1_000  # between the first seeds of attempts
 DEFAULT_FIRST_SEED = 10_000  # the search derives its seeds far above (`search.config.derive_seed`)
 
 Facts = dict[str, Any]
@@ -38,7 +40,7 @@ def plan_attempt(
 
     Args:
         verification: The study of the trial's seeds.
-        first_seed: None for the trial's last attempt, or, without one, the first seed that no attempt has used.
+        first_seed: None for the trial's last attempt, or, without one, the next round number that is free.
         rule: What chose the trial; that of the first command is kept.
         history: The attempts that records know of (`read_history`).
 
@@ -50,45 +52,66 @@ def plan_attempt(
         stored: dict[str, int] = attributes.get("attempts", {})
         recorded = {row["first_seed"]: row["num_seeds"] for row in history if _is_at(row, attributes)}
         own = {**recorded, **{int(first): count for first, count in stored.items()}}
-        others = _seeds_of_others(verification, storage, history)
+        used = _seeds_of_others(verification, storage, history)
         if first_seed is None:
-            first_seed = list(own)[-1] if own else max([DEFAULT_FIRST_SEED, *(seeds.stop for seeds in others)])
-        planned = stored.get(str(first_seed), 0)
-        known = max(recorded.get(first_seed, 0), _num_measured(verification, first_seed, planned))
+            first_seed = list(own)[-1] if own else _next_free(used)
+        known = max(recorded.get(first_seed, 0), _num_measured(verification, first_seed))
         seeds = range(first_seed, first_seed + max(num_seeds, known))
-        _refuse_used(seeds, others + [range(first, first + own[first]) for first in own if first != first_seed])
-        verification.set_user_attr("attempts", {**stored, str(first_seed): max(planned, num_seeds)})
+        used += [range(first, first + count) for first, count in own.items() if first != first_seed]
+        used += _reproduced_seeds(verification, storage, recorded)
+        _refuse_used(seeds, used)
+        planned = max(stored.get(str(first_seed), 0), len(seeds))
+        verification.set_user_attr("attempts", {**stored, str(first_seed): planned})
         verification.set_user_attr("rules", {str(first_seed): rule, **attributes.get("rules", {})})
     return seeds
 
 
-def _num_measured(verification: optuna.Study, first_seed: int, planned: int) -> int:
+def with_all_measured(verification: optuna.Study, seeds: range) -> range:
+    """The seeds of an attempt, extended by those that another command has measured meanwhile."""
+    return range(seeds.start, seeds.start + max(len(seeds), _num_measured(verification, seeds.start)))
+
+
+def _num_measured(verification: optuna.Study, first_seed: int) -> int:
     """How many seeds an attempt has come to, gaps included."""
+    planned = verification.user_attrs.get("attempts", {}).get(str(first_seed), 0)
     measured = {trial.params["seed"] for trial in complete_trials(verification)}
     return max((count for count in range(1, planned + 1) if first_seed + count - 1 in measured), default=0)
 
 
+def _next_free(used: list[range]) -> int:
+    """Far enough from any other attempt that both can be extended."""
+    after = max((seeds.stop for seeds in used), default=DEFAULT_FIRST_SEED)
+    return max(DEFAULT_FIRST_SEED, math.ceil(after / SPACING) * SPACING)
+
+
 def _seeds_of_others(verification: optuna.Study, storage: RDBStorage, history: list[Facts]) -> list[range]:
-    """The seeds of all attempts at other configurations of this search."""
+    """The seeds of all attempts at other configurations on this data set."""
     attributes = verification.user_attrs
-    in_storage = [
-        range(int(first), int(first) + count)
+    rows = [*stored_attempts(storage, attributes["dataset"]), *history]
+    others = [row for row in rows if not _is_at(row, attributes)]
+    return [range(row["first_seed"], row["first_seed"] + row["num_seeds"]) for row in others]
+
+
+def _reproduced_seeds(verification: optuna.Study, storage: RDBStorage, recorded: dict[int, int]) -> list[range]:
+    """Seeds on which a reproduction has shown this configuration, beyond those of its attempts."""
+    config = verification.user_attrs["config"]
+    shown = {
+        trial.params["seed"]
         for study in load_studies(storage)
-        if study.user_attrs.get("search_study") == attributes["search_study"]
-        and study.study_name != verification.study_name
-        for first, count in study.user_attrs.get("attempts", {}).items()
-    ]
-    recorded = [row for row in history if not _is_at(row, attributes)]
-    return in_storage + [range(row["first_seed"], row["first_seed"] + row["num_seeds"]) for row in recorded]
+        if study.user_attrs.get("kind") == "reproduce" and study.user_attrs.get("config") == config
+        for trial in complete_trials(study)
+    }
+    measured = {trial.params["seed"] for trial in complete_trials(verification)}
+    of_records = {first + place for first, count in recorded.items() for place in range(count)}
+    return [range(seed, seed + 1) for seed in sorted(shown - measured - of_records)]
 
 
 def _refuse_used(seeds: range, used: list[range]) -> None:
     for other in used:
         if seeds.start < other.stop and other.start < seeds.stop:
-            free = max(each.stop for each in [seeds, *used])
             raise StudyError(
-                f"Seeds {seeds.start} to {seeds.stop - 1} are not all fresh: another attempt at this search has used "
-                f"{other.start} to {other.stop - 1}. Take fresh ones: --first-seed {free}."
+                f"Seeds {seeds.start} to {seeds.stop - 1} are not all fresh: {other.start} to {other.stop - 1} were "
+                f"used before. Take fresh ones: --first-seed {_next_free([seeds, *used])}."
             )
 
 
@@ -103,37 +126,19 @@ def _is_at(row: Facts, attributes: Facts) -> bool:
     return bool(row["attempt"] == identify(attributes, row["first_seed"]))
 
 
-def read_history(previous: Facts | None) -> list[Facts]:
+def read_history(record: Any) -> list[Facts]:
     """The attempts that a record knows of, itself included, in one row each.
 
     Raises:
         KeyError, TypeError, IndexError, AttributeError: If it is not a record.
     """
-    if previous is None:
-        return []
-    rows = [*previous.get("earlier_attempts", []), summarise(previous)]
+    rows = [*record.get("earlier_attempts", []), _summarise(record)]
     for row in rows:
         _ = row["first_seed"] + row["num_seeds"], row["attempt"].strip()  # all are there, numbers and text
     return rows
 
 
-def count_attempts(storage: RDBStorage, search_study: str, history: list[Facts]) -> int:
-    """All attempts: those in the storage, this one included, and those that only records know of."""
-    return len(_stored_attempts(storage, search_study) | {row["attempt"] for row in history})
-
-
-def _stored_attempts(storage: RDBStorage, search_study: str) -> set[str]:
-    """The attempts at trials of this search that are on record in the storage, finished or not."""
-    attributes = [study.user_attrs for study in load_studies(storage)]
-    return {
-        identify(each, int(first_seed))
-        for each in attributes
-        if each.get("search_study") == search_study
-        for first_seed in each.get("attempts", {})
-    }
-
-
-def summarise(record: Facts) -> Facts:
+def _summarise(record: Facts) -> Facts:
     """An attempt in one row; what older records lack is None."""
     first_seed = record["seeds"][0]["seed"]
     return {
@@ -142,3 +147,28 @@ def summarise(record: Facts) -> Facts:
         "num_seeds": len(record["seeds"]),
         **{key: record.get(key) for key in SUMMARISED},
     }
+
+
+def stored_attempts(storage: RDBStorage, dataset: str) -> list[Facts]:
+    """The attempts on this data set that are on record in the storage, finished or not, in one row each."""
+    return [
+        {
+            "attempt": identify(study.user_attrs, int(first_seed)),
+            "first_seed": int(first_seed),
+            "num_seeds": count,
+            **dict.fromkeys(SUMMARISED),
+            **{key: study.user_attrs.get(key) for key in ("trial", "num_params")},
+        }
+        for study in load_studies(storage)
+        if study.user_attrs.get("dataset") == dataset
+        for first_seed, count in study.user_attrs.get("attempts", {}).items()
+    ]
+
+
+def earlier_attempts(
+    verification: optuna.Study, storage: RDBStorage, first_seed: int, history: list[Facts]
+) -> list[Facts]:
+    """All attempts but this one, those of records first: they know the outcome."""
+    this = identify(verification.user_attrs, first_seed)
+    rows = {row["attempt"]: row for row in [*stored_attempts(storage, verification.user_attrs["dataset"]), *history]}
+    return sorted((row for name, row in rows.items() if name != this), key=lambda row: int(row["first_seed"]))

@@ -80,6 +80,7 @@ class AblateOptions(SharedOptions):
     """The options of `ablate`."""
 
     seeds: int
+    trial: int | None
 
 
 class View(Protocol):

@@ -1,12 +1,7 @@
 """The commands that follow a search, from their options to their records: proof, reproduction, ablation."""
 
 import json
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
-
-import optuna
-from optuna.storages import RDBStorage
 
 from search import ablate, attempts, ladder, reproduce, verdict, verify
 from search.card import model_card
@@ -15,8 +10,8 @@ from search.files import write_atomically
 from search.objective import rebuild_config
 from search.options import AblateOptions, Ended, ReproduceOptions, Space, VerifyOptions, View
 from search.provenance import code_commit, space_hash
-from search.reproduce import RecordError
-from search.runner import run_job, set_up
+from search.reproduce import PRECISIONS, RecordError
+from search.runner import REFERENCE_FOLDER, run_job, set_up
 from search.storage import exclusive
 from search.study import find_search_study, record_use
 
@@ -30,7 +25,7 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
     config = rebuild_config(study, trial, space.suggest_config, space_hash(space.path))
     load_final_splits(study.user_attrs["dataset"], options.data_dir)  # a missing file is told before anything starts
     record_path = options.results_dir / study.study_name / "verify.json"
-    history = _read_history(record_path)
+    history = _read_histories(options.results_dir, study.user_attrs["dataset"])
     verification = verify.open_verify_study(storage, study, choice, config)
     seeds = attempts.plan_attempt(
         verification, storage, options.first_seed, options.seeds, rule=choice.rule, history=history
@@ -55,49 +50,45 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
         return Ended(facts=None, interrupted=True)
     record_use(verification)
     with exclusive(storage):  # another command may have written a record meanwhile: its attempt must not be lost
-        facts = _verification_record(verification, storage, seeds, options.target, record_path)
+        history = _read_histories(options.results_dir, study.user_attrs["dataset"])
+        seeds = attempts.with_all_measured(verification, seeds)
+        facts = verdict.make_record(
+            verification,
+            verify.measured_seeds(verification, seeds),
+            target=options.target,
+            earlier_attempts=attempts.earlier_attempts(verification, storage, seeds.start, history),
+        )
         facts["model"] = verify.describe_model(model_path, verification, seeds.start)
         write_atomically(record_path, json.dumps(facts, indent=2) + "\n")
-    write_atomically(record_path.with_suffix(".md"), verdict.to_markdown(facts))
-    if facts["model"] is not None:
-        write_atomically(model_path.with_suffix(".md"), model_card(facts))
+        write_atomically(record_path.with_suffix(".md"), verdict.to_markdown(facts))
+        if facts["model"] is not None:
+            write_atomically(model_path.with_suffix(".md"), model_card(facts))
     return Ended(facts=facts, interrupted=False)
 
 
-def _verification_record(
-    verification: optuna.Study, storage: RDBStorage, seeds: range, target: Decimal, record_path: Path
-) -> dict[str, Any]:
-    history = _read_history(record_path)
-    this = attempts.identify(verification.user_attrs, seeds.start)
-    return verdict.make_record(
-        verification,
-        verify.measured_seeds(verification, seeds),
-        target=target,
-        attempts=attempts.count_attempts(storage, verification.user_attrs["search_study"], history),
-        earlier_attempts=[row for row in history if row["attempt"] != this],
-    )
-
-
-def _read_history(path: Path) -> list[attempts.Facts]:
-    """The attempts that the record at hand knows of; none without one.
+def _read_histories(results_dir: Path, dataset: str) -> list[attempts.Facts]:
+    """The attempts on this data set that the records at hand know of; the committed reference's are not this user's.
 
     Raises:
-        RecordError: If it cannot be read: replacing it would forget the attempts that it counts.
+        RecordError: If one cannot be read: the attempts that it counts would be forgotten.
     """
-    try:
-        return attempts.read_history(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return []
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise RecordError(f"{path} is damaged ({reason}). Restore it, or move it away.") from error
+    rows = []
+    for path in sorted(results_dir.glob("*/verify.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["dataset"] == dataset and path.parent.name != REFERENCE_FOLDER:
+                rows += attempts.read_history(record)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RecordError(f"{path} is damaged ({reason}). Restore it, or move it away.") from error
+    return rows
 
 
 def run_ablation(options: AblateOptions, space: Space, view: View) -> Ended:
     """Takes the winner's recipe apart, over seeds. Raises as `run_search` does."""
     devices, precision, storage = set_up(options, create=False)
     study = find_search_study(storage, options.study_name)
-    choice = verify.choose_trial(study, storage, None)
+    choice = verify.choose_trial(study, storage, options.trial)
     config = rebuild_config(study, choice.trial, space.suggest_config, space_hash(space.path))
     load_final_splits(study.user_attrs["dataset"], options.data_dir)  # a missing file is told before anything starts
     ablation = ablate.open_ablation_study(storage, study, choice.trial, config)
@@ -133,6 +124,8 @@ def run_reproduction(options: ReproduceOptions, space: Space, view: View) -> End
     devices, precision, storage = set_up(options, create=True)
     facts = record.facts
     _, test = load_final_splits(facts["dataset"], options.data_dir)
+    if options.precision == "auto" and facts["precision"] in PRECISIONS:
+        precision = facts["precision"]
     model_errors = reproduce.count_errors(record, test)
     study = reproduce.open_reproduction_study(storage, record)
     first_seed = facts["seeds"][0]["seed"] if options.first_seed is None else options.first_seed

@@ -173,7 +173,7 @@ def _write_notes(study: optuna.Study, best: FrozenTrial | None) -> None:
             f"channels {format_channels(best.user_attrs['channels'])}"
         )
         paragraphs.append(f"Best so far: {described}.")
-        note = f"The best when it ended: {described}. Prove it: `python cli.py verify-best`."
+        note = f"The best when it ended: {described}. Re-ranking decides what `python cli.py verify-best` proves."
         save_note(optuna.Trial(study, best._trial_id), note)
     save_note(study, "\n\n".join(paragraphs))
 

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from search.objective import (
     record,
     validation_accuracy,
 )
-from search.study import StudyError, complete_trials, make_pruner, open_side_study, rank
+from search.study import Binding, StudyError, complete_trials, make_pruner, open_side_study, rank
 
 NUM_RUNS = 2  # further runs of each leading trial
 LARGEST_NUMBER = 2**31 - 1  # of a trial
@@ -78,10 +78,12 @@ class Ranking:
     Attributes:
         standings: The trials whose further runs are all there, the best first.
         finished: Whether these are all that were to be re-ranked, and no trial has come to lead since.
+        leading: The searched trials in question, the best first.
     """
 
     standings: list[Standing]
     finished: bool
+    leading: list[FrozenTrial]
 
 
 def find_ranking(study: optuna.Study, storage: RDBStorage) -> Ranking | None:
@@ -95,11 +97,15 @@ def find_ranking(study: optuna.Study, storage: RDBStorage) -> Ranking | None:
     reranking = optuna.load_study(storage=storage, study_name=name_of(study))
     if reranking.user_attrs.get("kind") != "rerank":  # a search that is called so
         return None
+    bound = {key: reranking.user_attrs.get(key, value) for key, value in asdict(Binding.of(study)).items()}
+    if bound != asdict(Binding.of(study)):
+        raise _of_another_search(reranking)
     standings = rank_again(study, reranking)
     planned = set(reranking.user_attrs.get("planned", []))
-    leading = {trial.number for trial in leading_trials(study, len(planned))}
+    leading = leading_trials(study, len(planned))
     done = {standing.trial.number for standing in standings}
-    return Ranking(standings=standings, finished=bool(planned) and leading == planned and planned <= done)
+    finished = bool(planned) and {trial.number for trial in leading} == planned and planned <= done
+    return Ranking(standings=standings, finished=finished, leading=leading)
 
 
 def rank_again(study: optuna.Study, reranking: optuna.Study) -> list[Standing]:
@@ -109,10 +115,7 @@ def rank_again(study: optuna.Study, reranking: optuna.Study) -> list[Standing]:
     for run in complete_trials(reranking):
         number = run.params["trial"]
         if number >= len(trials) or trials[number].params != run.user_attrs["searched_params"]:
-            raise StudyError(
-                f"Study {reranking.study_name!r} re-ranked another search of this name. Delete it (see 'Starting over' "
-                f"in the README), or search under a new --study-name."
-            )
+            raise _of_another_search(reranking)
         assert run.value is not None
         accuracies[number].append(run.value)
     complete = [
@@ -123,7 +126,14 @@ def rank_again(study: optuna.Study, reranking: optuna.Study) -> list[Standing]:
     return sorted(complete, key=lambda standing: (standing.mean, *rank(standing.trial)), reverse=True)
 
 
-def describe(study: optuna.Study, ranking: Ranking | None) -> dict[str, Any] | None:
+def _of_another_search(reranking: optuna.Study) -> StudyError:
+    return StudyError(
+        f"Study {reranking.study_name!r} re-ranked another search of this name. Delete it (see 'Starting over' in the "
+        f"README), or search under a new --study-name."
+    )
+
+
+def describe(ranking: Ranking | None) -> dict[str, Any] | None:
     """The re-ranking in one JSON object; None without one.
 
     `regression` is how much the further runs of the search's first-ranked trial fall short of its searched one, in
@@ -133,7 +143,7 @@ def describe(study: optuna.Study, ranking: Ranking | None) -> dict[str, Any] | N
         return None
     regression = None
     if ranking.finished:
-        [first] = leading_trials(study, 1)
+        first = ranking.leading[0]
         [of_first] = [standing for standing in ranking.standings if standing.trial.number == first.number]
         regression = (first.value or 0.0) - of_first.mean
     return {

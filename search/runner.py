@@ -50,15 +50,22 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
     )
     name = options.study_name or default_name(dataset, options.max_params, options.epochs)
     study = open_search_study(storage, name, binding, space.reference)
-    for setting in ("sampler", "pruner", "seed"):  # may change when a study is gone on with; the last is noted
+    for setting in (
+        "sampler",
+        "pruner",
+        "seed",
+        "rerank",
+    ):  # may change when a study is gone on with; the last is noted
         study.set_user_attr(setting, getattr(options, setting))
     rerank.find_ranking(study, storage)  # one of another search is told before anything starts
     job = _search_job(options, space, study, dataset=dataset, precision=precision)
     notes = report.NoteKeeper(study)
+    was_finished = is_finished(study, job.tickets)
     interrupted = run_job(job, study, storage, devices, view, on_update=notes.update)
     record_use(study)
     facts = _write_records(study, storage, options)  # now already: re-ranking may fail, or be killed
-    if options.rerank and is_finished(study, job.tickets) and not interrupted and not job.expired():
+    time_is_up = job.expired() and not was_finished  # a command with a short time limit gets something done, too
+    if options.rerank and is_finished(study, job.tickets) and not interrupted and not time_is_up:
         interrupted = _rerank(options, space, study, storage, devices, view, job)
         facts = _write_records(study, storage, options)
     return Ended(facts=facts, interrupted=interrupted)
@@ -66,7 +73,7 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
 
 def _write_records(study: optuna.Study, storage: RDBStorage, options: SearchOptions) -> dict[str, Any]:
     """Sums the study up, writes that, and returns it."""
-    reranking = rerank.describe(study, rerank.find_ranking(study, storage))
+    reranking = rerank.describe(rerank.find_ranking(study, storage))
     summary = report.summarise(study, options.storage, reranking)
     report.write_search_records(study, summary, options.results_dir / study.study_name)
     return summary

@@ -69,7 +69,9 @@ def reproduction_report(facts: dict[str, Any]) -> RenderableType:
         recorded = each["recorded_errors"]
         words = str(recorded) if recorded is not None else "not recorded"
         table.add_row(str(each["seed"]), f"{each['test_accuracy']:.2f}", str(each["errors"]), words)
-    return Group(table, *map(Text, verdict.agreement(facts)))
+    styles = {True: "bold green", False: "bold red", None: "bold yellow"}
+    sentence = Text(verdict.reproduction_verdict(facts), style=styles[facts["reproduced"]])
+    return Group(table, *map(Text, verdict.agreement(facts)), sentence)
 
 
 def ladder_table(facts: dict[str, Any]) -> RenderableType:

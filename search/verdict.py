@@ -16,14 +16,12 @@ def make_record(
     trials: list[FrozenTrial],
     *,
     target: Decimal,
-    attempts: int,
     earlier_attempts: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """The evidence and the verdict in one JSON object (`verify-best --json`, `verify.json`).
 
     Args:
-        attempts: How often a trial was put to the test, this time included.
-        earlier_attempts: Those that earlier records know of (`search.attempts`).
+        earlier_attempts: All others on this data set (`search.attempts`).
     """
     attributes = verification.user_attrs
     errors = [int(trial.user_attrs["errors"]) for trial in trials]
@@ -56,10 +54,11 @@ def make_record(
             for trial, accuracy, count in zip(trials, accuracies, errors, strict=True)
         ],
         "num_passed": num_passed,
+        "num_planned": attributes["attempts"][str(trials[0].params["seed"])],
         **statistics(accuracies),
         "one_view": statistics([100 - 100 * trial.user_attrs["errors_one_view"] / num_images for trial in trials]),
         "pass_share_lower95": pass_share_lower(num_passed, len(errors)),
-        "attempts": attempts,
+        "attempts": len(earlier_attempts) + 1,
         "earlier_attempts": earlier_attempts,
         "confirmed": num_passed == len(errors) if judged else None,
         **made_with(trials),
@@ -142,7 +141,9 @@ def evidence(facts: dict[str, Any]) -> list[str]:
         )
     attempt = "First attempt" if facts["attempts"] == 1 else f"Attempt {facts['attempts']}"
     chosen = f" The trial was chosen {facts['chosen_by']}." if "chosen_by" in facts else ""  # not by older records
-    lines.append(f"{attempt} at proving a trial of this study.{chosen}")
+    lines.append(f"{attempt} at a proof on this data set.{chosen}")
+    if facts.get("num_planned", n) > n:
+        lines.append(f"{facts['num_planned']} seeds had been planned, and were not all measured.")
     return [*lines, _provenance(facts)]
 
 
@@ -159,23 +160,32 @@ def agreement(facts: dict[str, Any]) -> list[str]:
     """How far a reproduction (`search.reproduce`) agrees with its record, one sentence each."""
     lines = []
     if facts["model_errors"] is not None:
-        agrees = "as recorded" if facts["model_agrees"] else f"NOT as recorded ({facts['recorded_model_errors']})"
+        agrees = "as recorded" if facts["model_agrees"] else f"not as recorded ({facts['recorded_model_errors']})"
         lines.append(f"The recorded model makes {facts['model_errors']} errors, {agrees}.")
     if facts["identical"] is not None:
         lines.append(
             "IDENTICAL: every recorded seed that was repeated makes the recorded number of errors."
             if facts["identical"]
-            else "Not identical: so it can be where the processor, the device or a library is another."
+            else "Not identical, as is to be expected where the processor, the device or a library is another."
         )
     if facts["within_spread"] is not None:
         relation = "lies within" if facts["within_spread"] else "LIES OUTSIDE"
         lines.append(
-            f"The mean of {facts['num_judged']}, {facts['mean']:.3f} %, {relation} the recorded "
-            f"{facts['recorded_mean']:.3f} ± {facts['margin']:.3f} % (95 % prediction interval for so many seeds)."
+            f"The mean of {facts['num_judged']} seeds, {facts['mean']:.3f} %, {relation} the recorded "
+            f"{facts['recorded_mean']:.3f} ± {facts['margin']:.3f} % (95 % prediction interval for so many)."
         )
     lines.append(f"Recorded: {describe_environment(facts['recorded_with'])}.")
-    lines.append(f"Repeated: {describe_environment(facts)}.")
-    return lines
+    return [*lines, f"Repeated: {describe_environment(facts)}."]
+
+
+def reproduction_verdict(facts: dict[str, Any]) -> str:
+    """The same in one sentence."""
+    sentences = {
+        True: "REPRODUCED: what was repeated agrees with the record.",
+        False: "NOT REPRODUCED: what was repeated does not agree with the record.",
+        None: "NOT JUDGED: a record of one seed has no spread to compare other seeds with.",
+    }
+    return sentences[facts["reproduced"]]
 
 
 def to_markdown(facts: dict[str, Any]) -> str:

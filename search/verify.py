@@ -42,13 +42,14 @@ def choose_trial(study: optuna.Study, storage: RDBStorage, number: int | None) -
     if best is None:
         raise StudyError(f"Study {study.study_name!r} has no complete trial yet. Run 'python cli.py search' first.")
     ranking = find_ranking(study, storage)
-    if ranking is None:
-        return Choice(trial=best, rule=f"the best of {len(complete_trials(study))} single runs; nothing was re-ranked")
-    if not ranking.finished:
-        raise StudyError(
-            f"The leading trials of {study.study_name!r} are not all re-ranked yet. Run the search again with the same "
-            f"options, which finishes it, or name a trial with --trial."
-        )
+    if ranking is None or not ranking.finished:
+        if study.user_attrs.get("rerank", 0):  # else the last search has waived it (--rerank 0)
+            raise StudyError(
+                f"The leading trials of {study.study_name!r} are not all re-ranked yet. Run the search again with the "
+                f"same options, which finishes it, or name a trial with --trial."
+            )
+        count = len(complete_trials(study))
+        return Choice(trial=best, rule=f"the best of {count} single runs; none was re-ranked")
     winner = ranking.standings[0]
     return Choice(
         trial=winner.trial,
@@ -92,7 +93,7 @@ class VerifyJob:
     dataset: str
     data_dir: Path
     precision: str
-    model_path: Path | None  # where the first seed's model is kept
+    model_path: Path | None  # where the first seed's model is kept; None for nowhere
     commit: str
     sampler: str = "random"
     seed: int = 0

@@ -5,12 +5,14 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import optuna
 import pytest
 import torch
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from cli import cli
 from search import ablate
 from search.ablate import HAND_MADE, RUNGS, AblationJob
 from search.config import AugmentConfig, ModelConfig, TrialConfig
@@ -166,5 +168,9 @@ def test_runs_that_diverge_are_counted_and_left_out_of_the_means(
 
 
 def test_no_verification_can_take_a_seed_of_the_ladder() -> None:
-    assert ablate.FIRST_SEED > 2**31 - 1  # the largest of --first-seed
+    options = {option.name: option for option in cli.commands["verify-best"].params}
+    first_seed, num_seeds = options["first_seed"].type, options["seeds"].type
+    assert isinstance(first_seed, click.IntRange)
+    assert isinstance(num_seeds, click.IntRange)
+    assert (first_seed.max or 0) + (num_seeds.max or 0) < ablate.FIRST_SEED
     assert ablate.place_of(max(ablate.tickets_of(100)))[1] <= LARGEST_SEED

@@ -33,26 +33,26 @@ def plan(
     return attempts.plan_attempt(verification, storage, first_seed, num_seeds, rule="the best", history=list(history))
 
 
-def count(storage: RDBStorage, search_study: str) -> int:
-    return attempts.count_attempts(storage, search_study, [])
+def count(storage: RDBStorage, dataset: str = "sample") -> int:
+    return len(attempts.stored_attempts(storage, dataset))
 
 
 def test_an_attempt_is_a_trial_put_to_the_test_on_a_first_seed(
     searched_storage: RDBStorage, search_study: optuna.Study, verification: optuna.Study
 ) -> None:
-    assert count(searched_storage, "small") == 0  # nothing is planned yet
+    assert count(searched_storage) == 0  # nothing is planned yet
     plan(verification, searched_storage, 10_000, 5)
-    assert count(searched_storage, "small") == 1
+    assert count(searched_storage) == 1
     plan(verification, searched_storage, 10_000, 20)  # resumed, or extended
-    assert count(searched_storage, "small") == 1
+    assert count(searched_storage) == 1
     plan(verification, searched_storage, 20_000, 5)
-    assert count(searched_storage, "small") == 2
+    assert count(searched_storage) == 2
     runner_up = verify.choose_trial(search_study, searched_storage, 0)
     config = rebuild_config(search_study, runner_up.trial, space.suggest_config, SPACE)
     other = verify.open_verify_study(searched_storage, search_study, runner_up, config)
     plan(other, searched_storage, 30_000, 5)
-    assert count(searched_storage, "small") == 3
-    assert count(searched_storage, "another") == 0
+    assert count(searched_storage) == 3
+    assert count(searched_storage, "mnist") == 0
 
 
 def test_an_attempt_is_on_record_before_anything_is_measured(
@@ -106,10 +106,11 @@ def test_what_was_planned_but_never_measured_may_be_given_up(
 def test_an_attempt_takes_no_seed_of_another(searched_storage: RDBStorage, verification: optuna.Study) -> None:
     plan(verification, searched_storage, 10_000, 5)
     assert plan(verification, searched_storage, 10_005, 10) == range(10_005, 10_015)
+    assert verification.user_attrs["attempts"] == {"10000": 5, "10005": 10}
     for first_seed, num_seeds in ((10_001, 2), (9_998, 3), (10_014, 1), (9_000, 9_000)):
         with pytest.raises(StudyError, match=r"are not all fresh: .* --first-seed"):
             plan(verification, searched_storage, first_seed, num_seeds)
-    with pytest.raises(StudyError, match="Take fresh ones: --first-seed 10015"):
+    with pytest.raises(StudyError, match="Take fresh ones: --first-seed 11000"):
         plan(verification, searched_storage, 10_000, 6)  # nor may it be extended into another
 
 
@@ -120,9 +121,10 @@ def test_seeds_of_another_trial_are_spent(
     runner_up = verify.choose_trial(search_study, searched_storage, 0)
     config = rebuild_config(search_study, runner_up.trial, space.suggest_config, SPACE)
     other = verify.open_verify_study(searched_storage, search_study, runner_up, config)
-    with pytest.raises(StudyError, match="has used 10000 to 10004"):
+    with pytest.raises(StudyError, match="10000 to 10004 were used before"):
         plan(other, searched_storage, 10_000, 5)
-    assert plan(other, searched_storage, None, 5) == range(10_005, 10_010)
+    assert plan(other, searched_storage, None, 5) == range(11_000, 11_005)
+    assert plan(verification, searched_storage, None, 20) == range(10_000, 10_020)  # there is room to extend both
 
 
 def test_without_a_first_seed_the_last_attempt_goes_on(
@@ -139,46 +141,85 @@ def test_the_rule_of_an_attempt_is_that_of_its_first_command(
 ) -> None:
     plan(verification, searched_storage, 10_000, 1)
     attempts.plan_attempt(verification, searched_storage, 10_000, 2, rule="as asked for", history=[])
-    add_seed(verification, 10_000)
-    assert make_facts(verification, range(10_001, 10_001), [], first_seed=10_000)["chosen_by"] == "the best"
+    assert verification.user_attrs["rules"] == {"10000": "the best"}
 
 
 def make_facts(
-    verification: optuna.Study, seeds: range, history: list[dict[str, Any]], *, first_seed: int | None = None
+    verification: optuna.Study, storage: RDBStorage, seeds: range, history: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The record of an attempt, as `verify-best` makes it, once these seeds are measured too."""
-    for seed in seeds:
+    """The record of an attempt, as `verify-best` makes it."""
+    seeds = plan(verification, storage, seeds.start, len(seeds), history)
+    measured = {trial.params["seed"] for trial in verification.get_trials()}
+    for seed in set(seeds) - measured:
         add_seed(verification, seed)
-    first_seed = seeds.start if first_seed is None else first_seed
-    verification.set_user_attr("rules", {str(first_seed): "the best", **verification.user_attrs.get("rules", {})})
-    this = attempts.identify(verification.user_attrs, first_seed)
     return make_record(
         verification,
-        verify.measured_seeds(verification, range(first_seed, max(seeds.stop, first_seed + 1))),
+        verify.measured_seeds(verification, seeds),
         target=Decimal("99.4"),
-        attempts=0,
-        earlier_attempts=[row for row in history if row["attempt"] != this],
+        earlier_attempts=attempts.earlier_attempts(verification, storage, seeds.start, history),
     )
 
 
-def test_a_record_carries_the_attempts_of_the_records_that_it_replaces(verification: optuna.Study) -> None:
-    first = make_facts(verification, range(10_000, 10_002), [])
-    second = make_facts(verification, range(20_000, 20_003), attempts.read_history(first))
-    third = make_facts(verification, range(30_000, 30_001), attempts.read_history(second))
-    assert first["earlier_attempts"] == []
+def test_a_record_carries_the_attempts_of_the_records_that_it_replaces(
+    searched_storage: RDBStorage, verification: optuna.Study
+) -> None:
+    first = make_facts(verification, searched_storage, range(10_000, 10_002), [])
+    second = make_facts(verification, searched_storage, range(20_000, 20_003), attempts.read_history(first))
+    third = make_facts(verification, searched_storage, range(30_000, 30_001), attempts.read_history(second))
+    assert (first["attempts"], first["earlier_attempts"]) == (1, [])
+    assert third["attempts"] == 3
     rows = third["earlier_attempts"]
     assert [(row["first_seed"], row["num_seeds"]) for row in rows] == [(10_000, 2), (20_000, 3)]
     assert (rows[0]["mean"], rows[0]["min"], rows[0]["commit"]) == (pytest.approx(99.4), 99.4, "0123abc")
 
 
-def test_an_attempt_that_is_extended_is_not_its_own_predecessor(verification: optuna.Study) -> None:
-    first = make_facts(verification, range(10_000, 10_002), [])
-    again = make_facts(verification, range(10_002, 10_003), attempts.read_history(first), first_seed=10_000)
-    assert (len(again["seeds"]), again["earlier_attempts"]) == (3, [])
+def test_an_attempt_that_is_extended_is_not_its_own_predecessor(
+    searched_storage: RDBStorage, verification: optuna.Study
+) -> None:
+    first = make_facts(verification, searched_storage, range(10_000, 10_002), [])
+    again = make_facts(verification, searched_storage, range(10_000, 10_003), attempts.read_history(first))
+    assert (len(again["seeds"]), again["attempts"], again["earlier_attempts"]) == (3, 1, [])
 
 
-def test_records_of_older_versions_count(verification: optuna.Study) -> None:
-    old = make_facts(verification, range(10_000, 10_002), [])
+def test_an_attempt_that_was_not_finished_counts_and_a_record_carries_it(
+    searched_storage: RDBStorage, search_study: optuna.Study, verification: optuna.Study
+) -> None:
+    runner_up = verify.choose_trial(search_study, searched_storage, 0)
+    config = rebuild_config(search_study, runner_up.trial, space.suggest_config, SPACE)
+    other = verify.open_verify_study(searched_storage, search_study, runner_up, config)
+    plan(other, searched_storage, 10_000, 5)
+    facts = make_facts(verification, searched_storage, range(11_000, 11_001), [])
+    (row,) = facts["earlier_attempts"]
+    assert (row["trial"], row["first_seed"], row["num_seeds"], row["num_passed"]) == (0, 10_000, 5, None)
+
+
+def test_what_another_command_has_measured_meanwhile_counts(
+    searched_storage: RDBStorage, verification: optuna.Study
+) -> None:
+    seeds = plan(verification, searched_storage, 10_000, 2)
+    plan(verification, searched_storage, 10_000, 4)  # by another command
+    assert attempts.with_all_measured(verification, seeds) == seeds
+    add_seed(verification, 10_003)
+    assert attempts.with_all_measured(verification, seeds) == range(10_000, 10_004)
+
+
+def test_seeds_that_a_reproduction_has_shown_are_spent_for_that_configuration(
+    searched_storage: RDBStorage, verification: optuna.Study
+) -> None:
+    shown = optuna.create_study(storage=searched_storage, study_name="small-reproduce-2", direction="maximize")
+    shown.set_user_attr("kind", "reproduce")
+    shown.set_user_attr("config", verification.user_attrs["config"])
+    plan(verification, searched_storage, 10_000, 1)
+    for seed in (10_000, 20_000):  # one of the record, and a fresh one
+        add_seed(shown, seed)
+    add_seed(verification, 10_000)
+    assert plan(verification, searched_storage, 10_000, 5) == range(10_000, 10_005)
+    with pytest.raises(StudyError, match="20000 to 20000 were used before"):
+        plan(verification, searched_storage, 20_000, 5)
+
+
+def test_records_of_older_versions_count(searched_storage: RDBStorage, verification: optuna.Study) -> None:
+    old = make_facts(verification, searched_storage, range(10_000, 10_002), [])
     for key in ("earlier_attempts", "config", "recipe", "chosen_by"):
         del old[key]
     (row,) = attempts.read_history(old)
@@ -186,7 +227,7 @@ def test_records_of_older_versions_count(verification: optuna.Study) -> None:
     assert row["attempt"] != attempts.identify(verification.user_attrs, 10_000)
 
 
-@pytest.mark.parametrize("damaged", [[], 7, {}, {"seeds": []}, {"seeds": [{}]}, {"seeds": 3}], ids=str)
+@pytest.mark.parametrize("damaged", [None, [], 7, {}, {"seeds": []}, {"seeds": [{}]}, {"seeds": 3}], ids=str)
 def test_what_is_no_record_is_not_taken_for_one_without_history(damaged: Any) -> None:
     with pytest.raises((AttributeError, IndexError, KeyError, TypeError)):
         attempts.read_history(damaged)
@@ -195,12 +236,10 @@ def test_what_is_no_record_is_not_taken_for_one_without_history(damaged: Any) ->
 def test_attempts_of_a_lost_database_count_and_those_in_both_places_count_once(
     searched_storage: RDBStorage, verification: optuna.Study
 ) -> None:
-    plan(verification, searched_storage, 10_000, 2)
-    history = attempts.read_history(make_facts(verification, range(10_000, 10_002), []))
-    plan(verification, searched_storage, 20_000, 1, history)
-    assert attempts.count_attempts(searched_storage, "small", history) == 2  # the first is in the storage as well
-    lost = [{**history[0], "attempt": "0123456789ab", "first_seed": 40_000}]
-    assert attempts.count_attempts(searched_storage, "small", lost) == 3
+    history = attempts.read_history(make_facts(verification, searched_storage, range(10_000, 10_002), []))
+    lost = {**history[0], "attempt": "0123456789ab", "first_seed": 40_000}
+    earlier = attempts.earlier_attempts(verification, searched_storage, 20_000, [*history, lost])
+    assert [(row["first_seed"], row["num_passed"]) for row in earlier] == [(10_000, 2), (40_000, 2)]
 
 
 def test_seeds_of_a_lost_database_are_spent_and_an_attempt_repeated_there_is_not_cut_down(
@@ -209,6 +248,7 @@ def test_seeds_of_a_lost_database_are_spent_and_an_attempt_repeated_there_is_not
     attributes = verification.user_attrs
     same = {"attempt": attempts.identify(attributes, 10_000), "first_seed": 10_000, "num_seeds": 20}
     other = {"attempt": "0123456789ab", "first_seed": 10_020, "num_seeds": 5}
-    with pytest.raises(StudyError, match="has used 10020 to 10024"):
+    with pytest.raises(StudyError, match="10020 to 10024 were used before"):
         plan(verification, searched_storage, 10_022, 1, [same, other])
     assert plan(verification, searched_storage, None, 5, [same, other]) == range(10_000, 10_020)
+    assert verification.user_attrs["attempts"] == {"10000": 20}

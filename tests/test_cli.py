@@ -73,7 +73,7 @@ def test_defaults_are_those_that_are_promised() -> None:
     for default in ("[default: 50;", "[default: 7999;", "[default: 15;", "[default: tpe]", "[default: percentile]"):
         assert default in text
     text = " ".join(run("verify-best", "--help").stdout.split())
-    for default in ("[default: 5;", "Default: 10000,", "[default: 99.4]"):
+    for default in ("[default: 5;", "from 10000 on", "[default: 99.4]"):
         assert default in text
 
 
@@ -141,6 +141,7 @@ def test_without_the_packages_one_line_says_what_to_do() -> None:
         ["verify-best", "--target", "100.1"],
         ["verify-best", "--target", "nan"],
         ["ablate", "--seeds", "0"],
+        ["ablate", "--trial", "best"],
     ],
     ids=" ".join,
 )

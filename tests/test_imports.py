@@ -27,7 +27,7 @@ THIRD_PARTY = {
     "search.model": {"jaxtyping", "safetensors", "torch"},
     "search.objective": {"optuna", "torch"},
     "search.options": {"optuna"},
-    "search.proofs": {"optuna"},
+    "search.proofs": set(),
     "search.provenance": set(),
     "search.report": {"optuna", "optuna_dashboard"},
     "search.reproduce": {"optuna", "scipy", "torch"},

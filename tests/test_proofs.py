@@ -129,7 +129,7 @@ def test_fewer_seeds_do_not_leave_out_one_that_missed(record_seeds: Any, places:
     assert result.exit_code == 3
     assert "its first 5 seeds count, not 2" in result.stderr
     picked = run("verify-best", "--first-seed", "10001", "--seeds", "2", *places)
-    assert_refused(picked, 1, "are not all fresh", "--first-seed 10005")
+    assert_refused(picked, 1, "are not all fresh", "--first-seed 11000")
 
 
 # A record to repeat
@@ -164,7 +164,11 @@ def test_a_recorded_proof_is_repeated_to_the_last_error(
     (written,) = (tmp_path / "repeated").glob("*/reproduce.json")
     assert json.loads(written.read_text()) == facts
     again = run("verify-best", "--from", folder, "--seeds", "2", *elsewhere)  # all is there: no worker starts
-    assert "IDENTICAL" in again.stdout
+    assert again.stdout.splitlines()[-1].startswith("REPRODUCED")
+    (model,) = folder.glob("*.safetensors")
+    model.write_bytes(b"damaged")
+    assert_refused(run("verify-best", "--from", folder, "--seeds", "2", *elsewhere), 1, model.name, "Restore it")
+    assert json.loads(written.read_text()) == facts
 
 
 def test_the_ladder_has_a_table_a_plot_and_every_rung(
@@ -178,12 +182,13 @@ def test_the_ladder_has_a_table_a_plot_and_every_rung(
     folder = tmp_path / "results" / "small"
     assert json.loads((folder / "ablation.json").read_text()) == facts
     assert (folder / "ablation.png").read_bytes().startswith(b"\x89PNG")
+    assert run("ablate", "--trial", "0", "--seeds", "1", "--study-name", "nowhere", *places).exit_code == 1
     table = run("ablate", "--seeds", "1", *places).stdout
     assert all(rung in table for rung in RUNGS)
     assert "Nothing is picked by these figures." in (folder / "ablation.md").read_text()
 
 
-@pytest.mark.parametrize("content", ["[]", "{", "7", "{}", '{"seeds": []}'])
+@pytest.mark.parametrize("content", ["null", "[]", "{", "7", "{}", '{"seeds": []}'])
 def test_a_damaged_record_is_not_replaced(content: str, record_seeds: Any, places: list[str], tmp_path: Path) -> None:
     record_seeds(60)
     path = tmp_path / "results" / "small" / "verify.json"

@@ -91,6 +91,8 @@ def test_a_record_of_another_version_is_refused(write_record: Callable[..., Path
         {"dataset": "cifar10"},
         {"versions": None},
         {"trial": None},
+        {"channels": None},
+        {"num_images": 0},
     ],
     ids=lambda changes: str(changes),
 )
@@ -152,6 +154,11 @@ def test_recorded_seeds_are_compared_error_by_error(record: Record, write_record
     assert any(line.startswith("Not identical") for line in verdict.agreement(facts))
     seeds = [{"seed": 10_000, "test_accuracy": 99.4, "errors": 60}]
     same = reproduce.read_record(write_record(seeds=seeds, mean=99.4, std=None), SPACE)
+    one_off = [{"seed": 10_000, "test_accuracy": 99.41, "errors": 59}]
+    other = reproduce.read_record(write_record(seeds=one_off, mean=99.41, std=None), SPACE)
+    facts = reproduce.compare(other, repeat(10_000), 59)
+    assert (facts["identical"], facts["within_spread"], facts["reproduced"]) == (False, None, False)
+    assert reproduce.compare(other, repeat(20_000), None)["reproduced"] is None
     facts = reproduce.compare(same, repeat(10_000), 60)
     assert (facts["identical"], facts["within_spread"]) == (True, None)  # of one seed there is no spread
     assert facts["reproduced"] is True
@@ -163,8 +170,11 @@ def test_recorded_seeds_are_compared_error_by_error(record: Record, write_record
 
 def test_a_model_that_errs_otherwise_than_recorded_is_told(record: Record) -> None:
     facts = reproduce.compare(record, repeat(20_000), 51)
-    assert verdict.agreement(facts)[0] == "The recorded model makes 51 errors, NOT as recorded (50)."
+    assert verdict.agreement(facts)[0] == "The recorded model makes 51 errors, not as recorded (50)."
     assert facts["reproduced"] is False
+    assert verdict.reproduction_verdict(facts).startswith("NOT REPRODUCED")
+    on_gpu = dataclasses.replace(record, facts=record.facts | {"device": "cuda"})  # rounds otherwise
+    assert reproduce.compare(on_gpu, repeat(20_000), 51)["reproduced"] is True
 
 
 def test_repeated_seeds_that_agree_leave_the_others_to_be_judged(write_record: Callable[..., Path]) -> None:
@@ -191,8 +201,8 @@ def test_other_seeds_are_compared_by_the_spread(record: Record) -> None:
     assert facts["margin"] == pytest.approx(0.1964, abs=1e-4)
     assert facts["within_spread"] is True
     assert verdict.agreement(facts)[0] == (
-        "The mean of 2, 99.400 %, lies within the recorded 99.500 ± 0.196 % "
-        "(95 % prediction interval for so many seeds)."
+        "The mean of 2 seeds, 99.400 %, lies within the recorded 99.500 ± 0.196 % "
+        "(95 % prediction interval for so many)."
     )
     far = dataclasses.replace(record, facts=record.facts | {"mean": 99.7})
     facts = reproduce.compare(far, repeat(20_000, 20_001), None)

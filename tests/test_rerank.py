@@ -93,7 +93,7 @@ def test_a_search_that_was_not_reranked_has_no_standings(
     search_study: optuna.Study, searched_storage: RDBStorage
 ) -> None:
     assert rerank.find_ranking(search_study, searched_storage) is None
-    assert rerank.describe(search_study, None) is None
+    assert rerank.describe(None) is None
 
 
 def test_a_search_called_like_a_reranking_is_none(search_study: optuna.Study, searched_storage: RDBStorage) -> None:
@@ -117,6 +117,14 @@ def test_a_reranking_is_finished_when_all_that_was_planned_is_there(
     assert finished()
 
 
+def test_a_reranking_of_a_search_that_was_bound_to_something_else_is_refused(
+    search_study: optuna.Study, searched_storage: RDBStorage, reranking: optuna.Study
+) -> None:
+    reranking.set_user_attr("space", "0123")
+    with pytest.raises(StudyError, match="'small-rerank' re-ranked another search of this name"):
+        rerank.find_ranking(search_study, searched_storage)
+
+
 def test_a_trial_that_has_come_to_lead_since_makes_a_reranking_unfinished(
     search_study: optuna.Study, searched_storage: RDBStorage, reranking: optuna.Study
 ) -> None:
@@ -129,7 +137,7 @@ def test_a_trial_that_has_come_to_lead_since_makes_a_reranking_unfinished(
     better.value = 99.0
     search_study.add_trial(better)
     ranking = rerank.find_ranking(search_study, searched_storage)
-    facts = rerank.describe(search_study, ranking)
+    facts = rerank.describe(ranking)
     assert facts is not None
     assert (facts["finished"], facts["winner"], facts["regression"]) == (False, None, None)
     assert len(facts["standings"]) == 2
@@ -141,7 +149,7 @@ def test_the_regression_is_what_the_first_ranked_trial_had_looked_too_good_by(
     first, second = rerank.leading_trials(search_study, 2)
     add_runs(reranking, first, 98.1, 98.3)
     add_runs(reranking, second, 98.4, 98.4)
-    facts = rerank.describe(search_study, rerank.find_ranking(search_study, searched_storage))
+    facts = rerank.describe(rerank.find_ranking(search_study, searched_storage))
     assert facts is not None
     assert facts["winner"] == second.number
     assert facts["regression"] == pytest.approx(98.5 - 98.2)

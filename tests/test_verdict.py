@@ -31,7 +31,11 @@ def make_facts(
     """The record of seeds 10,000 onward with these errors, each trained in the environment in its place."""
     verification = optuna.create_study(direction="maximize")
     attributes = {"search_study": "small", "trial": 31, "num_params": 7_901, "epochs": 15, "dataset": dataset}
-    attributes |= {"channels": [[8, 10], [12, 14], [15, 17]], "rules": {"10000": "as asked for"}}
+    attributes |= {
+        "channels": [[8, 10], [12, 14], [15, 17]],
+        "rules": {"10000": "as asked for"},
+        "attempts": {"10000": 20},
+    }
     for key, value in {**attributes, "config": {"lr": 0.02}, "recipe": 2, "space": "0123456789abcdef"}.items():
         verification.set_user_attr(key, value)
     for key, value in {"commit": "opened", "versions": {"torch": "opened"}}.items():
@@ -56,7 +60,7 @@ def make_facts(
             )
         )
     return verdict.make_record(
-        verification, verification.get_trials(), target=Decimal(target), attempts=attempts, earlier_attempts=[]
+        verification, verification.get_trials(), target=Decimal(target), earlier_attempts=[{}] * (attempts - 1)
     )
 
 
@@ -196,6 +200,12 @@ def test_the_record_has_the_keys_that_are_promised() -> None:
 def test_the_evidence_names_the_views_and_what_a_single_one_would_reach() -> None:
     (line,) = [line for line in verdict.evidence(make_facts([60, 58])) if "views" in line]
     assert line.endswith("By the central view alone: minimum 99.31 %, mean 99.320 %.")
+
+
+def test_the_evidence_tells_of_seeds_that_were_planned_and_not_measured() -> None:
+    facts = make_facts([60, 58])
+    assert not any("planned" in line for line in verdict.evidence(facts))
+    assert "20 seeds had been planned, and were not all measured." in verdict.evidence(facts | {"num_planned": 20})
 
 
 def test_seeds_trained_in_several_environments_name_them_all() -> None:

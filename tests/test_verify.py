@@ -30,7 +30,7 @@ def test_without_a_reranking_the_best_of_the_search_is_proved(
 ) -> None:
     choice = verify.choose_trial(search_study, searched_storage, None)
     assert choice.trial.number == 2
-    assert choice.rule == "the best of 2 single runs; nothing was re-ranked"
+    assert choice.rule == "the best of 2 single runs; none was re-ranked"
 
 
 def test_the_winner_of_the_reranking_is_proved_and_the_rule_is_told(
@@ -51,9 +51,20 @@ def test_an_unfinished_reranking_has_no_winner_but_a_trial_can_be_named(
     leading = rerank.leading_trials(search_study, 2)
     reranking = rerank.open_rerank_study(searched_storage, search_study, leading)
     add_runs(reranking, leading[0], 98.0, 98.0)
+    search_study.set_user_attr("rerank", 5)
     with pytest.raises(StudyError, match=r"not all re-ranked yet.*--trial"):
         verify.choose_trial(search_study, searched_storage, None)
     assert verify.choose_trial(search_study, searched_storage, 0).trial.number == 0
+    search_study.set_user_attr("rerank", 0)  # waived by the last search
+    assert verify.choose_trial(search_study, searched_storage, None).rule.endswith("none was re-ranked")
+
+
+def test_a_search_that_was_to_be_reranked_has_no_winner_before(
+    search_study: optuna.Study, searched_storage: RDBStorage
+) -> None:
+    search_study.set_user_attr("rerank", 5)
+    with pytest.raises(StudyError, match="not all re-ranked yet"):
+        verify.choose_trial(search_study, searched_storage, None)
 
 
 def test_any_complete_trial_can_be_chosen(search_study: optuna.Study, searched_storage: RDBStorage) -> None:
@@ -135,7 +146,8 @@ def test_the_record_names_what_the_seeds_were_trained_with_not_what_came_later(
     assert verification.user_attrs["continued_with"] == [later]
     measured = verify.measured_seeds(verification, range(10_000, 10_002))
     verification.set_user_attr("rules", {"10000": "as asked for"})
-    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1, earlier_attempts=[])
+    verification.set_user_attr("attempts", {"10000": 2})
+    facts = make_record(verification, measured, target=Decimal("99.4"), earlier_attempts=[])
     assert {"commit": facts["commit"], "versions": facts["versions"]} == TRAINED_WITH
 
 
@@ -271,7 +283,8 @@ def test_a_seed_that_diverges_is_measured_as_a_miss(
     verification = optuna.load_study(storage=searched_storage, study_name=job.study_name)
     measured = verify.measured_seeds(verification, job.tickets)
     verification.set_user_attr("rules", {"10000": "as asked for"})
-    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1, earlier_attempts=[])
+    verification.set_user_attr("attempts", {"10000": 2})
+    facts = make_record(verification, measured, target=Decimal("99.4"), earlier_attempts=[])
     assert facts["seeds"][0] == {"seed": 10_000, "test_accuracy": 0.0, "errors": 100, "errors_one_view": 100}
     assert facts["num_passed"] < len(facts["seeds"]) == 2
 
@@ -283,7 +296,8 @@ def test_measured_seeds_make_the_record(
     verification = optuna.load_study(storage=searched_storage, study_name=job.study_name)
     measured = verify.measured_seeds(verification, job.tickets)
     verification.set_user_attr("rules", {"10000": "as asked for"})
-    facts = make_record(verification, measured, target=Decimal("99.4"), attempts=1, earlier_attempts=[])
+    verification.set_user_attr("attempts", {"10000": 2})
+    facts = make_record(verification, measured, target=Decimal("99.4"), earlier_attempts=[])
     assert [each["errors"] for each in facts["seeds"]] == [trial.user_attrs["errors"] for trial in trials]
     assert [each["test_accuracy"] for each in facts["seeds"]] == [trial.value for trial in trials]
     assert json.loads(json.dumps(facts)) == facts

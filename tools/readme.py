@@ -56,7 +56,8 @@ def result_table() -> str:
 
 def ladder_table() -> str:
     """What each method earned, from the committed record."""
-    facts = _read("ablation.json")
+    facts, proved = _read("ablation.json"), _read("verify.json")
+    assert facts is None or proved is None or facts["config"] == proved["config"], "the ladder is of another trial"
     return ladder.to_markdown(facts) if facts is not None else "Not measured yet.\n"
 
 
