@@ -71,7 +71,7 @@ def cli() -> None:
     "--rerank", type=click.IntRange(min=0), default=5, help="Leading trials run twice more in the end; 0: none."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="With one worker, decides the whole search.")
-@click.option("--timeout", type=duration, help="Start no further trial after this time: 90, 90s, 30m or 2h.")
+@click.option("--timeout", type=duration, help="Start no further trial or run after this time: 90, 90s, 30m or 2h.")
 @click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
 @compute_options
 def search(quiet: bool, as_json: bool, **given: Any) -> None:
@@ -111,10 +111,12 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
 )
 @click.option("--trial", type=click.IntRange(min=0), help="The trial to verify; default: the winner.")
 @click.option("--target", type=percent, default="99.4", help="The test accuracy that every seed has to reach.")
-@click.option("--study-name", help="Default: the search that was last active.")
-@click.option("--from", "folder", type=click.Path(path_type=Path), help="Repeat the proof recorded in this folder.")
+@click.option("--study-name", help="Default: the search that was last active, of those with a complete trial.")
+@click.option(
+    "--from", "place", type=click.Path(path_type=Path), help="Repeat the proof recorded in this folder or file."
+)
 @compute_options
-def verify_best(quiet: bool, as_json: bool, folder: Path | None, **given: Any) -> None:
+def verify_best(quiet: bool, as_json: bool, place: Path | None, **given: Any) -> None:
     """Re-trains the winner over fresh seeds on all training digits, and judges it on the test digits.
 
     Exits with 3 when a seed misses the target. On the bundled sample nothing is judged, and it exits with 0.
@@ -134,7 +136,7 @@ def verify_best(quiet: bool, as_json: bool, folder: Path | None, **given: Any) -
     from search.summaries import reproduction_report, verification_report
 
     view = LiveView(quiet=quiet)
-    if folder is None:
+    if place is None:
         ended = run_verification(VerifyOptions(**given), _space(), view)
         facts = _finish(ended, verification_report, quiet=quiet, as_json=as_json)
         if facts["confirmed"] is False:
@@ -144,7 +146,7 @@ def verify_best(quiet: bool, as_json: bool, folder: Path | None, **given: Any) -
         if _is_given(name):
             raise OneLineUsageError(f"--from repeats what is recorded: leave --{name.replace('_', '-')} out.")
     shared = {name: value for name, value in given.items() if name not in ("trial", "target")}
-    options = ReproduceOptions(**shared, folder=folder)
+    options = ReproduceOptions(**shared, place=place)
     facts = _finish(run_reproduction(options, _space(), view), reproduction_report, quiet=quiet, as_json=as_json)
     if facts["reproduced"] is False:
         raise click.exceptions.Exit(EXIT_NOT_CONFIRMED)
@@ -153,7 +155,7 @@ def verify_best(quiet: bool, as_json: bool, folder: Path | None, **given: Any) -
 @cli.command()
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, help="Runs of every rung; asking for more extends.")
 @click.option("--trial", type=click.IntRange(min=0), help="The trial to take apart; default: the winner.")
-@click.option("--study-name", help="Default: the search that was last active.")
+@click.option("--study-name", help="Default: the search that was last active, of those with a complete trial.")
 @compute_options
 def ablate(quiet: bool, as_json: bool, **given: Any) -> None:
     """Takes the winner's recipe apart: what batch norm, dropout and augmentation earn, on the test digits.
@@ -200,7 +202,7 @@ def status(storage: str, as_json: bool) -> None:
 def _finish(ended: "Ended", report: Callable[[dict[str, Any]], Any], *, quiet: bool, as_json: bool) -> dict[str, Any]:
     """Prints a record, and returns it; ends here where the command was interrupted."""
     if ended.facts is None:
-        click.echo("Interrupted. Finished seeds are kept: the same command goes on.", err=True)
+        click.echo("Interrupted. Finished runs are kept: the same command goes on.", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
     if as_json:
         click.echo(json.dumps(ended.facts, indent=2))

@@ -18,7 +18,7 @@ def model_card(facts: dict[str, Any]) -> str:
             [
                 f"- **Architecture**: three stages of 3x3 convolutions, {channels} channels, dropout "
                 f"{_round(config['model']['dropout'])}; `TinyCNN` of `search/model.py` says the rest.",
-                f"- **Chosen**: trial {facts['trial']} of {facts['study_name']}, {facts['chosen_by']}.",
+                f"- **Which**: trial {facts['trial']} of {facts['study_name']}, {facts['chosen_by']}.",
                 f"- **Trained**: on all training digits of data set {facts['dataset']}, epochs: {facts['epochs']}, "
                 f"seed {model['seed']}; state after the last epoch. AdamW, one cycle of the learning rate, averaged "
                 "weights: "

@@ -3,7 +3,7 @@
 import io
 from typing import Any
 
-from search.verdict import describe_environment
+from search.verdict import describe_environment, describe_seeds
 
 Spread = dict[str, Any]
 
@@ -16,49 +16,66 @@ def format_spread(spread: Spread) -> str:
     return f"{spread['mean']:.2f}{margin}"
 
 
-HEADINGS = ("Rung", "Params", "Train, 1 view", "Test, 1 view", "Test", "By hand")
+HEADINGS = ("Rung", "Params", "Train, 1 view", "Test, 1 view", "Test")
+HAND_MADE_HEADING = "By hand"
 
 
 def rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Rung, parameters, training and test accuracies, and those of the hand-made study."""
-    return [
-        (
-            rung["rung"],
-            f"{rung['num_params']:,}",
-            *(format_spread(rung[part]) for part in ("train_one_view", "test_one_view", "test")),
-            "{train:.2f} / {test:.2f}".format(**rung["hand_made"]) if rung["hand_made"] else "",
-        )
-        for rung in facts["rungs"]
-    ]
+    """The headings, and a row per rung: parameters, accuracies and, for MNIST, those of the hand-made study."""
+    hand_made = _has_hand_made(facts)
+    table: list[tuple[str, ...]] = [(*HEADINGS, HAND_MADE_HEADING) if hand_made else HEADINGS]
+    for rung in facts["rungs"]:
+        accuracies = [format_spread(rung[part]) for part in ("train_one_view", "test_one_view", "test")]
+        if hand_made:
+            accuracies.append("{train:.2f} / {test:.2f}".format(**rung["hand_made"]) if rung["hand_made"] else "")
+        table.append((rung["rung"], f"{rung['num_params']:,}", *accuracies))
+    return table
+
+
+def _has_hand_made(facts: dict[str, Any]) -> bool:
+    return any(rung["hand_made"] for rung in facts["rungs"])
 
 
 def to_markdown(facts: dict[str, Any]) -> str:
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|---|" + "---|" * (len(HEADINGS) - 1)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows(facts)]
+    headings, *rungs = ["| " + " | ".join(row) + " |" for row in rows(facts)]
+    lines = [headings, "|---|" + "---|" * (headings.count("|") - 2), *rungs]
     return "\n".join([*lines, "", *notes(facts)]) + "\n"
 
 
 def notes(facts: dict[str, Any]) -> list[str]:
     """What the table rests on, one sentence each."""
     seeds = facts["seeds"]
+    spread = "mean ± standard deviation" if len(seeds) > 1 else "one run each"
     lines = [
-        f"Trial {facts['trial']} of {facts['search_study']}, {facts['epochs']} epochs, data set {facts['dataset']}; "
-        f"seeds {seeds[0]} to {seeds[-1]} (n = {len(seeds)}), mean ± standard deviation, after the last epoch.",
+        f"{_origin(facts)}; {spread}, after the last epoch.",
         "Accuracies in %. Test: by nine views, as in a proof; one view is the central one. Train: on the training "
-        "digits as they are, without distortions. By hand: train / test of one run each, one view, the best epoch on "
-        "the test digits, train accuracy as it was trained.",
+        "digits as they are, without distortions.",
     ]
-    if not facts["winner_has_dropout"]:
+    if _has_hand_made(facts):
         lines.append(
-            f"The search chose no dropout: rungs with it use {facts['dropout']:g}, and the winner itself is 'full, no "
-            "dropout'."
+            "By hand: train / test of the hand-made study that this tool replaces: one run each, of another network "
+            "of under 8,000 parameters, one view, the best epoch on the test digits, train accuracy as it was trained."
         )
+    lines.append(
+        "'all' is the trial as it was found."
+        if facts["winner_has_dropout"]
+        else f"The search chose no dropout: rungs with it use {facts['dropout']:g}, and the trial as it was found is "
+        "'all but dropout'."
+    )
+    lines.append("All but augmentation is '+ dropout'.")
     lines += [
         f"{rung['rung']}: {rung['diverged']} of {len(seeds)} runs diverged, and are left out."
         for rung in facts["rungs"]
         if rung["diverged"]
     ]
     return [*lines, "Nothing is picked by these figures.", f"{describe_environment(facts)}."]
+
+
+def _origin(facts: dict[str, Any]) -> str:
+    return (
+        f"Trial {facts['trial']} of {facts['search_study']}, epochs: {facts['epochs']}, data set {facts['dataset']}, "
+        f"{describe_seeds(facts['seeds'])}"
+    )
 
 
 def plot(facts: dict[str, Any]) -> bytes:
@@ -82,7 +99,10 @@ def plot(facts: dict[str, Any]) -> bytes:
     axes.set_xticks(ticks, [f"{tick:g} %" for tick in ticks])
     axes.minorticks_off()
     axes.grid(axis="x", color="0.9")
-    axes.set_xlabel("error on the test digits (blue: each seed; bar: mean; red: by hand, best epoch of one run)")
+    title = f"Trial {facts['trial']} of {facts['search_study']}, data set {facts['dataset']}"
+    figure.suptitle(f"{title}\nepochs: {facts['epochs']}, {describe_seeds(facts['seeds'])}", fontsize="medium")
+    hand_made = "; red: by hand, best epoch of one run" if _has_hand_made(facts) else ""
+    axes.set_xlabel(f"error on the test digits (blue: each seed; bar: mean{hand_made})")
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)

@@ -70,7 +70,7 @@ class VerifyOptions(SharedOptions):
 class ReproduceOptions(SharedOptions):
     """The options of `verify-best --from`; without a first seed, the recorded one."""
 
-    folder: Path
+    place: Path
     seeds: int
     first_seed: int | None
 

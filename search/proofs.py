@@ -10,10 +10,10 @@ from search.files import write_atomically
 from search.objective import rebuild_config
 from search.options import AblateOptions, Ended, ReproduceOptions, Space, VerifyOptions, View
 from search.provenance import code_commit, space_hash
-from search.reproduce import PRECISIONS, RecordError
+from search.reproduce import DAMAGE, PRECISIONS, RecordError, describe_damage
 from search.runner import REFERENCE_FOLDER, run_job, set_up
 from search.storage import exclusive
-from search.study import find_search_study, record_use
+from search.study import complete_trials, find_search_study, record_use
 
 
 def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
@@ -24,7 +24,9 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
     trial = choice.trial
     config = rebuild_config(study, trial, space.suggest_config, space_hash(space.path))
     load_final_splits(study.user_attrs["dataset"], options.data_dir)  # a missing file is told before anything starts
-    record_path = options.results_dir / study.study_name / "verify.json"
+    # A trial that is asked for has a record of its own, so that it does not replace the winner's.
+    record_name = "verify.json" if options.trial is None else f"verify-{trial.number}.json"
+    record_path = options.results_dir / study.study_name / record_name
     history = _read_histories(options.results_dir, study.user_attrs["dataset"])
     verification = verify.open_verify_study(storage, study, choice, config)
     seeds = attempts.plan_attempt(
@@ -73,15 +75,14 @@ def _read_histories(results_dir: Path, dataset: str) -> list[attempts.Facts]:
         RecordError: If one cannot be read: the attempts that it counts would be forgotten.
     """
     rows = []
-    for path in sorted(results_dir.glob("*/verify.json")):
+    for path in sorted(results_dir.glob("*/verify*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             if record["dataset"] == dataset and path.parent.name != REFERENCE_FOLDER:
                 rows += attempts.read_history(record)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise RecordError(f"{path} is damaged ({reason}). Restore it, or move it away.") from error
-    return rows
+        except DAMAGE as error:
+            raise RecordError(f"{path} is damaged ({describe_damage(error)}). Restore it, or move it away.") from error
+    return sorted(rows, key=lambda row: row["num_seeds"])  # the fullest record of an attempt comes last, and counts
 
 
 def run_ablation(options: AblateOptions, space: Space, view: View) -> Ended:
@@ -92,7 +93,7 @@ def run_ablation(options: AblateOptions, space: Space, view: View) -> Ended:
     config = rebuild_config(study, choice.trial, space.suggest_config, space_hash(space.path))
     load_final_splits(study.user_attrs["dataset"], options.data_dir)  # a missing file is told before anything starts
     ablation = ablate.open_ablation_study(storage, study, choice.trial, config)
-    view.say(f"Taking trial {choice.trial.number} of {study.study_name} apart ({choice.rule}).")
+    view.say(f"Taking trial {choice.trial.number} of {study.study_name} apart, {choice.rule}.")
     num_seeds = max(options.seeds, ablate.num_complete_seeds(ablation))
     if num_seeds > options.seeds:
         view.warn(f"{num_seeds} seeds of every rung were measured before: all of them count, not {options.seeds}.")
@@ -120,7 +121,7 @@ def run_ablation(options: AblateOptions, space: Space, view: View) -> Ended:
 
 def run_reproduction(options: ReproduceOptions, space: Space, view: View) -> Ended:
     """Trains a recorded winner anew, and compares. Raises as `run_search` does."""
-    record = reproduce.read_record(options.folder, space_hash(space.path))
+    record = reproduce.read_record(options.place, space_hash(space.path))
     devices, precision, storage = set_up(options, create=True)
     facts = record.facts
     _, test = load_final_splits(facts["dataset"], options.data_dir)
@@ -130,7 +131,8 @@ def run_reproduction(options: ReproduceOptions, space: Space, view: View) -> End
     study = reproduce.open_reproduction_study(storage, record)
     first_seed = facts["seeds"][0]["seed"] if options.first_seed is None else options.first_seed
     seeds = range(first_seed, first_seed + options.seeds)
-    view.say(f"Repeating trial {facts['trial']} of {facts['study_name']}, from {options.folder}.")
+    view.say(f"Repeating trial {facts['trial']} of {facts['study_name']}, from {options.place}.")
+    num_earlier = sum(run.params["seed"] in seeds for run in complete_trials(study))
     job = verify.VerifyJob(
         storage_url=options.storage,
         study_name=study.study_name,
@@ -146,7 +148,7 @@ def run_reproduction(options: ReproduceOptions, space: Space, view: View) -> End
     if run_job(job, study, storage, devices, view):
         return Ended(facts=None, interrupted=True)
     record_use(study)
-    compared = reproduce.compare(record, verify.measured_seeds(study, seeds), model_errors)
+    compared = reproduce.compare(record, verify.measured_seeds(study, seeds), model_errors, num_earlier)
     path = options.results_dir / study.study_name / "reproduce.json"
     write_atomically(path, json.dumps(compared, indent=2) + "\n")
     return Ended(facts=compared, interrupted=False)

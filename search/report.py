@@ -18,8 +18,13 @@ from search.study import FINISHED, best_trial, last_active
 from search.tickets import find_dead_trials
 
 
-def summarise(study: optuna.Study, storage_url: str, reranking: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The whole study in one JSON object (`search --json`), with its re-ranking (`search.rerank.describe`)."""
+def summarise(
+    study: optuna.Study,
+    storage_url: str,
+    reranking: dict[str, Any] | None = None,
+    winner: FrozenTrial | None = None,
+) -> dict[str, Any]:
+    """The whole study in one JSON object (`search --json`), with its re-ranking and winner (`search.rerank`)."""
     trials = study.get_trials(deepcopy=False)
     peaks = [trial.user_attrs.get("worker_peak_memory_mb", 0) for trial in trials]
     devices = sorted({trial.user_attrs["device"] for trial in trials if "device" in trial.user_attrs})
@@ -35,7 +40,8 @@ def summarise(study: optuna.Study, storage_url: str, reranking: dict[str, Any] |
         },
         "seconds": round(busy_seconds(trials), 1),
         "peak_memory_mb": max(peaks, default=0) or None,
-        "best": describe_best(best_trial(study)),
+        "winner": describe_searched(winner),
+        "best": describe_searched(best_trial(study)),
         "rerank": reranking,
     }
 
@@ -52,7 +58,7 @@ def count_trials(trials: Iterable[FrozenTrial]) -> dict[str, int]:
     }
 
 
-def describe_best(trial: FrozenTrial | None) -> dict[str, Any] | None:
+def describe_searched(trial: FrozenTrial | None) -> dict[str, Any] | None:
     if trial is None:
         return None
     return {
@@ -99,7 +105,8 @@ def describe_study(study: optuna.Study, storage: RDBStorage) -> dict[str, Any]:
     """A study in one row (`status`); of another tool's study only what all studies have."""
     trials = study.get_trials(deepcopy=False)
     ours = "kind" in study.user_attrs
-    best = best_trial(study) if ours else None
+    # The best of a verification's seeds says nothing, nor does the best of an ablation's rungs.
+    best = best_trial(study) if study.user_attrs.get("kind") == "search" else None
     return {
         "study_name": study.study_name,
         "kind": study.user_attrs.get("kind"),
@@ -155,8 +162,16 @@ class NoteKeeper:
             _write_notes(self._study, best)
             self._noted = leader
 
+    def name_winner(self, winner: FrozenTrial, mean: float) -> None:
+        """Writes which trial has won the re-ranking, with the mean accuracy of its further runs."""
+        self.update()
+        _write_notes(self._study, best_trial(self._study), winner, mean)
+        self._noted = object()  # a later leader replaces it
 
-def _write_notes(study: optuna.Study, best: FrozenTrial | None) -> None:
+
+def _write_notes(
+    study: optuna.Study, best: FrozenTrial | None, winner: FrozenTrial | None = None, mean: float | None = None
+) -> None:
     from optuna_dashboard import save_note
 
     attributes = study.user_attrs
@@ -168,14 +183,20 @@ def _write_notes(study: optuna.Study, best: FrozenTrial | None) -> None:
         "`num_params`, `channels` and `epochs` are user attributes of every trial.",
     ]
     if best is not None:
-        described = (
-            f"trial {best.number}, {best.value:.2f} % with {best.user_attrs['num_params']:,} parameters, "
-            f"channels {format_channels(best.user_attrs['channels'])}"
-        )
-        paragraphs.append(f"Best so far: {described}.")
+        described = f"trial {best.number}, {best.value:.2f} % with {_describe_network(best)}"
+        paragraphs.append(f"Best single run so far: {described}.")
         note = f"The best when it ended: {described}. Re-ranking decides what `python cli.py verify-best` proves."
         save_note(optuna.Trial(study, best._trial_id), note)
+    if winner is not None:
+        described = f"trial {winner.number}, {mean:.3f} % on average over its further runs, {_describe_network(winner)}"
+        paragraphs.append(f"**Winner of the re-ranking: {described}.** `python cli.py verify-best` proves it.")
+        save_note(optuna.Trial(study, winner._trial_id), f"Winner of the re-ranking: {described}.")
     save_note(study, "\n\n".join(paragraphs))
+
+
+def _describe_network(trial: FrozenTrial) -> str:
+    attributes = trial.user_attrs
+    return f"{attributes['num_params']:,} parameters, channels {format_channels(attributes['channels'])}"
 
 
 def format_channels(channels: Iterable[Iterable[int]]) -> str:

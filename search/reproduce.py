@@ -1,5 +1,6 @@
 """Repeats a proof from its record alone: without the study that it came from, on this machine, with any seeds."""
 
+import hashlib
 import json
 import math
 import statistics
@@ -24,8 +25,23 @@ DATASETS = ("mnist", "sample")
 PRECISIONS = ("bf16", "fp32")
 
 
+# What reading a record raises where a value is missing or of the wrong kind.
+DAMAGE = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
 class RecordError(ExplainedError):
     """A record is missing, damaged, or of another version of the tool."""
+
+
+def describe_damage(error: Exception) -> str:
+    """What is wrong with a record, in words."""
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}"
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        return "it is not JSON"
+    if isinstance(error, ValueError):
+        return " ".join(str(error).split())
+    return "a value is of the wrong kind"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +59,17 @@ class Record:
     model_path: Path | None
 
 
-def read_record(folder: Path, space: str) -> Record:
-    """Reads `verify.json`.
+def read_record(place: Path, space: str) -> Record:
+    """Reads what `verify-best` has written.
 
     Args:
+        place: A folder, whose `verify.json` is read, or the file itself.
         space: The hash of the search space at hand.
 
     Raises:
         RecordError: If it is missing, damaged, or of another version of the space or the recipe.
     """
-    path = folder / "verify.json"
+    path = place if place.is_file() else place / "verify.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         if (facts.get("recipe"), facts.get("space")) != (RECIPE, space):
@@ -60,12 +77,14 @@ def read_record(folder: Path, space: str) -> Record:
                 f"{path} was made with another version of space.py or of this tool (at {str(facts['commit'])[:12]}): "
                 f"what it proved cannot be repeated. Use that version."
             )
-        record = Record(facts=facts, config=config_from_dict(facts["config"]), model_path=_model_path(folder, facts))
+        record = Record(
+            facts=facts, config=config_from_dict(facts["config"]), model_path=_model_path(path.parent, facts)
+        )
         damage = _find_damage(record)
     except FileNotFoundError:
         raise RecordError(f"{path} is missing. --from takes a folder that holds one, like results/reference.") from None
-    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise RecordError(f"{path} is damaged ({' '.join(str(error).split())}). Restore it.") from error
+    except DAMAGE as error:
+        raise RecordError(f"{path} is damaged ({describe_damage(error)}). Restore it.") from error
     if damage is not None:
         raise RecordError(f"{path} is damaged ({damage}). Restore it.")
     return record
@@ -115,24 +134,27 @@ def count_errors(record: Record, test: Split) -> int | None:
 
 
 def open_reproduction_study(storage: RDBStorage, record: Record) -> optuna.Study:
-    """The study whose trials are the seeds of a reproduction.
-
-    Raises:
-        StudyError: If a study of that name repeated another configuration.
-    """
-    name = f"{record.facts['study_name']}-reproduce-{record.facts['trial']}"
+    """The study whose trials are the seeds of a reproduction; each configuration has one of its own."""
     facts = record.facts
+    identity = hashlib.sha256(json.dumps(facts["config"], sort_keys=True).encode()).hexdigest()[:6]
+    name = f"{facts['study_name']}-reproduce-{facts['trial']}-{identity}"
     kept = ("trial", "dataset", "epochs", "recipe", "space", "num_params", "channels", "config")
     attributes = {"kind": "reproduce", "reproduces": facts["study_name"], **{key: facts[key] for key in kept}}
     return open_bound_study(storage, name, attributes, "repeated")
 
 
-def compare(record: Record, measured: list[FrozenTrial], model_errors: int | None) -> dict[str, Any]:
+def compare(
+    record: Record, measured: list[FrozenTrial], model_errors: int | None, num_earlier: int = 0
+) -> dict[str, Any]:
     """The reproduction in one JSON object.
 
     A recorded seed agrees if it makes the same number of errors. All others are judged by their mean: it agrees if it
     lies in the 95 % prediction interval for so many further runs, of the recorded mean and standard deviation, which
-    one recorded seed does not have. `reproduced` is whether all that can be judged agrees; None if nothing can.
+    one recorded seed does not have. `reproduced` is whether all that can be judged agrees; None if no run can, for
+    that the recorded model makes the recorded errors proves the file only.
+
+    Args:
+        num_earlier: How many of the measured runs an earlier command has trained.
     """
     facts = record.facts
     recorded = {each["seed"]: each["errors"] for each in facts["seeds"]}
@@ -156,7 +178,7 @@ def compare(record: Record, measured: list[FrozenTrial], model_errors: int | Non
     # Rounding may differ by a digit on another device: then it is told, but decides nothing.
     model_answer = model_agrees if facts["device"] == "cpu" else None
     spread_answer = within_spread if within_spread is not None else identical
-    answers = [each for each in (model_answer, spread_answer) if each is not None]
+    reproduced = False if model_answer is False else spread_answer
     return {
         **{key: facts[key] for key in ("study_name", "trial", "num_params", "epochs", "dataset")},
         "seeds": rows,
@@ -169,7 +191,8 @@ def compare(record: Record, measured: list[FrozenTrial], model_errors: int | Non
         "model_errors": model_errors,
         "recorded_model_errors": recorded_model_errors,
         "model_agrees": model_agrees,
-        "reproduced": all(answers) if answers else None,
+        "reproduced": reproduced,
+        "num_earlier": num_earlier,
         **verdict.made_with(measured),
         "recorded_with": {key: facts[key] for key in ("device", "precision", "commit", "versions")},
     }

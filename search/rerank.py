@@ -26,7 +26,7 @@ from search.objective import (
     record,
     validation_accuracy,
 )
-from search.study import Binding, StudyError, complete_trials, make_pruner, open_side_study, rank
+from search.study import Binding, StudyError, best_trial, complete_trials, make_pruner, open_side_study, rank
 
 NUM_RUNS = 2  # further runs of each leading trial
 LARGEST_NUMBER = 2**31 - 1  # of a trial
@@ -106,6 +106,16 @@ def find_ranking(study: optuna.Study, storage: RDBStorage) -> Ranking | None:
     done = {standing.trial.number for standing in standings}
     finished = bool(planned) and {trial.number for trial in leading} == planned and planned <= done
     return Ranking(standings=standings, finished=finished, leading=leading)
+
+
+def find_winner(study: optuna.Study, ranking: Ranking | None) -> FrozenTrial | None:
+    """The trial to prove: the re-ranking's first, or, where the last search has waived it, the best single run.
+
+    None while re-ranking is not finished, and where no trial is complete.
+    """
+    if ranking is not None and ranking.finished:
+        return ranking.standings[0].trial
+    return best_trial(study) if not study.user_attrs.get("rerank", 0) else None
 
 
 def rank_again(study: optuna.Study, reranking: optuna.Study) -> list[Standing]:

@@ -26,7 +26,7 @@ from search.worker import Job
 from search.workers import run_workers
 
 REFERENCE_FOLDER = "reference"
-SIDE_STUDY = re.compile(r"-(rerank|(verify|ablate|reproduce)-\d+)$")  # endings of their names
+SIDE_STUDY = re.compile(r"-(rerank|(verify|ablate)-\d+|reproduce-\d+-[0-9a-f]{6})$")  # endings of their names
 WORKERS_PER_GPU = 4  # not measured: no GPU was at hand
 INTERRUPT_MESSAGE = "Stopping after the running epoch. Press Ctrl-C again to stop at once."
 
@@ -50,14 +50,14 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
     )
     name = options.study_name or default_name(dataset, options.max_params, options.epochs)
     study = open_search_study(storage, name, binding, space.reference)
-    for setting in (
-        "sampler",
-        "pruner",
-        "seed",
-        "rerank",
-    ):  # may change when a study is gone on with; the last is noted
+    for setting in ("sampler", "pruner", "seed", "rerank"):  # may change on the way; the last is noted
         study.set_user_attr(setting, getattr(options, setting))
-    rerank.find_ranking(study, storage)  # one of another search is told before anything starts
+    ranking = rerank.find_ranking(study, storage)  # one of another search is told before anything starts
+    if not options.rerank and ranking is not None and ranking.finished:
+        view.say("The earlier re-ranking stands, as long as no other trial comes to lead.")
+    num_done = report.count_trials(study.get_trials(deepcopy=False))["total"]
+    if num_done > options.trials:
+        view.say(f"The study has {num_done} trials already: --trials {options.trials} adds none.")
     job = _search_job(options, space, study, dataset=dataset, precision=precision)
     notes = report.NoteKeeper(study)
     was_finished = is_finished(study, job.tickets)
@@ -67,14 +67,18 @@ def run_search(options: SearchOptions, space: Space, view: View) -> Ended:
     time_is_up = job.expired() and not was_finished  # a command with a short time limit gets something done, too
     if options.rerank and is_finished(study, job.tickets) and not interrupted and not time_is_up:
         interrupted = _rerank(options, space, study, storage, devices, view, job)
+        ranking = rerank.find_ranking(study, storage)
+        if ranking is not None and ranking.finished:
+            notes.name_winner(ranking.standings[0].trial, ranking.standings[0].mean)
         facts = _write_records(study, storage, options)
     return Ended(facts=facts, interrupted=interrupted)
 
 
 def _write_records(study: optuna.Study, storage: RDBStorage, options: SearchOptions) -> dict[str, Any]:
     """Sums the study up, writes that, and returns it."""
-    reranking = rerank.describe(rerank.find_ranking(study, storage))
-    summary = report.summarise(study, options.storage, reranking)
+    ranking = rerank.find_ranking(study, storage)
+    winner = rerank.find_winner(study, ranking)
+    summary = report.summarise(study, options.storage, rerank.describe(ranking), winner)
     report.write_search_records(study, summary, options.results_dir / study.study_name)
     return summary
 
@@ -128,6 +132,10 @@ def _rerank(
         commit=search_job.commit,
         deadline=search_job.deadline,
     )
+    others = {standing.trial.number for standing in rerank.rank_again(study, reranking)}
+    others -= {trial.number for trial in leading}
+    if others:
+        view.say(f"Trials {sorted(others)} were re-ranked before: they count, too.")
     if tickets_left(reranking, job.tickets):
         fewer = f" (--rerank {options.rerank}, but no more are complete)" if len(leading) < options.rerank else ""
         view.say(f"Re-ranking the leading {len(leading)}{fewer} by {rerank.NUM_RUNS} further runs each.")

@@ -163,7 +163,7 @@ def last_active(study: optuna.Study) -> str:
 
 
 def find_search_study(storage: RDBStorage, name: str | None) -> optuna.Study:
-    """The search study of that name; without one, the last that was active.
+    """The search study of that name; without one, the last active of those with a complete trial, or else of all.
 
     Raises:
         StudyError: If there is none.
@@ -171,12 +171,14 @@ def find_search_study(storage: RDBStorage, name: str | None) -> optuna.Study:
     searches = [study for study in load_studies(storage) if study.user_attrs.get("kind") == "search"]
     named = [study for study in searches if name in (None, study.study_name)]
     if named:
-        return max(named, key=last_active)
+        return max(named, key=lambda study: (bool(complete_trials(study)), last_active(study)))
     if searches:
         others = ", ".join(study.study_name for study in searches)
         raise StudyError(f"There is no search study {name!r} in this storage, but: {others}.")
     wanted = f" {name!r}" if name is not None else ""
-    raise StudyError(f"There is no search study{wanted} in this storage yet. Run 'python cli.py search' first.")
+    raise StudyError(
+        f"There is no search study{wanted} in this storage (--storage) yet. Run 'python cli.py search' first."
+    )
 
 
 def load_studies(storage: RDBStorage) -> list[optuna.Study]:

@@ -94,7 +94,12 @@ def statistics(accuracies: list[float]) -> dict[str, Any]:
         return {"min": accuracies[0], "mean": mean, "std": None, "ci95": None}
     std = math.sqrt(math.fsum((accuracy - mean) ** 2 for accuracy in accuracies) / (n - 1))
     margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
-    return {"min": min(accuracies), "mean": mean, "std": std, "ci95": [mean - margin, mean + margin]}
+    return {
+        "min": min(accuracies),
+        "mean": mean,
+        "std": std,
+        "ci95": [max(0.0, mean - margin), min(100.0, mean + margin)],
+    }
 
 
 def pass_share_lower(num_passed: int, n: int) -> float:
@@ -115,7 +120,7 @@ def verdict(facts: dict[str, Any]) -> str:
         )
     bar = f"{target} % on the {facts['num_images']:,} test digits (at most {facts['max_errors']} errors)"
     if facts["confirmed"]:
-        return f"CONFIRMED: every one of {n} fresh seeds reaches {bar}."
+        return f"CONFIRMED: {f'every one of {n} fresh seeds' if n > 1 else 'the one fresh seed'} reaches {bar}."
     return f"NOT CONFIRMED: {n - passed} of {n} fresh seeds miss {bar}."
 
 
@@ -140,7 +145,7 @@ def evidence(facts: dict[str, Any]) -> list[str]:
             f"minimum {facts['one_view']['min']:.2f} %, mean {facts['one_view']['mean']:.3f} %."
         )
     attempt = "First attempt" if facts["attempts"] == 1 else f"Attempt {facts['attempts']}"
-    chosen = f" The trial was chosen {facts['chosen_by']}." if "chosen_by" in facts else ""  # not by older records
+    chosen = f" The trial is {facts['chosen_by']}." if "chosen_by" in facts else ""  # older records do not say
     lines.append(f"{attempt} at a proof on this data set.{chosen}")
     if facts.get("num_planned", n) > n:
         lines.append(f"{facts['num_planned']} seeds had been planned, and were not all measured.")
@@ -150,10 +155,15 @@ def evidence(facts: dict[str, Any]) -> list[str]:
 def _provenance(facts: dict[str, Any]) -> str:
     """What a claim rests on, in one sentence."""
     return (
-        f"Rests on: seeds {facts['seeds'][0]['seed']} to {facts['seeds'][-1]['seed']} (n = {len(facts['seeds'])}), "
+        f"Rests on: {describe_seeds([each['seed'] for each in facts['seeds']])}, "
         f"trial {facts['trial']} of {facts['study_name']}, {facts['num_params']:,} parameters, "
         f"epochs: {facts['epochs']}, data set {facts['dataset']}, {describe_environment(facts)}."
     )
+
+
+def describe_seeds(seeds: list[int]) -> str:
+    """For example "seeds 10000 to 10004 (n = 5)"."""
+    return f"seeds {seeds[0]} to {seeds[-1]} (n = {len(seeds)})" if len(seeds) > 1 else f"seed {seeds[0]} (n = 1)"
 
 
 def agreement(facts: dict[str, Any]) -> list[str]:
@@ -162,6 +172,9 @@ def agreement(facts: dict[str, Any]) -> list[str]:
     if facts["model_errors"] is not None:
         agrees = "as recorded" if facts["model_agrees"] else f"not as recorded ({facts['recorded_model_errors']})"
         lines.append(f"The recorded model makes {facts['model_errors']} errors, {agrees}.")
+    if facts["num_earlier"]:
+        num_earlier = f"{facts['num_earlier']} of {len(facts['seeds'])}"
+        lines.append(f"Trained by an earlier command with this storage, and not again: {num_earlier}.")
     if facts["identical"] is not None:
         lines.append(
             "IDENTICAL: every recorded seed that was repeated makes the recorded number of errors."
@@ -170,8 +183,9 @@ def agreement(facts: dict[str, Any]) -> list[str]:
         )
     if facts["within_spread"] is not None:
         relation = "lies within" if facts["within_spread"] else "LIES OUTSIDE"
+        judged = f"mean of {facts['num_judged']} seeds" if facts["num_judged"] > 1 else "accuracy of one seed"
         lines.append(
-            f"The mean of {facts['num_judged']} seeds, {facts['mean']:.3f} %, {relation} the recorded "
+            f"The {judged}, {facts['mean']:.3f} %, {relation} the recorded "
             f"{facts['recorded_mean']:.3f} ± {facts['margin']:.3f} % (95 % prediction interval for so many)."
         )
     lines.append(f"Recorded: {describe_environment(facts['recorded_with'])}.")

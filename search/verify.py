@@ -17,7 +17,7 @@ from search.config import TrialConfig
 from search.final import LARGEST_SEED, FinalResources, load_final_resources, train_and_test
 from search.model import TinyCNN, load_record, save_model
 from search.objective import TrialInterruptedError
-from search.rerank import NUM_RUNS, find_ranking
+from search.rerank import NUM_RUNS, find_ranking, find_winner
 from search.study import StudyError, best_trial, complete_trials, config_attributes, open_side_study
 from search.train import Evaluation
 
@@ -37,23 +37,23 @@ def choose_trial(study: optuna.Study, storage: RDBStorage, number: int | None) -
         StudyError: If there is no complete trial, that one is not complete, or the re-ranking is not finished.
     """
     if number is not None:
-        return Choice(trial=_complete_trial(study, number), rule="as asked for")
-    best = best_trial(study)
-    if best is None:
-        raise StudyError(f"Study {study.study_name!r} has no complete trial yet. Run 'python cli.py search' first.")
+        return Choice(trial=_complete_trial(study, number), rule="the one asked for (--trial)")
+    if best_trial(study) is None:
+        raise StudyError(f"Study {study.study_name!r} has no complete trial yet. Go on with its search first.")
     ranking = find_ranking(study, storage)
+    winner = find_winner(study, ranking)
+    if winner is None:
+        raise StudyError(
+            f"The leading trials of {study.study_name!r} are not all re-ranked yet. Run the search again with the "
+            f"same options, which finishes it, or name a trial with --trial."
+        )
     if ranking is None or not ranking.finished:
-        if study.user_attrs.get("rerank", 0):  # else the last search has waived it (--rerank 0)
-            raise StudyError(
-                f"The leading trials of {study.study_name!r} are not all re-ranked yet. Run the search again with the "
-                f"same options, which finishes it, or name a trial with --trial."
-            )
         count = len(complete_trials(study))
-        return Choice(trial=best, rule=f"the best of {count} single runs; none was re-ranked")
-    winner = ranking.standings[0]
+        return Choice(trial=winner, rule=f"the best of {count} single runs; not re-ranked")
+    first = ranking.standings[0]
     return Choice(
-        trial=winner.trial,
-        rule=f"the best of {len(ranking.standings)} re-ranked trials ({winner.mean:.3f} % on average, {NUM_RUNS} "
+        trial=winner,
+        rule=f"the best of {len(ranking.standings)} re-ranked trials ({first.mean:.3f} % on average, {NUM_RUNS} "
         "further runs)",
     )
 
@@ -61,11 +61,11 @@ def choose_trial(study: optuna.Study, storage: RDBStorage, number: int | None) -
 def _complete_trial(study: optuna.Study, number: int) -> FrozenTrial:
     trials = study.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
-        raise StudyError(f"Study {study.study_name!r} has no trial {number}. Leave --trial out for the best.")
+        raise StudyError(f"Study {study.study_name!r} has no trial {number}. Leave --trial out for the winner.")
     if trials[number].state != TrialState.COMPLETE:
         state = trials[number].state.name.lower()
         raise StudyError(
-            f"Trial {number} is {state}; only a complete trial can be verified. Leave --trial out for the best."
+            f"Trial {number} is {state}; only a complete trial can be verified. Leave --trial out for the winner."
         )
     return trials[number]
 

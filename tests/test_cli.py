@@ -30,7 +30,8 @@ from search.tickets import claim_trial
 ROOT = Path(space.__file__).parent
 COMMANDS = ["search", "verify-best", "ablate", "status"]
 SEARCH_KEYS = [
-    "study_name", "storage", "dataset", "device", "trials", "epochs", "seconds", "peak_memory_mb", "best", "rerank",
+    "study_name", "storage", "dataset", "device", "trials", "epochs", "seconds", "peak_memory_mb", "winner", "best",
+    "rerank",
 ]  # fmt: skip
 VERIFY_KEYS = {
     "study_name", "trial", "num_params", "channels", "epochs", "target", "dataset", "seeds", "min", "mean", "std",
@@ -285,7 +286,8 @@ def test_there_is_nothing_to_read_before_the_first_search(places: list[str], tmp
 
 
 def test_there_is_nothing_to_verify_in_an_empty_storage(storage: RDBStorage, places: list[str]) -> None:
-    assert_refused(run("verify-best", *places), 1, "no search study in this storage yet", "python cli.py search")
+    refused = run("verify-best", *places)
+    assert_refused(refused, 1, "no search study in this storage (--storage) yet", "python cli.py search")
     assert run("status", *places[:2]).exit_code == 0
     assert json.loads(run("status", *places[:2], "--json").stdout)["studies"] == []
 
@@ -450,6 +452,7 @@ def test_a_real_search_prints_one_object_about_the_study(finished_search: subpro
     assert facts["seconds"] > 0
     (standing,) = facts["rerank"]["standings"]  # --rerank 1
     assert facts["rerank"]["winner"] == standing["number"] == facts["best"]["number"]
+    assert facts["winner"] == facts["best"]  # with its parameters
     assert len(standing["val_accuracies"]) == 2
     assert facts["rerank"]["regression"] == pytest.approx(facts["best"]["val_accuracy"] - standing["mean"])
 
@@ -468,6 +471,10 @@ def test_the_same_command_again_does_nothing_and_says_the_same(
     again = run(*options_of(finished_search))
     assert again.exit_code == 0
     assert json.loads(again.stdout) == json.loads(finished_search.stdout)
+    fewer = run(*options_of(finished_search), "--rerank", "0", "--trials", "2")  # the last of an option counts
+    assert json.loads(fewer.stdout) == json.loads(finished_search.stdout)
+    assert "The study has 3 trials already: --trials 2 adds none." in fewer.stderr
+    assert "The earlier re-ranking stands, as long as no other trial comes to lead." in fewer.stderr
     assert again.stderr == ""
 
 

@@ -28,16 +28,25 @@ def facts() -> dict[str, Any]:
         "device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.14.1"},
         "rungs": [
             rung("plain", [98.9, 98.94], {"train": 80.05, "test": 79.29}),
-            rung("full, no batch norm", [99.51, 99.55], None),
+            rung("all but batch norm", [99.51, 99.55], None),
         ],
     }  # fmt: skip
 
 
 def test_a_row_has_means_spreads_and_the_hand_made_figures(facts: dict[str, Any]) -> None:
     assert ladder.rows(facts) == [
+        ("Rung", "Params", "Train, 1 view", "Test, 1 view", "Test", "By hand"),
         ("plain", "7,901", "98.92 ± 0.02", "98.92 ± 0.02", "98.92 ± 0.02", "80.05 / 79.29"),
-        ("full, no batch norm", "7,901", "99.53 ± 0.02", "99.53 ± 0.02", "99.53 ± 0.02", ""),
+        ("all but batch norm", "7,901", "99.53 ± 0.02", "99.53 ± 0.02", "99.53 ± 0.02", ""),
     ]
+
+
+def test_without_hand_made_figures_nothing_is_said_of_them(facts: dict[str, Any]) -> None:
+    with_them = ladder.plot(facts)
+    facts["rungs"][0]["hand_made"] = None
+    assert [row[-1] for row in ladder.rows(facts)] == ["Test", "98.92 ± 0.02", "99.53 ± 0.02"]
+    assert "hand" not in ladder.to_markdown(facts)
+    assert ladder.plot(facts) != with_them
 
 
 def test_a_single_run_has_no_spread_and_one_that_diverged_no_figure() -> None:
@@ -51,12 +60,14 @@ def test_the_markdown_is_one_table_and_what_it_rests_on(facts: dict[str, Any]) -
     text = "\n".join(lines)
     assert "seeds 20000 to 20001 (n = 2)" in text
     assert "Nothing is picked by these figures." in text
+    assert "one run each, of another network" in text
+    assert "seed 20000 (n = 1); one run each" in ladder.to_markdown(facts | {"seeds": [20_000]})
     assert "commit 0123abc" in text
 
 
 def test_a_dropout_that_the_winner_lacks_and_runs_that_diverged_are_told(facts: dict[str, Any]) -> None:
-    assert "rungs with it use 0.05, and the winner itself is 'full, no dropout'" in " ".join(ladder.notes(facts))
-    assert not any("dropout" in note for note in ladder.notes(facts | {"winner_has_dropout": True}))
+    assert "rungs with it use 0.05, and the trial as it was found is 'all but dropout'" in " ".join(ladder.notes(facts))
+    assert "'all' is the trial as it was found." in ladder.notes(facts | {"winner_has_dropout": True})
     facts["rungs"][0]["diverged"] = 1
     assert "plain: 1 of 2 runs diverged, and are left out." in ladder.notes(facts)
 

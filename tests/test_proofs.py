@@ -132,6 +132,20 @@ def test_fewer_seeds_do_not_leave_out_one_that_missed(record_seeds: Any, places:
     assert_refused(picked, 1, "are not all fresh", "--first-seed 11000")
 
 
+def test_a_trial_that_is_asked_for_does_not_replace_the_record_of_the_winner(
+    record_seeds: Any, places: list[str], tmp_path: Path
+) -> None:
+    record_seeds(60)
+    assert run("verify-best", "--seeds", "1", *places).exit_code == 0
+    folder = tmp_path / "results" / "small"
+    proof = (folder / "verify.json").read_bytes()
+    assert run("verify-best", "--seeds", "1", "--trial", "2", "--target", "99.5", *places).exit_code == 3
+    assert (folder / "verify.json").read_bytes() == proof
+    asked = json.loads((folder / "verify-2.json").read_text())
+    assert (asked["trial"], asked["target"]) == (2, 99.5)
+    assert asked["attempts"] == 1  # the same seeds of the same trial
+
+
 # A record to repeat
 
 
@@ -163,12 +177,14 @@ def test_a_recorded_proof_is_repeated_to_the_last_error(
     assert facts["model_errors"] == facts["recorded_model_errors"] == facts["seeds"][0]["errors"]
     (written,) = (tmp_path / "repeated").glob("*/reproduce.json")
     assert json.loads(written.read_text()) == facts
+    assert facts["num_earlier"] == 0
     again = run("verify-best", "--from", folder, "--seeds", "2", *elsewhere)  # all is there: no worker starts
     assert again.stdout.splitlines()[-1].startswith("REPRODUCED")
+    assert "Trained by an earlier command with this storage, and not again: 2 of 2." in again.stdout
     (model,) = folder.glob("*.safetensors")
     model.write_bytes(b"damaged")
     assert_refused(run("verify-best", "--from", folder, "--seeds", "2", *elsewhere), 1, model.name, "Restore it")
-    assert json.loads(written.read_text()) == facts
+    assert json.loads(written.read_text()) == facts | {"num_earlier": 2}
 
 
 def test_the_ladder_has_a_table_a_plot_and_every_rung(

@@ -117,6 +117,7 @@ def test_the_summary_has_the_keys_that_are_promised(search_study: optuna.Study, 
         "epochs",
         "seconds",
         "peak_memory_mb",
+        "winner",
         "best",
         "rerank",
     ]
@@ -139,6 +140,8 @@ def test_the_summary_is_about_the_whole_study(search_study: optuna.Study, storag
         "channels": best.user_attrs["channels"],
         "params": best.params,
     }
+    assert summary["winner"] is None
+    assert report.summarise(search_study, storage_url, winner=best)["winner"] == summary["best"]
 
 
 def test_a_study_without_a_complete_trial_has_no_best() -> None:
@@ -245,6 +248,16 @@ def test_notes_are_written_only_when_the_leader_changes(search_study: optuna.Stu
     before = search_study._storage.get_study_system_attrs(search_study._study_id)
     notes.update()
     assert search_study._storage.get_study_system_attrs(search_study._study_id) == before
+
+
+def test_notes_name_the_winner_until_another_trial_leads(search_study: optuna.Study) -> None:
+    notes = report.NoteKeeper(search_study)
+    notes.name_winner(search_study.get_trials()[0], 98.125)
+    assert "Winner of the re-ranking: trial 0, 98.125 % on average" in get_note(search_study)
+    assert note_of_trial(search_study, 0).startswith("Winner of the re-ranking")
+    search_study.tell(4, 99.0)
+    notes.update()
+    assert "Winner" not in get_note(search_study)
 
 
 def test_a_study_without_a_leader_has_a_note_already() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from search.config import RECIPE, AugmentConfig, ModelConfig, TrialConfig, confi
 from search.data import Split
 from search.model import NINE_VIEWS, TinyCNN, save_model
 from search.reproduce import Record, RecordError
-from search.study import StudyError
 from search.train import Runtime, evaluate
 
 SPACE = "0123456789abcdef"
@@ -101,6 +101,20 @@ def test_a_damaged_record_is_told(write_record: Callable[..., Path], changes: di
         reproduce.read_record(write_record(**changes), SPACE)
 
 
+def test_a_record_may_be_named_itself(record: Record, tmp_path: Path) -> None:
+    path = (tmp_path / "verify.json").rename(tmp_path / "verify-2.json")
+    assert reproduce.read_record(path, SPACE) == record
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"config": {}}, "it has no 'model'"), ({"seeds": 7}, "a value is of the wrong kind"), ({"mean": 99.6}, "mean")],
+)
+def test_the_damage_is_told_in_words(write_record: Callable[..., Path], changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecordError, match=re.escape(f"is damaged ({words})")):
+        reproduce.read_record(write_record(**changes), SPACE)
+
+
 def test_a_record_cut_off_in_the_middle_is_told(write_record: Callable[..., Path]) -> None:
     path = write_record() / "verify.json"
     path.write_text(path.read_text()[:100])
@@ -128,16 +142,16 @@ def test_a_model_file_that_cannot_be_used_is_told(
         reproduce.count_errors(record, final_splits[1])
 
 
-def test_another_configuration_is_not_repeated_in_the_same_study(
+def test_each_configuration_is_repeated_in_a_study_of_its_own(
     storage: RDBStorage, record: Record, write_record: Callable[..., Path]
 ) -> None:
     study = reproduce.open_reproduction_study(storage, record)
-    assert (study.study_name, study.user_attrs["kind"]) == ("small-reproduce-2", "reproduce")
+    assert re.fullmatch(r"small-reproduce-2-[0-9a-f]{6}", study.study_name)
+    assert study.user_attrs["kind"] == "reproduce"
     assert reproduce.open_reproduction_study(storage, record).study_name == study.study_name
     config = dataclasses.asdict(dataclasses.replace(CONFIG, lr=0.5))
     other = reproduce.read_record(write_record(config=config), SPACE)
-    with pytest.raises(StudyError, match="'small-reproduce-2' repeated something else"):
-        reproduce.open_reproduction_study(storage, other)
+    assert reproduce.open_reproduction_study(storage, other).study_name != study.study_name
 
 
 def repeat(*seeds: int) -> list[optuna.trial.FrozenTrial]:
@@ -159,6 +173,8 @@ def test_recorded_seeds_are_compared_error_by_error(record: Record, write_record
     facts = reproduce.compare(other, repeat(10_000), 59)
     assert (facts["identical"], facts["within_spread"], facts["reproduced"]) == (False, None, False)
     assert reproduce.compare(other, repeat(20_000), None)["reproduced"] is None
+    assert reproduce.compare(other, repeat(20_000), 59)["reproduced"] is None  # the file alone repeats nothing
+    assert reproduce.compare(other, repeat(20_000), 58)["reproduced"] is False
     facts = reproduce.compare(same, repeat(10_000), 60)
     assert (facts["identical"], facts["within_spread"]) == (True, None)  # of one seed there is no spread
     assert facts["reproduced"] is True
@@ -185,6 +201,11 @@ def test_repeated_seeds_that_agree_leave_the_others_to_be_judged(write_record: C
     facts = reproduce.compare(record, repeat(10_000, 20_000), None)
     assert (facts["identical"], facts["num_judged"], facts["within_spread"]) == (True, 1, False)
     assert facts["reproduced"] is False
+
+
+def test_runs_of_an_earlier_command_are_told(record: Record) -> None:
+    facts = reproduce.compare(record, repeat(10_000, 10_001), None, num_earlier=1)
+    assert verdict.agreement(facts)[0].endswith("and not again: 1 of 2.")
 
 
 def test_a_reproduction_names_what_it_and_the_record_were_made_with(record: Record) -> None:

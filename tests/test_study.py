@@ -170,6 +170,12 @@ def test_the_last_active_study_is_found(storage: RDBStorage) -> None:
     assert find_search_study(storage, "b").study_name == "b"
 
 
+def test_a_search_with_a_complete_trial_is_found_before_one_without(study: optuna.Study, storage: RDBStorage) -> None:
+    study.tell(claim(study, range(1)), 90.0)
+    open_search_study(storage, "just begun", BINDING, REFERENCE)
+    assert find_search_study(storage, None).study_name == "small"
+
+
 def test_no_other_kind_of_study_is_found(study: optuna.Study, storage: RDBStorage) -> None:
     verification = optuna.create_study(storage=storage, study_name="small-verify-0")
     verification.set_user_attr("kind", "verify")

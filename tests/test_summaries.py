@@ -24,12 +24,14 @@ def shown(renderable: RenderableType, width: int = 80) -> str:
 
 def test_the_summary_of_a_search(search_study: optuna.Study) -> None:
     best = search_study.get_trials()[2].user_attrs
-    first, second, third, fourth = search_summary(summarise(search_study, "sqlite:///study.db"), 4)
+    first, second, third = search_summary(summarise(search_study, "sqlite:///study.db"), 4)
     assert first.startswith("small: 3 of 4 trials done (2 complete, 1 pruned; 1 trial cut off or failed) in 0:00:")
     assert first.endswith(" of training.")
     assert second == "12 epochs trained, 3 (20%) saved by pruning; a worker took at most 0.6 GB of main memory."
     assert third.startswith(f"Best: trial 2, 98.50 % on validation, {best['num_params']:,} parameters, channels ")
-    assert fourth == "The 99.4 % claim cannot be judged on the bundled sample."
+    assert search_summary(summarise(search_study, "sqlite:///study.db"), 3)[-1] == (
+        "The 99.4 % claim cannot be judged on the bundled sample."
+    )
 
 
 def test_the_summary_of_a_search_that_is_done(search_study: optuna.Study) -> None:
@@ -41,16 +43,25 @@ def test_the_summary_of_a_search_that_is_done(search_study: optuna.Study) -> Non
 
 
 def test_the_summary_tells_who_won_the_reranking_or_that_it_is_not_finished(search_study: optuna.Study) -> None:
-    standing = {"number": 2, "mean": 98.25, "val_accuracies": [98.0, 98.5]}
-    facts = {"finished": True, "winner": 2, "regression": 0.25, "standings": [standing]}
-    (line,) = [line for line in search_summary(summarise(search_study, "sqlite://", facts), 5) if "e-rank" in line]
-    assert line == (
-        "Re-ranked: trial 2 wins with 98.250 % on average over 2 further runs; the first-ranked trial's runs differ "
-        "from its searched one by -0.250 points."
+    winner = search_study.get_trials()[0]
+    standings = [
+        {"number": 0, "mean": 98.375, "val_accuracies": [98.25, 98.5]},
+        {"number": 2, "mean": 98.25, "val_accuracies": [98.0, 98.5]},
+    ]
+    facts = {"finished": True, "winner": 0, "regression": 0.25, "standings": standings}
+    lines = search_summary(summarise(search_study, "sqlite://", facts, winner), 5)
+    assert lines[2].startswith(
+        "Winner: trial 0, 98.375 % on validation on average over 2 further runs, "
+        f"{winner.user_attrs['num_params']:,} parameters, channels "
+    )
+    assert lines[3] == (
+        "Best single run: trial 2, 98.50 % (best.safetensors); its further runs reach 98.250 % on average (-0.250 "
+        "points)."
     )
     cut_off = facts | {"finished": False, "winner": None, "regression": None}
-    (line,) = [line for line in search_summary(summarise(search_study, "sqlite://", cut_off), 5) if "e-rank" in line]
-    assert line == "Re-ranking is not finished: 1 trial so far."
+    lines = search_summary(summarise(search_study, "sqlite://", cut_off), 5)
+    assert lines[2].startswith("Best: trial 2, 98.50 % on validation")
+    assert lines[3] == "Re-ranking is not finished: 2 trials so far."
 
 
 def test_the_summary_of_a_search_without_a_best() -> None:
@@ -82,8 +93,8 @@ def test_the_verification_report_shows_every_seed_and_the_verdict() -> None:
     text = shown(verification_report(make_facts()))
     assert "Trial 2 of small" in text
     rows = [line.replace("│", " ").split() for line in text.splitlines()]
-    assert ["10000", "99.40", "60"] in rows
-    assert ["10001", "99.38", "62"] in rows
+    assert ["10000", "99.40", "60", "70"] in rows
+    assert ["10001", "99.38", "62", "71"] in rows
     assert "NOT CONFIRMED: 1 of 2 fresh seeds miss 99.4 %" in " ".join(text.split())
     assert max(len(line) for line in text.splitlines()) <= 80
 

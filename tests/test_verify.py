@@ -30,7 +30,7 @@ def test_without_a_reranking_the_best_of_the_search_is_proved(
 ) -> None:
     choice = verify.choose_trial(search_study, searched_storage, None)
     assert choice.trial.number == 2
-    assert choice.rule == "the best of 2 single runs; none was re-ranked"
+    assert choice.rule == "the best of 2 single runs; not re-ranked"
 
 
 def test_the_winner_of_the_reranking_is_proved_and_the_rule_is_told(
@@ -56,7 +56,7 @@ def test_an_unfinished_reranking_has_no_winner_but_a_trial_can_be_named(
         verify.choose_trial(search_study, searched_storage, None)
     assert verify.choose_trial(search_study, searched_storage, 0).trial.number == 0
     search_study.set_user_attr("rerank", 0)  # waived by the last search
-    assert verify.choose_trial(search_study, searched_storage, None).rule.endswith("none was re-ranked")
+    assert verify.choose_trial(search_study, searched_storage, None).rule.endswith("not re-ranked")
 
 
 def test_a_search_that_was_to_be_reranked_has_no_winner_before(
@@ -69,7 +69,7 @@ def test_a_search_that_was_to_be_reranked_has_no_winner_before(
 
 def test_any_complete_trial_can_be_chosen(search_study: optuna.Study, searched_storage: RDBStorage) -> None:
     choice = verify.choose_trial(search_study, searched_storage, 0)
-    assert (choice.trial.number, choice.rule) == (0, "as asked for")
+    assert (choice.trial.number, choice.rule) == (0, "the one asked for (--trial)")
 
 
 @pytest.mark.parametrize(
