@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import re
@@ -6,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -542,15 +544,16 @@ def running_trials(study_url: str, study_name: str) -> list[str]:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kills a command with its workers, and waits (a while: zombies nobody looks after stay) until they are gone."""
+    """Kills a command with its workers, and waits until they are gone, or are zombies that nobody looks after."""
+    if process.poll() is not None:
+        return
+    group = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for _ in range(50):
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
+    for pid in group:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.05)
 
 
 def trials_of(study_url: str, study_name: str) -> list[optuna.trial.FrozenTrial]:
@@ -591,7 +594,7 @@ def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, pla
         wait_for_running_trial(process, storage_url, "killed")
     finally:
         kill_group(process)
-    result = run(*command[2:])
+    result = run(*command[2:], "--workers", "1")
     assert result.exit_code == 0, result.stderr
     assert "cut off" in result.stderr
     facts = json.loads(result.stdout)
@@ -608,18 +611,29 @@ def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, pla
         assert trial.params.items() <= again.params.items()
 
 
+def end_when_a_trial_trains(process: subprocess.Popen[bytes], study_url: str, study_name: str) -> None:
+    for _ in range(1_200):
+        if running_trials(study_url, study_name):
+            break
+        time.sleep(0.1)
+    process.kill()
+
+
 def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
-    storage: RDBStorage, sample_binding: Binding, places: list[str]
+    storage: RDBStorage, storage_url: str, sample_binding: Binding, places: list[str]
 ) -> None:
     study = open_search_study(storage, "shared", replace(sample_binding, epochs=1), space.REFERENCE)
     trial = claim_trial(study, storage, range(2), sampler="random", seed=0, fixed_params={})
     assert trial is not None
-    with subprocess.Popen(["sleep", "2"]) as owner:  # another command's worker, which dies during this search
+    with subprocess.Popen(["sleep", "600"]) as owner:  # another command's worker, which dies during this search
+        ends = threading.Thread(target=end_when_a_trial_trains, args=(owner, storage_url, "shared"))
+        ends.start()
         started = psutil.Process(owner.pid).create_time()
         trial.set_user_attr("owner", this_process() | {"pid": owner.pid, "started": started})
         options = ["--dataset", "sample", "--epochs", "1", "--workers", "1", "--trials", "2", "--study-name", "shared"]
         options += ["--rerank", "0"]
         result = run("search", *options, *places, "--json")
+        ends.join()
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["trials"]["total"] == 2
 
