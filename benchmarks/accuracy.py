@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, ExplainedError, TrialConfig  # noqa: E402
 from search.data import find_dataset, load_search_splits  # noqa: E402
-from search.model import NINE_VIEWS  # noqa: E402
+from search.model import ALL_VIEWS  # noqa: E402
 from search.provenance import code_commit, versions  # noqa: E402
 from search.runner import num_cores  # noqa: E402
 from search.train import Runtime, choose_precision, evaluate, train  # noqa: E402
@@ -54,7 +54,7 @@ def measure(seed: int, work: Work) -> dict[str, Any]:
     seconds = 0.0
     for result in train(work.config, training, epochs=work.epochs, seed=seed, runtime=runtime):
         seconds += result.seconds
-    evaluation = evaluate(result.model, validation, runtime, NINE_VIEWS)
+    evaluation = evaluate(result.model, validation, runtime, ALL_VIEWS)
     return {
         "seed": seed,
         "accuracy": evaluation.accuracy,

@@ -169,7 +169,7 @@ def _describe_rung(rung: str, runs: list[FrozenTrial], hand_made: tuple[float, f
         "diverged": len(runs) - len(ended),  # left out of the means
         "test": _spread([run.value for run in ended if run.value is not None]),
         "test_one_view": _spread(one_view),
-        # By one view, for nine of 60,000 digits would take as long as half the training; so it compares with the
+        # By one view, for all views of 60,000 digits would take longer than the training; so it compares with the
         # test digits by one view. On the digits as they are, without distortions.
         "train_one_view": _spread([run.user_attrs["train_accuracy"] for run in ended]),
         "hand_made": {"train": hand_made[0], "test": hand_made[1]} if hand_made is not None else None,

@@ -12,7 +12,7 @@ MARGIN = 2  # pixels on every side that the network does not look at: 0.24 % of 
 NUM_STAGES = 3
 KERNEL_AREA = 9  # every convolution is 3x3
 
-RECIPE = 3  # raised whenever a configuration would build another network or train it otherwise than before
+RECIPE = 4  # raised whenever a configuration would build another network or train it otherwise than before
 
 DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"
 SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS = 1_000, 100_000

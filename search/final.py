@@ -10,7 +10,7 @@ import torch
 
 from search.config import TrialConfig
 from search.data import Split, load_final_splits
-from search.model import NINE_VIEWS, ONE_VIEW, TinyCNN
+from search.model import ALL_VIEWS, ONE_VIEW, TinyCNN
 from search.objective import TrialInterruptedError, record
 from search.provenance import versions
 from search.train import DivergedError, Evaluation, Runtime, evaluate, train
@@ -24,7 +24,7 @@ class Tested:
     """A network after its last epoch, and how it does on the test digits; no network where training diverged.
 
     Attributes:
-        evaluation: With nine views of every digit: this is the result.
+        evaluation: With all views of every digit: this is the result.
         one_view: With the central view alone, for comparison.
     """
 
@@ -74,9 +74,9 @@ def train_and_test(
         model = result.model
         tested = Tested(
             model=model,
-            evaluation=evaluate(model, test, runtime, NINE_VIEWS),
+            evaluation=evaluate(model, test, runtime, ALL_VIEWS),
             one_view=evaluate(model, test, runtime, ONE_VIEW),
         )
     record(trial, {"errors": tested.evaluation.errors, "num_images": tested.evaluation.num_images})
-    record(trial, {"errors_one_view": tested.one_view.errors})
+    record(trial, {"num_views": len(ALL_VIEWS), "errors_one_view": tested.one_view.errors})
     return tested

@@ -48,8 +48,8 @@ def notes(facts: dict[str, Any]) -> list[str]:
     spread = "mean ± standard deviation" if len(seeds) > 1 else "one run each"
     lines = [
         f"{_origin(facts)}; {spread}, after the last epoch.",
-        "Accuracies in %. Test: by nine views, as in a proof; one view is the central one. Train: on the training "
-        "digits as they are, without distortions.",
+        "Accuracies in %. Test: by the mean of several views, as in a proof; one view is the central one. Train: on "
+        "the training digits as they are, without distortions.",
     ]
     if _has_hand_made(facts):
         lines.append(

@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -17,9 +18,24 @@ from search.config import IMAGE_SIZE, MARGIN, NUM_CLASSES, ModelConfig
 from search.files import write_atomically
 
 NUM_UNPADDED = 2  # convolutions at the start of the first stage, where it has as many
-Views = tuple[tuple[int, int], ...]  # shifts in pixels, down and right, each by at most the margin
-ONE_VIEW: Views = ((0, 0),)
-NINE_VIEWS: Views = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1))
+
+
+class View(NamedTuple):
+    """How a network looks at an image: resized to so many pixels a side, shifted by so many down and right."""
+
+    side: int
+    down: int
+    right: int
+
+
+Views = tuple[View, ...]
+ONE_VIEW: Views = (View(IMAGE_SIZE, 0, 0),)
+ALL_VIEWS: Views = tuple(
+    View(side, down, right)
+    for side in (IMAGE_SIZE - 2, IMAGE_SIZE, IMAGE_SIZE + 2)
+    for down in (-1, 0, 1)
+    for right in (-1, 0, 1)
+)
 
 
 class TinyCNN(nn.Module):
@@ -59,17 +75,28 @@ class TinyCNN(nn.Module):
     def forward(self, images: Float[Tensor, "n 1 28 28"], views: Views = ONE_VIEW) -> Float[Tensor, "n 10"]:
         """Logits of normalised images (`search.data.normalise`): their mean over the views.
 
-        Several shifted views of a test image are as old as AlexNet's ten crops (Krizhevsky et al., 2012). Here they
-        undo what pooling every other pixel loses, and cost time but no parameter.
+        Several views of a test image are as old as AlexNet's ten crops (Krizhevsky et al., 2012). Here shifts undo
+        what pooling every other pixel loses, and sizes are interpolated as training images are; both cost time but no
+        parameter.
         """
-        logits = [self.head(self.features(crop(images, *view)).mean(dim=(2, 3))) for view in views]
+        resized = {side: resize(images, side) for side in {view.side for view in views}}
+        crops = (crop(resized[side], down, right) for side, down, right in views)
+        logits = [self.head(self.features(each).mean(dim=(2, 3))) for each in crops]
         return torch.stack(logits).mean(dim=0) if len(logits) > 1 else logits[0]
 
 
-def crop(images: Float[Tensor, "n 1 28 28"], down: int, right: int) -> Float[Tensor, "n 1 24 24"]:
-    """The part of the images that is as far from their centre."""
-    top, left = MARGIN + down, MARGIN + right
+def resize(images: Float[Tensor, "n 1 h h"], side: int) -> Float[Tensor, "n 1 s s"]:
+    """The images with so many pixels a side."""
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def crop(images: Float[Tensor, "n 1 h h"], down: int, right: int) -> Float[Tensor, "n 1 24 24"]:
+    """The part of the images that is so far from their centre."""
     side = IMAGE_SIZE - 2 * MARGIN
+    middle = (images.shape[-1] - side) // 2
+    top, left = middle + down, middle + right
     return images[:, :, top : top + side, left : left + side].contiguous(memory_format=torch.channels_last)
 
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.config import RECIPE, TrialConfig, derive_seed
 from search.data import Split, load_search_splits
 from search.memory import peak_memory_mb
-from search.model import NINE_VIEWS, TinyCNN, num_params, save_model
+from search.model import ALL_VIEWS, TinyCNN, num_params, save_model
 from search.provenance import versions
 from search.storage import exclusive
 from search.study import Binding, StudyError, best_trial, make_pruner, rank
@@ -80,7 +80,7 @@ def validation_accuracy(
     """Trains one configuration and measures it on the validation digits, in percent.
 
     Every epoch is measured with one view of an image, which is what pruning goes by; the result, after the last, with
-    nine. Nothing over the budget is trained, whatever the space suggests.
+    all. Nothing over the budget is trained, whatever the space suggests.
 
     Raises:
         optuna.TrialPruned: If the trial is over budget, is not promising, or diverged.
@@ -97,7 +97,7 @@ def validation_accuracy(
                 raise DivergedError(f"The validation loss was {evaluation.loss} in epoch {result.epoch}.")
             _report_epoch(trial, result, evaluation, time.monotonic() - start)
             if result.epoch == epochs:
-                final = evaluate(result.model, validation, runtime, NINE_VIEWS)
+                final = evaluate(result.model, validation, runtime, ALL_VIEWS)
                 record(trial, {"val_loss": final.loss, "seconds": round(time.monotonic() - start, 2)})
                 return Outcome(value=final.accuracy, model=result.model, config=config)
             if should_stop():

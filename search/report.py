@@ -178,7 +178,7 @@ def _write_notes(
     paragraphs = [
         f"Tiny networks for MNIST (data set: {attributes['dataset']}) of at most **{attributes['max_params']:,} "
         f"parameters**, trained for at most **{attributes['epochs']} epochs**.",
-        "The objective is the accuracy on held-out *validation* digits, in percent, after the last epoch, with nine "
+        "The objective is the accuracy on held-out *validation* digits, in percent, after the last epoch, with 27 "
         "views of each digit; intermediate values are those of one view. A search never opens the test digits.",
         "`num_params`, `channels` and `epochs` are user attributes of every trial.",
     ]

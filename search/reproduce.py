@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from search import verdict
 from search.config import RECIPE, ExplainedError, TrialConfig, config_from_dict
 from search.data import Split
-from search.model import NINE_VIEWS, load_model
+from search.model import ALL_VIEWS, load_model
 from search.study import open_bound_study
 from search.train import Runtime, evaluate
 
@@ -130,7 +130,7 @@ def count_errors(record: Record, test: Split) -> int | None:
     except ValueError as error:
         raise RecordError(f"{error} Restore it.") from error
     precision = record.facts["precision"] if record.facts["precision"] in PRECISIONS else "fp32"
-    return evaluate(model, test, Runtime(device=torch.device("cpu"), precision=precision), NINE_VIEWS).errors
+    return evaluate(model, test, Runtime(device=torch.device("cpu"), precision=precision), ALL_VIEWS).errors
 
 
 def open_reproduction_study(storage: RDBStorage, record: Record) -> optuna.Study:

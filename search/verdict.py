@@ -56,6 +56,7 @@ def make_record(
         "num_passed": num_passed,
         "num_planned": attributes["attempts"][str(trials[0].params["seed"])],
         **statistics(accuracies),
+        "num_views": trials[0].user_attrs["num_views"],
         "one_view": statistics([100 - 100 * trial.user_attrs["errors_one_view"] / num_images for trial in trials]),
         "pass_share_lower95": pass_share_lower(num_passed, len(errors)),
         "attempts": len(earlier_attempts) + 1,
@@ -139,10 +140,10 @@ def evidence(facts: dict[str, Any]) -> list[str]:
             f"{math.floor(1000 * facts['pass_share_lower95']) / 10} % of all seeds reach the target"
             + (f"; {MANY_SEEDS} of {MANY_SEEDS} would prove 95 %." if n < MANY_SEEDS else ".")
         )
-    if "one_view" in facts:  # older records have none
+    if "num_views" in facts:  # not in older records
         lines.append(
-            "Each digit is classified by the mean of nine views, shifted by up to a pixel. By the central view alone: "
-            f"minimum {facts['one_view']['min']:.2f} %, mean {facts['one_view']['mean']:.3f} %."
+            f"Each digit is classified by the mean of {facts['num_views']} views, resized and shifted by a pixel or "
+            f"two. By one view alone: minimum {facts['one_view']['min']:.2f} %, mean {facts['one_view']['mean']:.3f} %."
         )
     attempt = "First attempt" if facts["attempts"] == 1 else f"Attempt {facts['attempts']}"
     chosen = f" The trial is {facts['chosen_by']}." if "chosen_by" in facts else ""  # older records do not say

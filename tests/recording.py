@@ -31,6 +31,7 @@ def add_seed(verification: optuna.Study, seed: int, state: TrialState = TrialSta
         "ticket": seed,
         "errors": 60,
         "errors_one_view": 70,
+        "num_views": 27,
         "num_images": 10_000,
         "device": "cpu",
         "precision": "fp32",

@@ -13,7 +13,7 @@ from torch import nn
 
 from search.config import Channels, ModelConfig
 from search.data import Split, normalise
-from search.model import TinyCNN, load_model, load_record, save_model
+from search.model import ALL_VIEWS, ONE_VIEW, TinyCNN, View, crop, load_model, load_record, resize, save_model
 
 CONFIG = ModelConfig(channels=((4, 5), (6,), (7, 8)), dropout=0.1)
 RECORD = {"trial": 3, "val_accuracy": 98.5, "config": {"lr": 0.015}, "note": "größer", "none": None}
@@ -93,6 +93,26 @@ def test_the_margin_of_an_image_is_not_looked_at(few_digits: Split) -> None:
     assert torch.equal(model(framed), model(images))
     framed[:, :, 2, 2] = 7.0
     assert not torch.equal(model(framed), model(images))
+
+
+def test_a_view_is_resized_and_shifted(few_digits: Split) -> None:
+    images = normalise(few_digits.images)
+    assert torch.equal(crop(images, 1, -2), images[:, :, 3:27, 0:24])
+    larger = resize(images, 30)
+    assert larger.shape[2:] == (30, 30)
+    assert torch.equal(crop(larger, 0, 0), larger[:, :, 3:27, 3:27])
+    network = TinyCNN(ModelConfig(channels=((2,), (3,), (4,)))).eval()
+    with torch.no_grad():
+        expected = network(larger[:, :, 2:30, 1:29])  # of which it looks at the centre
+        torch.testing.assert_close(network(images, (View(30, 1, 0),)), expected)
+
+
+def test_all_views_differ_and_lie_within_the_image() -> None:
+    assert len(set(ALL_VIEWS)) == len(ALL_VIEWS) == 27
+    assert set(ONE_VIEW) < set(ALL_VIEWS)
+    for view in ALL_VIEWS:
+        image = torch.zeros(1, 1, view.side, view.side)
+        assert crop(image, view.down, view.right).shape == (1, 1, 24, 24)
 
 
 def test_dropout_acts_after_each_stage_in_training_only(few_digits: Split) -> None:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 import space
 from search.config import RECIPE, AugmentConfig, ModelConfig, TrialConfig
 from search.data import Split
-from search.model import NINE_VIEWS, ONE_VIEW, TinyCNN, Views, load_model, load_record
+from search.model import ALL_VIEWS, ONE_VIEW, TinyCNN, Views, load_model, load_record
 from search.objective import Resources, SearchJob, rebuild_config
 from search.provenance import space_hash, versions
 from search.study import Binding, StudyError, best_trial, open_search_study
@@ -106,7 +106,7 @@ def test_a_trial_records_what_it_was_and_how_it_went(job: SearchJob, run_next: C
     assert "prune_reason" not in recorded
 
 
-def test_every_epoch_is_reported_with_one_view_and_the_value_is_the_last_ones_with_nine(
+def test_every_epoch_is_reported_with_one_view_and_the_value_is_the_last_ones_with_all(
     job: SearchJob, run_next: Callable[..., FrozenTrial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies = []
@@ -119,7 +119,7 @@ def test_every_epoch_is_reported_with_one_view_and_the_value_is_the_last_ones_wi
     monkeypatch.setattr("search.objective.evaluate", watched_evaluate)
     trial = run_next(job)
     assert list(trial.intermediate_values) == [1, 2, 3]
-    assert accuracies == [*((1, accuracy) for accuracy in trial.intermediate_values.values()), (9, trial.value)]
+    assert accuracies == [*((1, accuracy) for accuracy in trial.intermediate_values.values()), (27, trial.value)]
     assert all(0 <= accuracy <= 100 for accuracy in trial.intermediate_values.values())
 
 
@@ -239,7 +239,7 @@ def test_the_best_model_evaluated_again_gives_the_recorded_accuracy(
     best = best_trial(study)
     assert best is not None
     (_, validation), runtime = resources
-    evaluation = evaluate(load_model(saved_model(job)), validation, runtime, NINE_VIEWS)
+    evaluation = evaluate(load_model(saved_model(job)), validation, runtime, ALL_VIEWS)
     assert evaluation.accuracy == best.value
     assert evaluation.loss == pytest.approx(best.user_attrs["val_loss"], rel=1e-5)
     record = load_record(saved_model(job))

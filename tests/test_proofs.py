@@ -88,6 +88,7 @@ def record_seeds(search_study: optuna.Study, searched_storage: RDBStorage, monke
                     "ticket": seed,
                     "errors": count,
                     "errors_one_view": count,
+                    "num_views": 27,
                     "num_images": 10_000,
                     **made_with,
                 },

@@ -16,7 +16,7 @@ from recording import add_seed
 from search import reproduce, verdict
 from search.config import RECIPE, AugmentConfig, ModelConfig, TrialConfig, config_from_dict
 from search.data import Split
-from search.model import NINE_VIEWS, TinyCNN, save_model
+from search.model import ALL_VIEWS, TinyCNN, save_model
 from search.reproduce import Record, RecordError
 from search.train import Runtime, evaluate
 
@@ -127,7 +127,7 @@ def test_the_recorded_model_is_measured_again(record: Record, final_splits: tupl
     test = final_splits[1].select(torch.arange(100))
     model = TinyCNN(CONFIG.model).eval()
     save_model(record.model_path, model, CONFIG.model, {})
-    assert reproduce.count_errors(record, test) == evaluate(model, test, cpu, NINE_VIEWS).errors
+    assert reproduce.count_errors(record, test) == evaluate(model, test, cpu, ALL_VIEWS).errors
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "is missing"), (b"damaged", "is not a model")])

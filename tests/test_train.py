@@ -15,7 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from search.augment import Batch, augmented_batches
 from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.data import Split, normalise
-from search.model import TinyCNN
+from search.model import TinyCNN, View
 from search.train import (
     DeviceError,
     DivergedError,
@@ -366,7 +366,7 @@ def test_evaluating_changes_neither_weights_nor_mode(trained: TinyCNN, few_digit
 
 
 def test_several_views_are_classified_by_their_mean_logits(trained: TinyCNN, few_digits: Split, cpu: Runtime) -> None:
-    views = ((0, 0), (1, -1))
+    views = (View(28, 0, 0), View(28, 1, -1))
     images = normalise(few_digits.images)
     with torch.no_grad():
         # Shifting the image one way shows the network what moving its crop the other way does.

@@ -52,6 +52,7 @@ def make_facts(
                 user_attrs={
                     "errors": count,
                     "errors_one_view": count + 9,
+                    "num_views": 27,
                     "num_images": num_images,
                     "device": "cuda",
                     "precision": "bf16",
@@ -199,7 +200,7 @@ def test_the_record_has_the_keys_that_are_promised() -> None:
 
 def test_the_evidence_names_the_views_and_what_a_single_one_would_reach() -> None:
     (line,) = [line for line in verdict.evidence(make_facts([60, 58])) if "views" in line]
-    assert line.endswith("By the central view alone: minimum 99.31 %, mean 99.320 %.")
+    assert line.endswith("By one view alone: minimum 99.31 %, mean 99.320 %.")
 
 
 def test_the_evidence_tells_of_seeds_that_were_planned_and_not_measured() -> None:

@@ -15,7 +15,7 @@ import space
 from search import final, rerank, verify
 from search.config import TrialConfig
 from search.data import Split
-from search.model import NINE_VIEWS, ONE_VIEW, TinyCNN, Views, load_model, load_record, save_model
+from search.model import ALL_VIEWS, ONE_VIEW, TinyCNN, Views, load_model, load_record, save_model
 from search.provenance import space_hash, versions
 from search.study import StudyError, record_use
 from search.tickets import claim_trial
@@ -206,7 +206,7 @@ def test_the_test_digits_are_evaluated_once_per_seed_after_the_last_epoch(
 
     monkeypatch.setattr(final, "evaluate", watched_evaluate)
     trial = run_next_seed(job, searched_storage, few_splits, cpu)
-    assert calls == [(True, 2, NINE_VIEWS), (True, 2, ONE_VIEW)]  # and the latter for the record alone
+    assert calls == [(True, 2, ALL_VIEWS), (True, 2, ONE_VIEW)]  # and the latter for the record alone
     assert trial.user_attrs["errors"] == 100 - trial.value
     assert trial.state == TrialState.COMPLETE
     assert trial.intermediate_values == {}
@@ -232,7 +232,7 @@ def test_the_model_of_the_first_seed_is_kept(
     second = run_next_seed(job, searched_storage, few_splits, cpu)
     assert second.params == {"seed": 10_001}
     assert job.model_path.read_bytes() == kept
-    assert evaluate(load_model(job.model_path), few_splits[1], cpu, NINE_VIEWS).errors == first.user_attrs["errors"]
+    assert evaluate(load_model(job.model_path), few_splits[1], cpu, ALL_VIEWS).errors == first.user_attrs["errors"]
     assert load_record(job.model_path)["seed"] == 10_000
     assert load_record(job.model_path)["test_accuracy"] == first.value
 
