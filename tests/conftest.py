@@ -208,6 +208,7 @@ def finished_search(tmp_path_factory: pytest.TempPathFactory) -> subprocess.Comp
 def _search(folder: Path) -> subprocess.CompletedProcess[str]:
     folder.mkdir()
     options = ["--dataset", "sample", "--trials", "3", "--epochs", "1", "--rerank", "1", "--workers", "1", "--json"]
+    options += ["--max-params", "1999"]  # for speed
     places = ["--storage", f"sqlite:///{folder / 'study.db'}", "--results-dir", str(folder / "results")]
     command = [sys.executable, "cli.py", "search", *options, *places]
     return subprocess.run(command, cwd=Path(space.__file__).parent, capture_output=True, text=True, timeout=300)

@@ -449,7 +449,7 @@ def test_a_real_search_prints_one_object_about_the_study(finished_search: subpro
     assert facts["dataset"] == "sample"
     assert facts["trials"] == {"total": 3, "complete": 3, "pruned": 0, "failed": 0}
     assert facts["epochs"] == {"trained": 3, "saved_by_pruning": 0}
-    assert facts["best"]["num_params"] <= 7_999
+    assert facts["best"]["num_params"] <= 1_999
     assert 10 < facts["best"]["val_accuracy"] <= 100
     assert facts["seconds"] > 0
     (standing,) = facts["rerank"]["standings"]  # --rerank 1

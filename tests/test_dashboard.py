@@ -70,7 +70,7 @@ def test_the_dashboard_shows_the_study_and_its_attributes(detail: dict[str, Any]
     assert detail["name"] == summary["study_name"]
     assert detail["directions"] == ["maximize"]
     shown = attributes(detail)
-    assert (shown["dataset"], shown["max_params"], shown["epochs"]) == ("sample", "7999", "1")
+    assert (shown["dataset"], shown["max_params"], shown["epochs"]) == ("sample", "1999", "1")
 
 
 def test_the_dashboard_shows_every_trial_with_its_parameters(detail: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def test_the_dashboard_shows_accuracy_epoch_by_epoch(detail: dict[str, Any]) -> 
     for trial in detail["trials"]:
         (epoch,) = trial["intermediate_values"]
         assert epoch["step"] == 1
-        assert abs(epoch["value"] - trial["values"][0]) < 20  # the same network, with one view and with nine
+        assert abs(epoch["value"] - trial["values"][0]) < 20  # the same network, with one view and with all
 
 
 def test_the_dashboard_agrees_with_the_summary_on_the_best_trial(
@@ -101,13 +101,13 @@ def test_size_and_channels_are_columns_of_the_trial_table(detail: dict[str, Any]
     columns = {each["key"]: each["sortable"] for each in detail["union_user_attrs"]}
     assert columns["num_params"] is True
     best = attributes(detail["trials"][summary["best"]["number"]])
-    assert int(best["num_params"]) == summary["best"]["num_params"] <= 7_999
+    assert int(best["num_params"]) == summary["best"]["num_params"] <= 1_999
     assert json.loads(best["channels"]) == summary["best"]["channels"]
 
 
 def test_the_study_and_its_winner_carry_a_note(detail: dict[str, Any], summary: dict[str, Any]) -> None:
     best = summary["best"]
-    assert "7,999" in detail["note"]["body"]
+    assert "1,999" in detail["note"]["body"]
     assert f"trial {best['number']}, {best['val_accuracy']:.2f} %" in detail["note"]["body"]
     assert "Winner of the re-ranking" in detail["note"]["body"]
     assert "Winner of the re-ranking" in detail["trials"][summary["winner"]["number"]]["note"]["body"]
