@@ -65,7 +65,7 @@ def cli() -> None:
     "--pruner",
     type=click.Choice(["percentile", "none"]),
     default="percentile",
-    help="percentile: after a warm-up, ends a trial that is below three quarters of the complete ones.",
+    help="percentile: after a warm-up, ends trials that are in the lowest quarter of the complete ones.",
 )
 @click.option(
     "--rerank", type=click.IntRange(min=0), default=5, help="Leading trials run twice more in the end; 0: none."

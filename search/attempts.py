@@ -8,6 +8,7 @@ once.
 import hashlib
 import json
 import math
+import statistics
 from typing import Any
 
 import optuna
@@ -50,11 +51,16 @@ def plan_attempt(
     with exclusive(storage):
         attributes = verification.user_attrs
         stored: dict[str, int] = attributes.get("attempts", {})
-        recorded = {row["first_seed"]: row["num_seeds"] for row in history if _is_at(row, attributes)}
+        recorded: dict[int, int] = {}
+        for row in history:
+            if _is_at(row, attributes):  # the last of equals moves to the end: records are in order of time
+                count = max(recorded.pop(row["first_seed"], 0), row["num_seeds"])
+                recorded[row["first_seed"]] = count
         own = {**recorded, **{int(first): count for first, count in stored.items()}}
         used = _seeds_of_others(verification, storage, history)
         if first_seed is None:
-            first_seed = list(own)[-1] if own else _next_free(used)
+            last = attributes.get("last_attempt", list(own)[-1] if own else None)
+            first_seed = last if last is not None else _next_free(used)
         known = max(recorded.get(first_seed, 0), _num_measured(verification, first_seed))
         seeds = range(first_seed, first_seed + max(num_seeds, known))
         used += [range(first, first + count) for first, count in own.items() if first != first_seed]
@@ -62,6 +68,7 @@ def plan_attempt(
         _refuse_used(seeds, used)
         planned = max(stored.get(str(first_seed), 0), len(seeds))
         verification.set_user_attr("attempts", {**stored, str(first_seed): planned})
+        verification.set_user_attr("last_attempt", first_seed)
         verification.set_user_attr("rules", {str(first_seed): rule, **attributes.get("rules", {})})
     return seeds
 
@@ -145,6 +152,7 @@ def _summarise(record: Facts) -> Facts:
         "attempt": identify(record, first_seed),
         "first_seed": first_seed,
         "num_seeds": len(record["seeds"]),
+        "errors": [each["errors"] for each in record["seeds"]],
         **{key: record.get(key) for key in SUMMARISED},
     }
 
@@ -156,8 +164,10 @@ def stored_attempts(storage: RDBStorage, dataset: str) -> list[Facts]:
             "attempt": identify(study.user_attrs, int(first_seed)),
             "first_seed": int(first_seed),
             "num_seeds": count,
+            "errors": None,  # of all its seeds: they may not be there
             **dict.fromkeys(SUMMARISED),
             **{key: study.user_attrs.get(key) for key in ("trial", "num_params")},
+            **_outcome(study, range(int(first_seed), int(first_seed) + count)),
         }
         for study in load_studies(storage)
         if study.user_attrs.get("dataset") == dataset
@@ -165,10 +175,51 @@ def stored_attempts(storage: RDBStorage, dataset: str) -> list[Facts]:
     ]
 
 
+def _outcome(verification: optuna.Study, seeds: range) -> Facts:
+    """What is known of an attempt that may have been given up."""
+    accuracies = [trial.value or 0.0 for trial in complete_trials(verification) if trial.params["seed"] in seeds]
+    return {
+        "num_measured": len(accuracies),
+        "min": min(accuracies, default=None),
+        "mean": statistics.mean(accuracies) if accuracies else None,
+    }
+
+
+def other_looks(storage: RDBStorage, dataset: str) -> list[Facts]:
+    """The studies in the storage that show test accuracies without being an attempt: ablations and reproductions."""
+    looks = [
+        {"study_name": study.study_name, "trial": study.user_attrs["trial"], "num_runs": len(complete_trials(study))}
+        for study in load_studies(storage)
+        if study.user_attrs.get("kind") in ("ablate", "reproduce") and study.user_attrs.get("dataset") == dataset
+    ]
+    return [look for look in looks if look["num_runs"]]
+
+
 def earlier_attempts(
-    verification: optuna.Study, storage: RDBStorage, first_seed: int, history: list[Facts]
+    verification: optuna.Study, storage: RDBStorage, seeds: range, history: list[Facts]
 ) -> list[Facts]:
-    """All attempts but this one, those of records first: they know the outcome."""
-    this = identify(verification.user_attrs, first_seed)
-    rows = {row["attempt"]: row for row in [*stored_attempts(storage, verification.user_attrs["dataset"]), *history]}
-    return sorted((row for name, row in rows.items() if name != this), key=lambda row: int(row["first_seed"]))
+    """All attempts but the one of these seeds, by first seed; what records know goes before what the storage knows.
+
+    `same_configuration` tells which were at this one. A record of the same seeds that came to other errors, on another
+    machine or in another precision, is an attempt of its own: it must not be forgotten.
+    """
+    attributes = verification.user_attrs
+    this = identify(attributes, seeds.start)
+    errors = {trial.params["seed"]: int(trial.user_attrs["errors"]) for trial in complete_trials(verification)}
+    measured = [errors[seed] for seed in seeds if seed in errors]
+    rows: dict[tuple[str, str], Facts] = {}
+    for row in sorted(history, key=lambda row: int(row["num_seeds"])):  # the fullest record of an attempt counts
+        if row["attempt"] != this:
+            rows[row["attempt"], ""] = row
+        elif row.get("errors") and not _agree(row["errors"], measured):
+            rows[this, str(row["errors"])] = row
+    for row in stored_attempts(storage, attributes["dataset"]):
+        if row["attempt"] != this:
+            rows.setdefault((row["attempt"], ""), row)
+    flagged = [{**row, "same_configuration": _is_at(row, attributes)} for row in rows.values()]
+    return sorted(flagged, key=lambda row: int(row["first_seed"]))
+
+
+def _agree(some: list[int], others: list[int]) -> bool:
+    """Whether two lists of errors begin alike, as far as both go."""
+    return all(one == other for one, other in zip(some, others, strict=False))

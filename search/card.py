@@ -25,8 +25,8 @@ def model_card(facts: dict[str, Any]) -> str:
                 + ", ".join(f"{name} {_round(value)}" for name, value in hyper.items())
                 + f". Augmentation, up to: {augment}.",
                 f"- **On the test digits**: {seed['test_accuracy']:.2f} % ({seed['errors']} errors of "
-                f"{facts['num_images']:,}) by the mean logits of {facts['num_views']} views, resized and shifted by a "
-                f"pixel or two; {seed['errors_one_view']} errors by one view alone.",
+                f"{facts['num_images']:,}) by the mean logits of {facts['num_views']} views: three sizes, "
+                f"shifted by up to a pixel; {seed['errors_one_view']} errors by one view alone.",
                 f"- **Why this one**: its seed is the first of the {len(facts['seeds'])} below. No seed was picked "
                 "by its result.",
                 "- **Limits**: made for centred digits of 28x28 pixels like MNIST's, and measured on nothing else.",

@@ -58,7 +58,8 @@ def run_verification(options: VerifyOptions, space: Space, view: View) -> Ended:
             verification,
             verify.measured_seeds(verification, seeds),
             target=options.target,
-            earlier_attempts=attempts.earlier_attempts(verification, storage, seeds.start, history),
+            earlier_attempts=attempts.earlier_attempts(verification, storage, seeds, history),
+            other_looks=attempts.other_looks(storage, study.user_attrs["dataset"]),
         )
         facts["model"] = verify.describe_model(model_path, verification, seeds.start)
         write_atomically(record_path, json.dumps(facts, indent=2) + "\n")
@@ -82,7 +83,7 @@ def _read_histories(results_dir: Path, dataset: str) -> list[attempts.Facts]:
                 rows += attempts.read_history(record)
         except DAMAGE as error:
             raise RecordError(f"{path} is damaged ({describe_damage(error)}). Restore it, or move it away.") from error
-    return sorted(rows, key=lambda row: row["num_seeds"])  # the fullest record of an attempt comes last, and counts
+    return rows
 
 
 def run_ablation(options: AblateOptions, space: Space, view: View) -> Ended:

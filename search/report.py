@@ -17,6 +17,9 @@ from search.storage import hide_password
 from search.study import FINISHED, best_trial, last_active
 from search.tickets import find_dead_trials
 
+# What a search was made with; the sampler, the pruner and the seed are those of its last command.
+SETTINGS = ("max_params", "epochs", "sampler", "pruner", "seed", "split", "space", "recipe", "commit", "versions")
+
 
 def summarise(
     study: optuna.Study,
@@ -33,6 +36,7 @@ def summarise(
         "storage": hide_password(storage_url),
         "dataset": study.user_attrs["dataset"],
         "device": "+".join(devices) or None,
+        "settings": {key: study.user_attrs.get(key) for key in SETTINGS},
         "trials": count_trials(trials),
         "epochs": {
             "trained": sum(epochs_trained(trial) for trial in trials),

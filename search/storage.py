@@ -1,6 +1,7 @@
 """Databases that many processes share: opening one, taking turns, and telling who still works on a trial."""
 
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -147,11 +148,21 @@ def heartbeat(storage: RDBStorage, trial_id: int) -> Iterator[None]:
 
 def this_process() -> dict[str, Any]:
     """Identifies this process among all hosts' processes, past ones included."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+    return {"host": this_host(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+
+
+@functools.cache
+def this_host() -> str:
+    """This machine, the same after a reboot. Its name alone would not do: many are called "localhost"."""
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:  # not on Linux, or a container without one, which has a name of its own
+        machine = ""
+    return f"{socket.gethostname()} {machine}".strip()
 
 
 def is_on_this_host(owner: dict[str, Any]) -> bool:
-    return owner.get("host") == socket.gethostname()
+    return owner.get("host") == this_host()
 
 
 def is_dead(owner: dict[str, Any]) -> bool:

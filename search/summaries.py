@@ -28,6 +28,7 @@ def search_summary(summary: dict[str, Any], total: int) -> list[str]:
         lines += _rerank_summary(summary["winner"], best, reranking)
     elif best is not None:
         lines.append(f"Best: trial {best['number']}, {best['val_accuracy']:.2f} % on validation, {_network(best)}.")
+        lines.append(f"Its parameters: {_parameters(best)}.")
         if reranking is not None:
             lines.append(f"Re-ranking is not finished: {plural(len(reranking['standings']), 'trial')} so far.")
     if summary["dataset"] == "sample" and not of_total:
@@ -42,9 +43,14 @@ def _rerank_summary(winner: dict[str, Any], best: dict[str, Any], reranking: dic
     return [
         f"Winner: trial {winner['number']}, {means[winner['number']]:.3f} % on validation on average over "
         f"{plural(num_runs, 'further run')}, {_network(winner)}.",
+        f"Its parameters: {_parameters(winner)}.",
         f"Best single run: trial {best['number']}, {best['val_accuracy']:.2f} % (best.safetensors); its further runs "
         f"reach {means[best['number']]:.3f} % on average ({-reranking['regression']:+.3f} points).",
     ]
+
+
+def _parameters(trial: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in trial["params"].items())
 
 
 def _network(trial: dict[str, Any]) -> str:

@@ -17,11 +17,14 @@ def make_record(
     *,
     target: Decimal,
     earlier_attempts: list[dict[str, Any]],
+    other_looks: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """The evidence and the verdict in one JSON object (`verify-best --json`, `verify.json`).
 
     Args:
-        earlier_attempts: All others on this data set (`search.attempts`).
+        earlier_attempts: All others on this data set (`search.attempts`). One at this configuration that missed the
+            target is not undone by new seeds: then nothing is confirmed.
+        other_looks: What else has shown test accuracies.
     """
     attributes = verification.user_attrs
     errors = [int(trial.user_attrs["errors"]) for trial in trials]
@@ -30,6 +33,10 @@ def make_record(
     allowed = max_errors(target, num_images)
     num_passed = sum(count <= allowed for count in errors)
     judged = attributes["dataset"] == "mnist"
+    num_failed = sum(
+        bool(row["same_configuration"]) and row["min"] is not None and round(Decimal(row["min"]), 6) < target
+        for row in earlier_attempts
+    )
     return {
         "study_name": attributes["search_study"],
         "trial": attributes["trial"],
@@ -60,8 +67,10 @@ def make_record(
         "one_view": statistics([100 - 100 * trial.user_attrs["errors_one_view"] / num_images for trial in trials]),
         "pass_share_lower95": pass_share_lower(num_passed, len(errors)),
         "attempts": len(earlier_attempts) + 1,
+        "num_failed_attempts": num_failed,
         "earlier_attempts": earlier_attempts,
-        "confirmed": num_passed == len(errors) if judged else None,
+        "other_looks": other_looks,
+        "confirmed": num_passed == len(errors) and not num_failed if judged else None,
         **made_with(trials),
     }
 
@@ -122,6 +131,8 @@ def verdict(facts: dict[str, Any]) -> str:
     bar = f"{target} % on the {facts['num_images']:,} test digits (at most {facts['max_errors']} errors)"
     if facts["confirmed"]:
         return f"CONFIRMED: {f'every one of {n} fresh seeds' if n > 1 else 'the one fresh seed'} reaches {bar}."
+    if passed == n:
+        return f"NOT CONFIRMED: these {n} seeds reach {bar}, but an earlier attempt at this configuration did not."
     return f"NOT CONFIRMED: {n - passed} of {n} fresh seeds miss {bar}."
 
 
@@ -133,7 +144,7 @@ def evidence(facts: dict[str, Any]) -> list[str]:
         low, high = facts["ci95"]
         words += f", standard deviation {facts['std']:.3f} points; 95 % interval of the mean {low:.3f} to {high:.3f} %"
     set_error = 100 * 1.96 * math.sqrt(facts["mean"] / 100 * (1 - facts["mean"] / 100) / facts["num_images"])
-    lines = [f"{words}.", f"That covers seeds on this test set; the set's own size adds about {set_error:.2f} points."]
+    lines = [f"{words}.", f"That covers seeds on this test set; the set's own size adds about ±{set_error:.2f} points."]
     if facts["confirmed"] is not None:
         lines.append(
             f"{facts['num_passed']} of {n} proves, at 95 % confidence, that at least "
@@ -142,15 +153,30 @@ def evidence(facts: dict[str, Any]) -> list[str]:
         )
     if "num_views" in facts:  # not in older records
         lines.append(
-            f"Each digit is classified by the mean of {facts['num_views']} views, resized and shifted by a pixel or "
-            f"two. By one view alone: minimum {facts['one_view']['min']:.2f} %, mean {facts['one_view']['mean']:.3f} %."
+            f"Each digit is classified by the mean of {facts['num_views']} views (three sizes, shifts of a pixel). "
+            f"By one view alone: minimum {facts['one_view']['min']:.2f} %, mean {facts['one_view']['mean']:.3f} %."
         )
     attempt = "First attempt" if facts["attempts"] == 1 else f"Attempt {facts['attempts']}"
     chosen = f" The trial is {facts['chosen_by']}." if "chosen_by" in facts else ""  # older records do not say
     lines.append(f"{attempt} at a proof on this data set.{chosen}")
+    if facts.get("earlier_attempts"):
+        others = "; ".join(_describe_attempt(row) for row in facts["earlier_attempts"])
+        lines.append(f"The other attempts: {others}.")
+    if facts.get("other_looks"):
+        looks = ", ".join(f"{look['study_name']} ({look['num_runs']} runs)" for look in facts["other_looks"])
+        lines.append(f"Test accuracies were also shown by {looks}.")
     if facts.get("num_planned", n) > n:
         lines.append(f"{facts['num_planned']} seeds had been planned, and were not all measured.")
     return [*lines, _provenance(facts)]
+
+
+def _describe_attempt(row: dict[str, Any]) -> str:
+    seeds = range(row["first_seed"], row["first_seed"] + row["num_seeds"])
+    words = f"trial {row['trial']}, {describe_seeds(list(seeds))}"
+    if row["min"] is None:
+        return f"{words}, nothing measured"
+    unfinished = f", {row['num_measured']} measured" if row.get("num_measured", len(seeds)) < len(seeds) else ""
+    return f"{words}{unfinished}: minimum {row['min']:.2f} %, mean {row['mean']:.3f} %"
 
 
 def _provenance(facts: dict[str, Any]) -> str:

@@ -53,8 +53,8 @@ def choose_trial(study: optuna.Study, storage: RDBStorage, number: int | None) -
     first = ranking.standings[0]
     return Choice(
         trial=winner,
-        rule=f"the best of {len(ranking.standings)} re-ranked trials ({first.mean:.3f} % on average, {NUM_RUNS} "
-        "further runs)",
+        rule=f"the best of {len(ranking.standings)} re-ranked trials ({first.mean:.3f} % on validation, the mean "
+        f"of {NUM_RUNS} further runs)",
     )
 
 

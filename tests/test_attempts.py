@@ -156,7 +156,8 @@ def make_facts(
         verification,
         verify.measured_seeds(verification, seeds),
         target=Decimal("99.4"),
-        earlier_attempts=attempts.earlier_attempts(verification, storage, seeds.start, history),
+        earlier_attempts=attempts.earlier_attempts(verification, storage, seeds, history),
+        other_looks=[],
     )
 
 
@@ -191,6 +192,46 @@ def test_an_attempt_that_was_not_finished_counts_and_a_record_carries_it(
     facts = make_facts(verification, searched_storage, range(11_000, 11_001), [])
     (row,) = facts["earlier_attempts"]
     assert (row["trial"], row["first_seed"], row["num_seeds"], row["num_passed"]) == (0, 10_000, 5, None)
+    assert (row["num_measured"], row["min"], row["same_configuration"]) == (0, None, False)
+    add_seed(other, 10_002)  # what was seen of it counts
+    (row,) = make_facts(verification, searched_storage, range(11_000, 11_001), [])["earlier_attempts"]
+    assert (row["num_measured"], row["min"], row["mean"]) == (1, 99.4, 99.4)
+
+
+def test_the_same_seeds_with_other_errors_are_another_attempt(
+    searched_storage: RDBStorage, verification: optuna.Study
+) -> None:
+    plan(verification, searched_storage, 10_000, 2)
+    add_seed(verification, 10_000)  # 60 errors each
+    add_seed(verification, 10_001)
+    record = make_facts(verification, searched_storage, range(10_000, 10_002), [])
+    for errors, num_others in (([60, 60], 0), ([60], 0), ([60, 60, 70], 0), ([61, 60], 1), ([60, 61, 60], 1)):
+        elsewhere = attempts.read_history(record)[0] | {"errors": errors, "min": 99.39}
+        rows = attempts.earlier_attempts(verification, searched_storage, range(10_000, 10_002), [elsewhere])
+        assert len(rows) == num_others
+        assert all(row["same_configuration"] for row in rows)
+
+
+def test_the_attempt_that_was_begun_last_goes_on(searched_storage: RDBStorage, verification: optuna.Study) -> None:
+    plan(verification, searched_storage, 10_000, 20)
+    plan(verification, searched_storage, 30_000, 5)
+    assert plan(verification, searched_storage, None, 5) == range(30_000, 30_005)
+    plan(verification, searched_storage, 10_000, 20)
+    assert plan(verification, searched_storage, None, 20) == range(10_000, 10_020)
+
+
+def test_what_else_has_shown_test_accuracies_is_listed(searched_storage: RDBStorage) -> None:
+    for kind, runs in (("ablate", 2), ("reproduce", 1), ("ablate", 0), ("rerank", 1)):
+        study = optuna.create_study(storage=searched_storage, study_name=f"{kind} {runs}", direction="maximize")
+        for key, value in {"kind": kind, "dataset": "sample", "trial": 2}.items():
+            study.set_user_attr(key, value)
+        for seed in range(runs):
+            add_seed(study, seed)
+    assert attempts.other_looks(searched_storage, "sample") == [
+        {"study_name": "ablate 2", "trial": 2, "num_runs": 2},
+        {"study_name": "reproduce 1", "trial": 2, "num_runs": 1},
+    ]
+    assert attempts.other_looks(searched_storage, "mnist") == []
 
 
 def test_what_another_command_has_measured_meanwhile_counts(
@@ -238,7 +279,7 @@ def test_attempts_of_a_lost_database_count_and_those_in_both_places_count_once(
 ) -> None:
     history = attempts.read_history(make_facts(verification, searched_storage, range(10_000, 10_002), []))
     lost = {**history[0], "attempt": "0123456789ab", "first_seed": 40_000}
-    earlier = attempts.earlier_attempts(verification, searched_storage, 20_000, [*history, lost])
+    earlier = attempts.earlier_attempts(verification, searched_storage, range(20_000, 20_001), [*history, lost])
     assert [(row["first_seed"], row["num_passed"]) for row in earlier] == [(10_000, 2), (40_000, 2)]
 
 

@@ -32,7 +32,8 @@ from search.tickets import claim_trial
 ROOT = Path(space.__file__).parent
 COMMANDS = ["search", "verify-best", "ablate", "status"]
 SEARCH_KEYS = [
-    "study_name", "storage", "dataset", "device", "trials", "epochs", "seconds", "peak_memory_mb", "winner", "best",
+    "study_name", "storage", "dataset", "device", "settings", "trials", "epochs", "seconds", "peak_memory_mb", "winner",
+    "best",
     "rerank",
 ]  # fmt: skip
 VERIFY_KEYS = {
@@ -647,7 +648,7 @@ def test_a_search_on_the_complete_mnist_runs_where_no_test_digits_are(
     raw.mkdir(parents=True)
     for name in TRAIN_FILES:
         (raw / name).symlink_to((mnist_dir / "MNIST" / "raw" / name).resolve())
-    options = ["--dataset", "mnist", "--trials", "1", "--epochs", "1", "--rerank", "1"]
+    options = ["--dataset", "mnist", "--trials", "1", "--epochs", "1", "--rerank", "1", "--max-params", "1000"]
     result = run("search", *options, *places, "--json")
     assert result.exit_code == 0, result.stderr
     facts = json.loads(result.stdout)

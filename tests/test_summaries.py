@@ -24,11 +24,15 @@ def shown(renderable: RenderableType, width: int = 80) -> str:
 
 def test_the_summary_of_a_search(search_study: optuna.Study) -> None:
     best = search_study.get_trials()[2].user_attrs
-    first, second, third = search_summary(summarise(search_study, "sqlite:///study.db"), 4)
+    first, second, third, fourth = search_summary(summarise(search_study, "sqlite:///study.db"), 4)
     assert first.startswith("small: 3 of 4 trials done (2 complete, 1 pruned; 1 trial cut off or failed) in 0:00:")
     assert first.endswith(" of training.")
     assert second == "12 epochs trained, 3 (20%) saved by pruning; a worker took at most 0.6 GB of main memory."
     assert third.startswith(f"Best: trial 2, 98.50 % on validation, {best['num_params']:,} parameters, channels ")
+    assert fourth.startswith("Its parameters: ")
+    params = search_study.get_trials()[2].params
+    assert f"lr {params['lr']:.4g}" in fourth
+    assert fourth.count(", ") == len(params) - 1
     assert search_summary(summarise(search_study, "sqlite:///study.db"), 3)[-1] == (
         "The 99.4 % claim cannot be judged on the bundled sample."
     )
@@ -37,9 +41,9 @@ def test_the_summary_of_a_search(search_study: optuna.Study) -> None:
 def test_the_summary_of_a_search_that_is_done(search_study: optuna.Study) -> None:
     summary = summarise(search_study, "sqlite:///study.db")
     summary |= {"dataset": "mnist", "trials": summary["trials"] | {"failed": 0}}
-    first, _, last = search_summary(summary, 3)
+    first, _, third, _ = search_summary(summary, 3)
     assert first.startswith("small: 3 trials done (2 complete, 1 pruned) in ")
-    assert last.startswith("Best: trial 2")
+    assert third.startswith("Best: trial 2")
 
 
 def test_the_summary_tells_who_won_the_reranking_or_that_it_is_not_finished(search_study: optuna.Study) -> None:
@@ -54,14 +58,15 @@ def test_the_summary_tells_who_won_the_reranking_or_that_it_is_not_finished(sear
         "Winner: trial 0, 98.375 % on validation on average over 2 further runs, "
         f"{winner.user_attrs['num_params']:,} parameters, channels "
     )
-    assert lines[3] == (
+    assert lines[3].startswith("Its parameters: ")
+    assert lines[4] == (
         "Best single run: trial 2, 98.50 % (best.safetensors); its further runs reach 98.250 % on average (-0.250 "
         "points)."
     )
     cut_off = facts | {"finished": False, "winner": None, "regression": None}
     lines = search_summary(summarise(search_study, "sqlite://", cut_off), 5)
     assert lines[2].startswith("Best: trial 2, 98.50 % on validation")
-    assert lines[3] == "Re-ranking is not finished: 2 trials so far."
+    assert lines[4] == "Re-ranking is not finished: 2 trials so far."
 
 
 def test_the_summary_of_a_search_without_a_best() -> None:

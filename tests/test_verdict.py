@@ -20,12 +20,18 @@ PROMISED_KEYS = {
 VERSIONS = {"python": "3.12.3", "torch": "2.14.1", "torchvision": "0.29.1", "optuna": "4.6.0", "numpy": "2.3.4"}
 
 
+OTHER_ATTEMPT = {
+    "trial": 7, "first_seed": 20_000, "num_seeds": 5, "min": 99.39, "mean": 99.45, "same_configuration": False,
+}  # fmt: skip
+
+
 def make_facts(
     errors: list[int],
     *,
     dataset: str = "mnist",
     target: str = "99.4",
     attempts: int = 1,
+    earlier: dict[str, Any] | None = None,
     environments: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The record of seeds 10,000 onward with these errors, each trained in the environment in its place."""
@@ -61,7 +67,11 @@ def make_facts(
             )
         )
     return verdict.make_record(
-        verification, verification.get_trials(), target=Decimal(target), earlier_attempts=[{}] * (attempts - 1)
+        verification,
+        verification.get_trials(),
+        target=Decimal(target),
+        earlier_attempts=[OTHER_ATTEMPT | (earlier or {})] * (attempts - 1),
+        other_looks=[],
     )
 
 
@@ -258,12 +268,36 @@ def test_the_evidence_gives_the_spread_and_what_the_interval_leaves_out() -> Non
     assert "Minimum 99.35 %, mean 99.400 %, standard deviation 0.071 points" in lines[0]
     assert "95 % interval of the mean 98.765 to 100.000 %" in lines[0]
     # 1.96 standard errors of 99.4 % on 10,000 digits
-    assert "the set's own size adds about 0.15 points" in lines[1]
+    assert "the set's own size adds about ±0.15 points" in lines[1]
 
 
 def test_every_attempt_is_told() -> None:
     assert any(line.startswith("First attempt") for line in verdict.evidence(make_facts([60, 60])))
     assert any(line.startswith("Attempt 3") for line in verdict.evidence(make_facts([60], attempts=3)))
+
+
+def test_new_seeds_do_not_undo_a_seed_that_missed() -> None:
+    failed = {"same_configuration": True}
+    facts = make_facts([60, 58], attempts=2, earlier=failed)
+    assert (facts["confirmed"], facts["num_passed"], facts["num_failed_attempts"]) == (False, 2, 1)
+    assert verdict.verdict(facts).startswith("NOT CONFIRMED: these 2 seeds reach")
+    assert verdict.verdict(facts).endswith("but an earlier attempt at this configuration did not.")
+    assert make_facts([60, 58], attempts=2, earlier=failed | {"min": 99.4})["confirmed"] is True
+    assert make_facts([60, 58], attempts=2, earlier=failed | {"min": None})["confirmed"] is True  # nothing measured
+    assert make_facts([60, 58], attempts=2)["confirmed"] is True  # another configuration
+    assert make_facts([60, 58], attempts=2, earlier=failed, dataset="sample")["confirmed"] is None
+
+
+def test_the_other_attempts_and_looks_are_told() -> None:
+    facts = make_facts([60, 58], attempts=2) | {"other_looks": [{"study_name": "small-ablate-7", "num_runs": 18}]}
+    lines = verdict.evidence(facts)
+    words = "trial 7, seeds 20000 to 20004 (n = 5): minimum 99.39 %, mean 99.450 %"
+    assert f"The other attempts: {words}." in lines
+    assert "Test accuracies were also shown by small-ablate-7 (18 runs)." in lines
+    begun = make_facts([60], attempts=2, earlier={"num_measured": 2})
+    assert any("(n = 5), 2 measured: minimum" in line for line in verdict.evidence(begun))
+    unmeasured = make_facts([60], attempts=2, earlier={"min": None})
+    assert any(line.endswith("(n = 5), nothing measured.") for line in verdict.evidence(unmeasured))
 
 
 def test_the_report_has_verdict_table_and_evidence() -> None:

@@ -42,7 +42,7 @@ def test_the_winner_of_the_reranking_is_proved_and_the_rule_is_told(
     add_runs(reranking, second, 98.1, 98.2)
     choice = verify.choose_trial(search_study, searched_storage, None)
     assert choice.trial.number == second.number
-    assert choice.rule == "the best of 2 re-ranked trials (98.150 % on average, 2 further runs)"
+    assert choice.rule == "the best of 2 re-ranked trials (98.150 % on validation, the mean of 2 further runs)"
 
 
 def test_an_unfinished_reranking_has_no_winner_but_a_trial_can_be_named(
@@ -147,7 +147,7 @@ def test_the_record_names_what_the_seeds_were_trained_with_not_what_came_later(
     measured = verify.measured_seeds(verification, range(10_000, 10_002))
     verification.set_user_attr("rules", {"10000": "as asked for"})
     verification.set_user_attr("attempts", {"10000": 2})
-    facts = make_record(verification, measured, target=Decimal("99.4"), earlier_attempts=[])
+    facts = make_record(verification, measured, target=Decimal("99.4"), earlier_attempts=[], other_looks=[])
     assert {"commit": facts["commit"], "versions": facts["versions"]} == TRAINED_WITH
 
 
@@ -284,7 +284,7 @@ def test_a_seed_that_diverges_is_measured_as_a_miss(
     measured = verify.measured_seeds(verification, job.tickets)
     verification.set_user_attr("rules", {"10000": "as asked for"})
     verification.set_user_attr("attempts", {"10000": 2})
-    facts = make_record(verification, measured, target=Decimal("99.4"), earlier_attempts=[])
+    facts = make_record(verification, measured, target=Decimal("99.4"), earlier_attempts=[], other_looks=[])
     assert facts["seeds"][0] == {"seed": 10_000, "test_accuracy": 0.0, "errors": 100, "errors_one_view": 100}
     assert facts["num_passed"] < len(facts["seeds"]) == 2
 
@@ -297,7 +297,7 @@ def test_measured_seeds_make_the_record(
     measured = verify.measured_seeds(verification, job.tickets)
     verification.set_user_attr("rules", {"10000": "as asked for"})
     verification.set_user_attr("attempts", {"10000": 2})
-    facts = make_record(verification, measured, target=Decimal("99.4"), earlier_attempts=[])
+    facts = make_record(verification, measured, target=Decimal("99.4"), earlier_attempts=[], other_looks=[])
     assert [each["errors"] for each in facts["seeds"]] == [trial.user_attrs["errors"] for trial in trials]
     assert [each["test_accuracy"] for each in facts["seeds"]] == [trial.value for trial in trials]
     assert json.loads(json.dumps(facts)) == facts
