@@ -30,6 +30,7 @@ from search.study import Binding, open_search_study
 from search.tickets import claim_trial
 
 ROOT = Path(space.__file__).parent
+SMALL = ["--dataset", "sample", "--epochs", "4", "--max-params", "1999", "--study-name", "small"]  # `search_study`
 COMMANDS = ["search", "verify-best", "ablate", "status"]
 SEARCH_KEYS = [
     "study_name", "storage", "dataset", "device", "settings", "trials", "epochs", "seconds", "peak_memory_mb", "winner",
@@ -241,7 +242,7 @@ def test_a_malformed_url_does_not_give_its_password_away() -> None:
 def test_a_read_only_storage_can_be_looked_at_but_not_searched(search_study: optuna.Study, tmp_path: Path) -> None:
     url = f"sqlite:///file:{tmp_path / 'study.db'}?mode=ro&uri=true"
     assert run("status", "--storage", url).exit_code == 0
-    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "9"]
+    options = [*SMALL, "--trials", "9"]
     assert_refused(run("search", *options, "--storage", url, "--results-dir", tmp_path / "results"), 1, "--storage")
     assert len(search_study.get_trials()) == 5
 
@@ -254,7 +255,7 @@ def test_a_read_only_storage_can_be_looked_at_but_not_searched(search_study: opt
     [
         ({"dataset": "mnist"}, ["data set (mnist, now sample)"]),
         ({"split": "0123"}, ["split of the data (0123"]),
-        ({"max_params": 3_999}, ["parameter budget (3999, now 7999)"]),
+        ({"max_params": 3_999}, ["parameter budget (3999, now 1999)"]),
         ({"epochs": 15}, ["number of epochs (15, now 4)"]),
         ({"space": "0123"}, ["search space (space.py)"]),
         ({"epochs": 15, "max_params": 3_999}, ["parameter budget", "number of epochs"]),
@@ -265,7 +266,7 @@ def test_a_study_made_with_something_else_is_refused(
     change: dict[str, Any], words: list[str], storage: RDBStorage, sample_binding: Binding, places: list[str]
 ) -> None:
     study = open_search_study(storage, "small", replace(sample_binding, **change), space.REFERENCE)
-    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "1"]
+    options = [*SMALL, "--trials", "1"]
     assert_refused(run("search", *options, *places), 1, *words, "--study-name")
     assert {name: study.user_attrs[name] for name in asdict(sample_binding)} == asdict(sample_binding) | change
 
@@ -349,7 +350,7 @@ def test_results_that_cannot_be_written_are_told_before_training(
 
 
 def test_a_finished_study_is_only_summed_up(search_study: optuna.Study, places: list[str], tmp_path: Path) -> None:
-    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "3", "--rerank", "0"]
+    options = [*SMALL, "--trials", "3", "--rerank", "0"]
     result = run("search", *options, *places, "--json")
     assert result.exit_code == 0
     facts = json.loads(result.stdout)
@@ -359,14 +360,14 @@ def test_a_finished_study_is_only_summed_up(search_study: optuna.Study, places: 
 
 
 def test_quiet_prints_nothing(search_study: optuna.Study, places: list[str]) -> None:
-    options = ["--dataset", "sample", "--epochs", "4", "--study-name", "small", "--trials", "3", "--rerank", "0"]
+    options = [*SMALL, "--trials", "3", "--rerank", "0"]
     result = run("search", *options, *places, "--quiet")
     assert (result.exit_code, result.output) == (0, "")
 
 
 @pytest.mark.usefixtures("no_mirror", "search_study")
 def test_a_quiet_search_still_warns_that_it_uses_the_sample(places: list[str]) -> None:
-    options = ["--dataset", "auto", "--epochs", "4", "--study-name", "small", "--trials", "3", "--rerank", "0"]
+    options = [*SMALL, "--dataset", "auto", "--trials", "3", "--rerank", "0"]
     result = run("search", *options, *places, "--quiet")
     assert "sample" in result.stderr
     assert "99.4 %" in result.stderr
@@ -393,16 +394,16 @@ def next_command(result: Result) -> list[str]:
 def test_the_next_command_repeats_what_was_typed_but_nothing_of_the_environment(
     storage_url: str, tmp_path: Path
 ) -> None:
-    options = ["search", "--dataset", "sample", "--epochs", "4", "--trials", "3", "--rerank", "0"]
-    typed = ["--study-name", "small", "--results-dir", str(tmp_path / "my results")]
+    options = ["search", *SMALL, "--trials", "3", "--rerank", "0"]
+    typed = ["--results-dir", str(tmp_path / "my results")]
     url = storage_url.replace("sqlite:///", "sqlite:///file:") + "?uri=true&password=hunter2"
     result = run(*options, *typed, env={"OPTUNA_STORAGE": url, "MNIST_DIR": str(tmp_path)})
     assert result.exit_code == 0, result.stderr
-    assert next_command(result) == ["python", "cli.py", "verify-best", "--seeds", "5", *typed]
+    assert next_command(result) == ["python", "cli.py", "verify-best", "--seeds", "5", *SMALL[-2:], *typed]
     assert "hunter2" not in result.output
     places = ["--storage", storage_url, "--data-dir", str(tmp_path / "data")]
     result = run(*options, *typed, *places)
-    assert sorted(next_command(result)[5:]) == sorted([*places, *typed])
+    assert sorted(next_command(result)[5:]) == sorted([*places, *SMALL[-2:], *typed])
 
 
 @pytest.mark.usefixtures("search_study")
@@ -410,7 +411,7 @@ def test_a_search_whose_reranking_was_cut_off_says_what_it_was_and_how_to_finish
     places: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.runner.run_workers", lambda *_, **__: True)  # as after Ctrl-C
-    options = ["search", "--dataset", "sample", "--epochs", "4", "--trials", "3", "--study-name", "small"]
+    options = ["search", *SMALL, "--trials", "3"]
     result = run(*options, "--rerank", "9", *places)
     assert result.exit_code == 130
     assert "Re-ranking the leading 2 (--rerank 9, but no more are complete) by 2 further runs each." in result.stderr
@@ -586,7 +587,7 @@ def test_ctrl_c_ends_a_search_after_the_epoch_with_its_record(storage_url: str, 
 
 def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, places: list[str]) -> None:
     options = ["--dataset", "sample", "--trials", "3", "--epochs", "2", "--workers", "2", "--study-name", "killed"]
-    options += ["--rerank", "0"]
+    options += ["--rerank", "0", "--max-params", "1999"]
     command = [sys.executable, "cli.py", "search", *options, *places, "--json"]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -632,7 +633,7 @@ def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
         started = psutil.Process(owner.pid).create_time()
         trial.set_user_attr("owner", this_process() | {"pid": owner.pid, "started": started})
         options = ["--dataset", "sample", "--epochs", "1", "--workers", "1", "--trials", "2", "--study-name", "shared"]
-        options += ["--rerank", "0"]
+        options += ["--rerank", "0", "--max-params", "1999"]
         result = run("search", *options, *places, "--json")
         ends.join()
     assert result.exit_code == 0, result.stderr
@@ -649,6 +650,7 @@ def test_a_search_on_the_complete_mnist_runs_where_no_test_digits_are(
     for name in TRAIN_FILES:
         (raw / name).symlink_to((mnist_dir / "MNIST" / "raw" / name).resolve())
     options = ["--dataset", "mnist", "--trials", "1", "--epochs", "1", "--rerank", "1", "--max-params", "1000"]
+    options += ["--workers", "1"]
     result = run("search", *options, *places, "--json")
     assert result.exit_code == 0, result.stderr
     facts = json.loads(result.stdout)

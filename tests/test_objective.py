@@ -310,7 +310,7 @@ def test_the_winner_is_rebuilt_from_its_recorded_draws(search_study: optuna.Stud
         trial = search_study.get_trials()[number]
         config = rebuild_config(search_study, trial, space.suggest_config, SPACE)
         assert [list(stage) for stage in config.model.channels] == trial.user_attrs["channels"]
-        assert config.model.num_params == trial.user_attrs["num_params"] <= 7_999
+        assert config.model.num_params == trial.user_attrs["num_params"] <= 1_999
         assert (config.lr, config.model.dropout) == (trial.params["lr"], trial.params["dropout"])
 
 

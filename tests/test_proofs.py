@@ -76,7 +76,7 @@ def record_seeds(search_study: optuna.Study, searched_storage: RDBStorage, monke
     def add_seeds(*errors: int) -> None:
         search_study.set_user_attr("dataset", "mnist")
         winner = choose_trial(search_study, searched_storage, None)
-        config = space.suggest_config(winner.trial)
+        config = space.suggest_config(winner.trial, search_study.user_attrs["max_params"])
         verification = open_verify_study(searched_storage, search_study, winner, config)
         made_with = {"device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.0.0"}}
         for seed, count in enumerate(errors, start=10_000):

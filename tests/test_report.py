@@ -225,7 +225,7 @@ def note_of_trial(study: optuna.Study, number: int) -> str:
 def test_notes_name_what_the_study_is_and_who_leads(search_study: optuna.Study) -> None:
     report.NoteKeeper(search_study).update()
     channels = report.format_channels(search_study.get_trials()[2].user_attrs["channels"])
-    assert "7,999 parameters" in get_note(search_study)
+    assert "1,999 parameters" in get_note(search_study)
     assert "4 epochs" in get_note(search_study)
     assert "data set: sample" in get_note(search_study)
     assert f"trial 2, 98.50 % with {search_study.get_trials()[2].user_attrs['num_params']:,}" in get_note(search_study)
