@@ -3,9 +3,10 @@
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import click
@@ -62,6 +63,12 @@ def _process(contestant: Contestant, work: Work, device: str, barrier: Any, resu
     results.put(contestant.measure(work, torch.device(device), barrier.wait))
 
 
+def _check(name: str, processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        if process.exitcode not in (None, 0):
+            raise click.ClickException(f"{name}: a process ended with exit code {process.exitcode}.")
+
+
 def run(contestant: Contestant, work: Work) -> float:
     """The sum over the contestant's processes, which all measure at the same time."""
     context = multiprocessing.get_context("spawn")
@@ -76,10 +83,9 @@ def run(contestant: Contestant, work: Work) -> float:
             process.start()
     try:
         while running := [process.sentinel for process in processes if process.exitcode is None]:
+            _check(contestant.name, processes)  # before waiting: one may have failed since the last look
             wait(running)
-            for process in processes:
-                if process.exitcode not in (None, 0):
-                    raise click.ClickException(f"{contestant.name}: a process ended with exit code {process.exitcode}.")
+        _check(contestant.name, processes)
         return float(sum(results.get() for _ in processes))
     finally:
         for process in processes:

@@ -24,7 +24,7 @@ from optuna.storages import RDBStorage  # noqa: E402
 
 import space  # noqa: E402
 from search.config import TrialConfig  # noqa: E402
-from search.data import Split, fingerprint, load_final_splits, load_search_splits  # noqa: E402
+from search.data import TRAIN_FILES, Split, fingerprint, load_final_splits, load_search_splits  # noqa: E402
 from search.objective import rebuild_config, record  # noqa: E402
 from search.provenance import space_hash  # noqa: E402
 from search.storage import open_storage  # noqa: E402
@@ -105,6 +105,16 @@ def mnist_dir() -> Path:
     if not (folder / "MNIST" / "raw").is_dir():
         pytest.skip("MNIST_DIR does not hold the complete MNIST")
     return folder
+
+
+@pytest.fixture
+def training_files(mnist_dir: Path, tmp_path: Path) -> Path:
+    """A data folder that holds the complete MNIST's training files, and no test digits."""
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in TRAIN_FILES:
+        (raw / name).symlink_to((mnist_dir / "MNIST" / "raw" / name).resolve())
+    return raw.parent.parent
 
 
 @pytest.fixture(scope="session")

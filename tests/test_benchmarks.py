@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import accuracy
 import click
 import optuna
 import orchestration
@@ -13,6 +14,7 @@ import pytest
 import step_profile
 import throughput
 import torch
+from click.testing import CliRunner
 from optuna.pruners import NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial
 from reference_loop import Digits, Net
@@ -135,8 +137,8 @@ def test_a_step_is_measured_with_the_kinds_that_a_network_is_made_of(few_digits:
 
 
 def test_accuracy_is_measured_over_seeds_from_one_up_with_its_spread() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "accuracy.py"), "--dataset", "sample", "--seeds", "2"]
-    ended = subprocess.run([*command, "--epochs", "1", "--json"], capture_output=True, text=True, check=True)
+    ended = CliRunner().invoke(accuracy.main, ["--dataset", "sample", "--seeds", "2", "--epochs", "1", "--json"])
+    assert ended.exit_code == 0, ended.stderr
     facts = json.loads(ended.stdout)
     accuracies = [row["accuracy"] for row in facts["seeds"]]
     assert [row["seed"] for row in facts["seeds"]] == [1, 2]

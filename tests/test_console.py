@@ -219,7 +219,7 @@ def test_no_colour_is_honoured(capsys: pytest.CaptureFixture[str], monkeypatch: 
 def test_a_finished_trial_in_one_line(search_study: optuna.Study) -> None:
     complete, pruned, _, interrupted, _ = (describe_trial(trial) for trial in search_study.get_trials())
     trials = search_study.get_trials()
-    assert complete == f"trial 0: 98.00 %, {trials[0].user_attrs['num_params']:,} parameters, 9,10 / 12,14 / 15,17"
+    assert complete == f"trial 0: 98.00 %, {trials[0].user_attrs['num_params']:,} parameters, 4,5 / 6,7 / 7,8"
     assert pruned.startswith("trial 1: 60.00 %,")
     assert pruned.endswith("not promising (epoch 1)")
     assert interrupted == "trial 3: interrupted, to be tried again"

@@ -1,6 +1,7 @@
 """Re-ranking: further runs of the leading trials decide who wins."""
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from recording import add_runs
 import space
 from search import rerank
 from search.config import AugmentConfig, ModelConfig, TrialConfig
-from search.data import Split
+from search.data import Split, fingerprint
 from search.provenance import space_hash
 from search.rerank import Candidate, RerankJob
 from search.study import StudyError
@@ -182,6 +183,17 @@ def job(storage_url: str, tmp_path: Path) -> RerankJob:
         commit="0123abc",
         deadline=None,
     )
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("no_mirror")
+def test_further_runs_measure_on_the_searchs_digits_where_no_test_digits_are(
+    job: RerankJob, training_files: Path
+) -> None:
+    (training, validation), _ = replace(job, dataset="mnist", data_dir=training_files).prepare("cpu")
+    summary = Path(space.__file__).parent / "results" / "reference" / "summary.json"
+    assert fingerprint(training, validation) == json.loads(summary.read_text())["settings"]["split"]
+    assert (len(training), len(validation)) == (50_000, 10_000)
 
 
 @pytest.fixture

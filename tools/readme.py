@@ -8,6 +8,7 @@ import ast
 import csv
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,11 @@ def result_table() -> str:
     trials, epochs, reranking = summary["trials"], summary["epochs"], summary.get("rerank")
     saved = epochs["saved_by_pruning"] / (epochs["trained"] + epochs["saved_by_pruning"])
     hours, minutes = divmod(round(summary["seconds"] / 60), 60)
+    cut_off = f"; {trials['failed']} more were cut off or failed, and tried again" if trials["failed"] else ""
     rows = {
-        "Search": f"{trials['total']} trials ({trials['complete']} complete, {trials['pruned']} pruned) "
-        f"in {hours} h {minutes:02} min on {summary['device']}; pruning saved {saved:.0%} of the epochs",
+        "Search": f"{trials['total']} trials ({trials['complete']} complete, {trials['pruned']} pruned{cut_off}) "
+        f"in {hours} h {minutes:02} min on {summary['device']}, re-ranking not included; "
+        f"pruning saved {saved:.0%} of the epochs",
         "Winner": f"trial {facts['trial']}, {facts.get('chosen_by', 'the best single run')}",
         "Network": f"{facts['num_params']:,} parameters, channels {format_channels(facts['channels'])}",
         "Epochs": f"{facts['epochs']} (at most {MAX_EPOCHS})",
@@ -130,7 +133,8 @@ def _pruners(facts: dict[str, Any]) -> list[str]:
         f"Replayed on {facts['curves']} full learning curves ({facts['made_with']['sampler']} sampler), in "
         f"{facts['orders']} orders, the default pruner saves {default['epochs_saved']:.0%} of the epochs and kills the "
         f"best configuration in {default['best_killed']:.1%} of the orders (mean regret {default['mean_regret']:.3f} "
-        "points). It was chosen on these same curves.",
+        f"points); with random {facts['part']:.0%} of the curves, it costs more than the noise of a run in "
+        f"{default['parts_lost']:.1%} of the draws. It was chosen on these same curves.",
         "",
     ]
 
@@ -147,11 +151,17 @@ def _orchestration(facts: dict[str, Any]) -> list[str]:
         cells = [f"{seconds[backend, workers, count]:.2f}" for count in recorded]
         lines.append(f"| {backend}, {workers} worker{'s' * (workers > 1)} | " + " | ".join(cells) + " |")
     start = facts["start"]
+    uncrowded = [row for row in facts["trials"] if row["workers"] <= facts["num_cores"]]
+    begins = [
+        statistics.median(row["seconds_to_first_trial"] for row in uncrowded if row["recorded"] == count)
+        for count in recorded
+    ]
     return [
         *lines,
         "",
-        f"A worker's first trial begins {facts['seconds_to_first_trial']:.1f} s after the worker's start (median, no "
-        "more workers than cores); "
+        "A worker's first trial begins this long after the worker's start (median, no more workers than cores): "
+        + ", ".join(f"{seconds:.1f} s with {count:,} recorded" for count, seconds in zip(recorded, begins, strict=True))
+        + ". "
         f"`python cli.py --help` takes {start['help'] - start['bare_click']:+.2f} s more than an empty click program.",
         "",
     ]
