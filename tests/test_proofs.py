@@ -161,9 +161,8 @@ def test_a_folder_without_a_record_is_named(places: list[str], tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_recorded_proof_is_repeated_to_the_last_error(
-    quick_study: optuna.Study, places: list[str], tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("quick_study", "workers_here")
+def test_a_recorded_proof_is_repeated_to_the_last_error(places: list[str], tmp_path: Path) -> None:
     proved = run("verify-best", "--seeds", "1", "--first-seed", "12000", "--workers", "1", "--json", *places)
     assert proved.exit_code == 0, proved.stderr
     folder = tmp_path / "results" / "small"
@@ -188,9 +187,8 @@ def test_a_recorded_proof_is_repeated_to_the_last_error(
     assert json.loads(written.read_text()) == facts | {"num_earlier": 2}
 
 
-def test_the_ladder_has_a_table_a_plot_and_every_rung(
-    quick_study: optuna.Study, places: list[str], tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("quick_study")
+def test_the_ladder_has_a_table_a_plot_and_every_rung(places: list[str], tmp_path: Path) -> None:
     result = run("ablate", "--seeds", "1", "--workers", "1", "--json", *places)
     assert result.exit_code == 0, result.stderr
     facts = json.loads(result.stdout)
