@@ -14,7 +14,7 @@ search: $(VENV)/installed  ## set up, then search (TRIALS=50), or finish the sea
 	$(BIN)/python cli.py search --trials $(TRIALS)
 
 test: $(VENV)/installed  ## set up, then run the tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: test  ## the tests, ruff, strict mypy, and the README's generated parts
 	$(BIN)/ruff check

@@ -44,6 +44,12 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 NOWHERE = Path("there-is-no-such-folder")
 
 
+@pytest.fixture(autouse=True)
+def _same_weights_in_any_order() -> None:
+    """A test's networks do not depend on which tests ran before it in this process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def sample_splits() -> tuple[Split, Split]:
     """The 3,200 training and 800 validation digits of the sample."""

@@ -91,7 +91,7 @@ def test_the_margin_of_an_image_is_not_looked_at(few_digits: Split) -> None:
     images = normalise(few_digits.images[:5])
     framed = torch.nn.functional.pad(images[:, :, 2:-2, 2:-2], (2, 2, 2, 2), value=7.0)
     assert torch.equal(model(framed), model(images))
-    framed[:, :, 2, 2] = 7.0
+    framed[:, :, 2, 2:-2] = 7.0
     assert not torch.equal(model(framed), model(images))
 
 
