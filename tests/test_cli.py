@@ -620,7 +620,7 @@ def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
     study = open_search_study(storage, "shared", replace(sample_binding, epochs=1), space.REFERENCE)
     trial = claim_trial(study, storage, range(2), sampler="random", seed=0, fixed_params={})
     assert trial is not None
-    with subprocess.Popen(["sleep", "600"]) as owner:  # another command's worker
+    with subprocess.Popen(["sleep", "600"]) as owner, contextlib.ExitStack() as stack:  # another command's worker
         started = psutil.Process(owner.pid).create_time()
         trial.set_user_attr("owner", this_process() | {"pid": owner.pid, "started": started})
 
@@ -630,6 +630,7 @@ def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
             owner.wait()
             return False
 
+        stack.callback(owner.kill)  # also where the command is refused
         monkeypatch.setattr("search.runner.run_workers", train_and_let_the_owner_die)
         options = [*SMALL, "--epochs", "1", "--study-name", "shared"]
         result = run("search", *options, "--trials", "2", "--rerank", "0", "--json", *places)
