@@ -3,9 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRIALS ?= 50
+SEEDS ?= 5
+# CPU=1: on Linux, PyTorch's build without CUDA, from the index that pytorch.org names, beside the usual one. On macOS
+# and Windows the usual build is without CUDA. It counts when .venv is made.
+ifeq ($(CPU),1)
+CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
+SIZE := PyTorch comes without CUDA: about 1.5 GB.
+else
+SIZE = On Linux it takes up to 6 GB, as PyTorch comes with CUDA. Without CUDA, about 1.5 GB: make $(MAKECMDGOALS) CPU=1
+endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: search test check format readme setup clean help
+.PHONY: help search verify dashboard test check format setup clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -13,30 +22,98 @@ help:  ## what can be made
 search: $(VENV)/installed  ## set up, then search (TRIALS=50), or finish the search that was begun
 	$(BIN)/python cli.py search --trials $(TRIALS)
 
+verify: $(VENV)/installed  ## prove the winner over fresh seeds (SEEDS=5)
+	$(BIN)/python cli.py verify-best --seeds $(SEEDS)
+
+dashboard: $(VENV)/installed  ## look at the search in a browser
+	@[ -n "$$OPTUNA_STORAGE" ] || [ -s study.db ] || { echo "There is no search here yet: make search"; exit 1; }
+	$(BIN)/optuna-dashboard "$${OPTUNA_STORAGE:-sqlite:///study.db}"
+
 test: $(VENV)/installed  ## set up, then run the tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-check: test  ## the tests, ruff, strict mypy, and the README's generated parts
+check: test  ## the tests, ruff, strict mypy, the import contracts, and the README's generated parts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python tools/readme.py --check
+	$(BIN)/lint-imports
+	$(BIN)/python -m tools.docs --check
 
 format: $(VENV)/installed  ## format the code, and generate the README's parts anew
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/python tools/readme.py
+	$(BIN)/python -m tools.docs
 
-setup: $(VENV)/installed  ## set up .venv only
+setup: $(VENV)/installed  ## set up .venv only (CPU=1: PyTorch without CUDA; if .venv is there, make clean first)
 
+# `installed` is there after a whole set-up only. `unfinished` is there while packages are put in place: a package that
+# was cut off then may look whole to pip, so the next set-up starts from an empty .venv.
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@if [ -e $@ ]; then echo "pyproject.toml has changed: bringing .venv up to date."; else \
+		echo "Setting up .venv in this folder: PyTorch, and what else is needed. This takes some minutes."; \
+		echo "$(SIZE)"; fi
+	@rm -f $@
+	@if [ -e $(VENV)/unfinished ]; then rm -rf $(VENV); fi
+	@$(PYTHON) -m venv $(VENV)
+	@exec $(BIN)/python -c "$$SETUP" --editable '.[dev]' $(CPU_INDEX)
 	@touch $@
 
 clean:  ## remove .venv and caches; studies and results stay
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# `pip install`, and what it does at the moment: a line that changes on a terminal, elsewhere a line every half minute.
+# Its warnings and errors pass as they are.
+define SETUP
+import os, pathlib, shutil, signal, subprocess, sys, threading, time
+
+unfinished = pathlib.Path(sys.prefix, 'unfinished')
+live = sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
+wipe = '\r\033[K' if live else ''
+begun, doing, interrupts = time.monotonic(), 'Starting pip', []
+
+def follow():
+    global doing
+    for line in pip.stdout:
+        step = line.strip().split(' (from ')[0]
+        if step.startswith('Installing collected packages'):
+            unfinished.touch()
+            doing = 'Installing %d packages' % (step.count(',') + 1)
+        elif step.startswith(('Installing ', 'Preparing ', 'Collecting ', 'Downloading ', 'Using ', 'Building ')):
+            doing = step
+
+def complain():
+    for line in pip.stderr:
+        sys.stderr.write((wipe if sys.stderr.isatty() else '') + line)
+        sys.stderr.flush()
+
+def tell(text):
+    line = '  %d:%02d  %s' % (*divmod(int(time.monotonic() - begun), 60), text)
+    print(wipe + line[:shutil.get_terminal_size().columns - 1], end='' if live else '\n', flush=True)
+
+signal.signal(signal.SIGINT, lambda *_: interrupts.append(1))  # pip gets it as well, and ends by itself
+signal.signal(signal.SIGTERM, lambda *_: (interrupts.append(1), pip.terminate()))
+pip = subprocess.Popen([sys.executable, '-m', 'pip', 'install', *sys.argv[1:]], text=True, errors='replace',
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+readers = [threading.Thread(target=target) for target in (follow, complain)]
+for reader in readers:
+    reader.start()
+while pip.poll() is None:
+    try:
+        pip.wait(1 if live else 30)
+    except subprocess.TimeoutExpired:
+        tell(doing)
+for reader in readers:
+    reader.join()
+if pip.returncode:
+    print(wipe + 'The set-up', 'was interrupted.' if interrupts else 'failed: see above.',
+          'The same command tries again.', file=sys.stderr)
+    sys.exit(130 if interrupts else 1)
+unfinished.unlink(missing_ok=True)
+tell('Set up.')
+print(end='\n' if live else '')
+endef
+export SETUP

@@ -5,9 +5,16 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
+from search.config import ExplainedError
+
 RECORDED_PACKAGES = ("torch", "torchvision", "optuna", "numpy")
+
+
+class CodeError(ExplainedError):
+    """The code is not that which a command was started with."""
 
 
 def space_hash(path: Path) -> str:
@@ -25,6 +32,40 @@ def _signature(node: object) -> object:
         fields = [(name, _signature(value)) for name, value in ast.iter_fields(node) if value not in (None, [])]
         return type(node).__name__, fields
     return [_signature(element) for element in node] if isinstance(node, list) else repr(node)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """The code that a command was started with.
+
+    Attributes:
+        hash: Of all of this tool's files and of the search space's, byte by byte.
+        space: The search space's file.
+    """
+
+    commit: str
+    hash: str
+    space: Path
+
+    @classmethod
+    def at_hand(cls, space: Path) -> "Code":
+        return cls(commit=code_commit(), hash=_code_hash(space), space=space)
+
+    def check(self) -> None:
+        """Raises CodeError where a file was changed since: a process that starts later would compute otherwise."""
+        if _code_hash(self.space) != self.hash:
+            raise CodeError(
+                "The code of this tool or the search space was changed while the command ran. Nothing is lost: run the "
+                "same command again."
+            )
+
+
+def _code_hash(space: Path) -> str:
+    package = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in (*sorted(package.rglob("*.py")), space):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

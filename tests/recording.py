@@ -4,15 +4,18 @@ import optuna
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.final import LARGEST_SEED
-from search.rerank import LARGEST_NUMBER, NUM_RUNS
+from search.net.crops import ALL_CROPS
+from search.runs.reranking import LARGEST_NUMBER
+from search.runs.standings import NUM_RUNS
+from search.runs.testing import LARGEST_SEED
+from search.studies.study import StoredStudy
 
 TRAINED_WITH = {"commit": "0123abc", "versions": {"python": "3.12.3", "torch": "2.14.1"}}
 
 
-def add_runs(reranking: optuna.Study, trial: FrozenTrial, *accuracies: float) -> None:
+def add_runs(reranking: StoredStudy, trial: FrozenTrial, *accuracies: float) -> None:
     for run, accuracy in enumerate(accuracies):
-        reranking.add_trial(
+        reranking.study.add_trial(
             optuna.trial.create_trial(
                 value=accuracy,
                 params={"trial": trial.number, "run": run},
@@ -20,23 +23,22 @@ def add_runs(reranking: optuna.Study, trial: FrozenTrial, *accuracies: float) ->
                     "trial": IntDistribution(0, LARGEST_NUMBER),
                     "run": IntDistribution(0, NUM_RUNS - 1),
                 },
-                user_attrs={"ticket": trial.number * NUM_RUNS + run, "searched_params": trial.params},
+                user_attrs={"searched_params": trial.params},
             )
         )
 
 
-def add_seed(verification: optuna.Study, seed: int, state: TrialState = TrialState.COMPLETE) -> None:
+def add_seed(verification: StoredStudy, seed: int, state: TrialState = TrialState.COMPLETE) -> None:
     """A seed of 60 errors, as a worker records it."""
     attributes = {
-        "ticket": seed,
         "errors": 60,
         "errors_one_view": 70,
-        "num_views": 27,
+        "num_views": len(ALL_CROPS),
         "num_images": 10_000,
         "device": "cpu",
         "precision": "fp32",
     }
-    verification.add_trial(
+    verification.study.add_trial(
         optuna.trial.create_trial(
             state=state,
             value=99.4 if state == TrialState.COMPLETE else None,

@@ -1,0 +1,1 @@
+"""The command line: a file per command, which calls the library with what was typed, and prints."""

@@ -1,0 +1,40 @@
+"""`ablate`: takes the winner's recipe apart."""
+
+from typing import Any
+
+import click
+
+from search.commands.options import run_options, study_name_option
+from search.commands.output import finish, the_space
+from search.settings import AblateSettings
+
+
+@click.command()
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 100),
+    default=AblateSettings.seeds,
+    help="Runs of every rung; asking for more extends.",
+)
+@click.option("--trial", type=click.IntRange(min=0), help="The trial to take apart; default: the winner.")
+@study_name_option
+@run_options
+def ablate(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Takes the winner's recipe apart: what batch norm, dropout and augmentation earn, on the test digits.
+
+    Each is added to a plain network in turn, and each is left out of the full recipe alone. Picks nothing.
+
+    \b
+    Example:
+      python cli.py ablate --seeds 3
+    """
+    from search.runs.ablating import run_ablation
+    from search.show.ladder import ladder_table
+    from search.show.live import LiveScreen
+
+    finish(
+        run_ablation(AblateSettings(**given), the_space(), LiveScreen(quiet=quiet)),
+        ladder_table,
+        quiet=quiet,
+        as_json=as_json,
+    )

@@ -1,0 +1,36 @@
+"""`delete`: removes a search and the studies that followed it."""
+
+import sys
+
+import click
+
+from search.commands.options import storage_option
+from search.config import ExplainedError
+
+
+@click.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@storage_option
+def delete(name: str, yes: bool, storage: str) -> None:
+    """Deletes a search and all that followed it (re-ranking, verifications, ablations) from the storage.
+
+    Asks first. Records and models in the results folder stay, and what they tell of attempts at a proof still counts.
+
+    \b
+    Example:
+      python cli.py delete mnist-7999p-15e
+    """
+    from search.studies.storage import open_storage
+    from search.studies.study import StoredStudy, delete_studies, studies_to_delete
+
+    opened = open_storage(storage)
+    names = studies_to_delete(opened, name)
+    for each in names:
+        click.echo(f"{each}: {len(StoredStudy.load(opened, each).trials())} trials")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ExplainedError("This would delete what is listed above. Nobody can be asked here: use --yes.")
+        click.confirm("Delete them, with all their trials?", abort=True)
+    delete_studies(opened, names)
+    click.echo("Deleted.")

@@ -1,0 +1,73 @@
+"""Errors in one line, and exit codes: what is wrong, and how to mend it. A bug still shows its traceback."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from search.config import ExplainedError
+
+EXIT_NOT_CONFIRMED = 3
+EXIT_INTERRUPTED = 130
+PROGRAM = "python cli.py"
+
+
+class OneLineUsageError(click.ClickException):
+    """Wrong usage in one line; click alone would print four."""
+
+    exit_code = 2
+
+
+class Group(click.Group):
+    """Turns what a user can mend into one line and an exit code."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _explained():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _explained():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else PROGRAM
+        raise OneLineUsageError(f"{error.format_message()} See '{command} --help'.") from error
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        raise click.ClickException(message) from error
+
+
+def explain(error: Exception) -> str | None:
+    """The one line for an error that a user can mend; None for any other."""
+    if isinstance(error, ExplainedError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(("search", "space")):
+        return missing_package(str(error.name))
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return f"{error.filename or 'A file'} cannot be used ({error.strerror or error})."
+    if type(error).__module__.startswith(("sqlalchemy.", "optuna.exceptions")):
+        cause = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
+        return f"The storage cannot be used ({cause}). Check --storage, and that it can be written."
+    return None
+
+
+def missing_package(name: str) -> str:
+    """For whoever runs the tool with a Python that it was not set up for."""
+    return (
+        f"The package {name.partition('.')[0]!r} is not installed for {sys.executable}. Run 'make setup', then "
+        f"'.venv/bin/python cli.py ...', or '. .venv/bin/activate' first."
+    )

@@ -1,0 +1,89 @@
+"""Options that commands share, and the values that they take."""
+
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from search.settings import AUTO, DEFAULT_STORAGE, DEVICES, PRECISIONS, RunSettings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def percent(text: str) -> Decimal:
+    """A percentage, kept as it was written, since it is compared exactly."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise click.BadParameter(f"{text!r} is not a number.") from None
+    if not value.is_finite() or not 1 < value <= 100:
+        raise click.BadParameter(f"{text} is not a percentage above 1 and up to 100. Write 99.4, not 0.994.")
+    return value
+
+
+def duration(text: str) -> float:
+    """Seconds, written like 90, 90s, 30m or 2h."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a duration. Write 90, 90s, 30m or 2h.") from None
+    if not 0 < seconds < float("inf"):
+        raise click.BadParameter(f"{text!r} is not a time above 0.")
+    return seconds
+
+
+def auto_or_count(text: str) -> int | None:
+    """A number of processes, 0 for none but this one; None for "auto"."""
+    if text == AUTO:
+        return None
+    if not text.isdecimal():
+        raise click.BadParameter(f"{text!r} is neither 'auto' nor a number of 0 or more.")
+    return int(text)
+
+
+def storage_option(command: Command) -> Command:
+    """The one option that all commands have."""
+    return click.option(
+        "--storage", default=DEFAULT_STORAGE, envvar="OPTUNA_STORAGE", show_envvar=True, help="The database, as a URL."
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
+
+
+def study_name_option(command: Command) -> Command:
+    """For the commands that follow a search."""
+    default = "Default: the search that was last active, of those with a complete trial."
+    return click.option("--study-name", help=default)(command)
+
+
+def run_options(command: Command) -> Command:
+    """What the commands that compute have in common (`search.settings.RunSettings`)."""
+    folder = click.Path(path_type=Path)
+    device_help = f"auto: the first of {', '.join(DEVICES)} that is there."
+    precision_help = "auto: bf16 on a GPU that has it and on a CPU with AMX, else fp32."
+    workers_help = "Processes that train at once; auto: one per CPU core, several per GPU; 0: train in this process."
+    for option in (
+        json_option,
+        click.option("--quiet", is_flag=True, help="No live view, no progress, no summary."),
+        click.option("--workers", type=auto_or_count, metavar="auto|N", default=AUTO, help=workers_help),
+        click.option("--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, help=precision_help),
+        click.option("--device", type=click.Choice([AUTO, *DEVICES]), default=AUTO, help=device_help),
+        click.option("--results-dir", type=folder, default=RunSettings.results_dir, help="Where records are written."),
+        click.option(
+            "--data-dir",
+            type=folder,
+            default=RunSettings.data_dir,
+            envvar="MNIST_DIR",
+            show_envvar=True,
+            help="The folder that holds MNIST/raw/, or gets it.",
+        ),
+        storage_option,
+    ):
+        command = option(command)
+    return command

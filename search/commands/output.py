@@ -1,0 +1,73 @@
+"""How commands print: a record as JSON or for people, and what to type next."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from search.commands.group import EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from search.proof.records import Record
+    from search.runs.session import Ended
+    from search.studies.space import Space
+
+RecordType = TypeVar("RecordType", bound="Record")
+
+
+def finish(
+    ended: "Ended[RecordType]", report: Callable[[RecordType], Any], *, quiet: bool, as_json: bool
+) -> RecordType:
+    """Prints a record, and returns it; ends here where the command was interrupted."""
+    if ended.record is None:
+        click.echo("Interrupted. Finished runs are kept: the same command goes on.", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
+    if as_json:
+        click.echo(ended.record.to_json(), nl=False)
+    elif not quiet:
+        show(report(ended.record))
+    return ended.record
+
+
+def show(renderable: Any) -> None:
+    """On a terminal wrapped between words; elsewhere a sentence is a line."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(renderable, soft_wrap=not console.is_terminal)
+
+
+def the_space() -> "Space":
+    """The search space of `space.py`."""
+    import space
+    from search.studies.space import Space
+
+    return Space(suggest_config=space.suggest_config, reference=space.REFERENCE, path=Path(space.__file__))
+
+
+def command_line(*words: str, repeated: tuple[str, ...] = ()) -> str:
+    """A command as it can be typed in the shell that this one was typed in, with the options that were typed.
+
+    Args:
+        repeated: Options to repeat. What comes from the environment will come from there again.
+    """
+    context = click.get_current_context()
+    line = [_python(), "cli.py", *words]
+    for name in repeated:
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            line += [f"--{name.replace('_', '-')}", str(context.params[name])]
+    return shlex.join(line)
+
+
+def _python() -> str:
+    """What this shell calls this Python: not everybody has activated the environment."""
+    on_path = shutil.which("python")
+    if on_path is not None and Path(on_path).parent.samefile(Path(sys.executable).parent):
+        return "python"
+    here = Path.cwd()
+    executable = Path(sys.executable)
+    return str(executable.relative_to(here)) if executable.is_relative_to(here) else str(executable)

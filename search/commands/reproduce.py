@@ -1,0 +1,44 @@
+"""`reproduce`: repeats a recorded proof."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from search.commands.group import EXIT_NOT_CONFIRMED
+from search.commands.options import run_options
+from search.commands.output import finish, the_space
+from search.commands.verify_best import LARGEST_FIRST_SEED
+from search.settings import ReproduceSettings
+
+
+@click.command()
+@click.argument("place", type=click.Path(path_type=Path))
+@click.option("--seeds", type=click.IntRange(1, 10_000), default=ReproduceSettings.seeds, help="How many.")
+@click.option(
+    "--first-seed",
+    type=click.IntRange(0, LARGEST_FIRST_SEED),
+    help="The first of them. Default: the first recorded one, and so recorded seeds as far as they go.",
+)
+@run_options
+def reproduce(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Trains a recorded winner anew, without the study that it came from, and compares it with its record.
+
+    PLACE is a folder that verify-best has written to, or a record in it. On the same type of machine, recorded seeds
+    should make the very same errors. Elsewhere, and with other seeds, the mean has to lie within what the record's
+    spread predicts.
+
+    Exits with 3 when what was repeated does not agree with the record.
+
+    \b
+    Example:
+      python cli.py reproduce results/reference --seeds 2
+      python cli.py reproduce results/reference --first-seed 50000
+    """
+    from search.runs.reproducing import run_reproduction
+    from search.show.live import LiveScreen
+    from search.show.reproduction import reproduction_report
+
+    ended = run_reproduction(ReproduceSettings(**given), the_space(), LiveScreen(quiet=quiet))
+    if finish(ended, reproduction_report, quiet=quiet, as_json=as_json).reproduced is False:
+        raise click.exceptions.Exit(EXIT_NOT_CONFIRMED)

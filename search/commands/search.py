@@ -1,0 +1,104 @@
+"""`search`: searches, re-ranks, and names the winner."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from search.commands.group import EXIT_INTERRUPTED
+from search.commands.options import duration, run_options
+from search.commands.output import command_line, show, the_space
+from search.config import LARGEST_MAX_PARAMS, MAX_EPOCHS, SMALLEST_MAX_PARAMS
+from search.net.datasets import AUTO_ORDER, DATASETS
+from search.settings import AUTO, SearchSettings
+from search.studies.choices import PRUNERS, SAMPLERS
+
+if TYPE_CHECKING:
+    from search.proof.records import StudySummary
+
+DATASET_HELP = (
+    f"A data set by name, found or downloaded; auto: {AUTO_ORDER[0]} where it can be had, else the bundled "
+    f"{AUTO_ORDER[1]}."
+)
+
+
+@click.command()
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=SearchSettings.trials,
+    help="The study's total, what is done included.",
+)
+@click.option("--dataset", type=click.Choice([AUTO, *DATASETS]), default=SearchSettings.dataset, help=DATASET_HELP)
+@click.option(
+    "--max-params",
+    type=click.IntRange(SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS),
+    default=SearchSettings.max_params,
+    help="The largest parameter count allowed.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1, MAX_EPOCHS),
+    default=SearchSettings.epochs,
+    help="Epochs of an unpruned trial.",
+)
+@click.option(
+    "--sampler", type=click.Choice(list(SAMPLERS)), default=SearchSettings.sampler, help="What draws configurations."
+)
+@click.option(
+    "--pruner",
+    type=click.Choice(list(PRUNERS)),
+    default=SearchSettings.pruner,
+    help="percentile: after a warm-up, ends trials that are in the lowest quarter of the complete ones.",
+)
+@click.option(
+    "--rerank",
+    type=click.IntRange(min=0),
+    default=SearchSettings.rerank,
+    help="Leading trials run twice more in the end; 0: none.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=SearchSettings.seed,
+    help="With one worker, decides the whole search.",
+)
+@click.option("--timeout", type=duration, help="Start no further trial or run after this time: 90, 90s, 30m or 2h.")
+@click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
+@run_options
+def search(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Searches architecture and hyper-parameters, and re-ranks the best; an interrupted study goes on where it was.
+
+    Ctrl-C ends after the running epoch, a second one at once. The same command then goes on, and tries what was
+    cut off again.
+
+    \b
+    Example:
+      python cli.py search --trials 50
+      python cli.py search --trials 20 --epochs 5 --max-params 3999
+    """
+    from search.runs.searching import run_search
+    from search.show.live import LiveScreen
+    from search.show.study import search_report
+
+    settings = SearchSettings(**given)
+    ended = run_search(settings, the_space(), LiveScreen(quiet=quiet))
+    summary = ended.record
+    assert summary is not None
+    if as_json:
+        click.echo(summary.to_json(), nl=False)
+    elif not quiet:
+        show(search_report(summary, settings.trials, settings.results_dir / summary.study_name))
+        click.echo(f"Next: {_next(summary, settings)}")
+    if ended.interrupted:
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
+
+
+def _next(summary: "StudySummary", settings: SearchSettings) -> str:
+    """What to type next; works as printed, with the options that were typed."""
+    reranked = summary.reranking is not None and summary.reranking.finished
+    if summary.trials.total < settings.trials or (settings.rerank and summary.best is not None and not reranked):
+        return "the same command goes on."
+    if summary.best is None:
+        return "every trial was pruned: ask for more --trials."
+    places = ("storage", "study_name", "data_dir", "results_dir")
+    return command_line("verify-best", "--seeds", "5", repeated=places)

@@ -1,0 +1,51 @@
+"""`verify-best`: proves the winner over fresh seeds."""
+
+from typing import Any
+
+import click
+
+from search.commands.group import EXIT_NOT_CONFIRMED
+from search.commands.options import percent, run_options, study_name_option
+from search.commands.output import finish, the_space
+from search.net.datasets import DATASETS
+from search.settings import VerifySettings
+
+TARGETS = ", ".join(f"{row.target} for {row.name}" for row in DATASETS.values() if row.judged)
+LARGEST_FIRST_SEED = 2**31 - 1 - 10_000  # the ladder's seeds begin at 2**31
+
+
+@click.command()
+@click.option(
+    "--seeds", type=click.IntRange(1, 10_000), default=VerifySettings.seeds, help="How many; asking for more extends."
+)
+@click.option(
+    "--first-seed",
+    type=click.IntRange(0, LARGEST_FIRST_SEED),
+    help="The first of them. Default: those of the trial's last attempt, else from 10000 on the next thousand that is "
+    "free.",
+)
+@click.option("--trial", type=click.IntRange(min=0), help="The trial to verify; default: the winner.")
+@click.option(
+    "--target",
+    type=percent,
+    help=f"The test accuracy that every seed has to reach, in percent. Default: {TARGETS}.",
+)
+@study_name_option
+@run_options
+def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Re-trains the winner over fresh seeds on all training digits, and judges it on the test digits.
+
+    Exits with 3 when a seed misses the target. On the bundled sample nothing is judged, and it exits with 0.
+
+    \b
+    Example:
+      python cli.py verify-best --seeds 5
+      python cli.py verify-best --seeds 20 --trial 31 --json
+    """
+    from search.runs.proving import run_verification
+    from search.show.live import LiveScreen
+    from search.show.proof import proof_report
+
+    ended = run_verification(VerifySettings(**given), the_space(), LiveScreen(quiet=quiet))
+    if finish(ended, proof_report, quiet=quiet, as_json=as_json).confirmed is False:
+        raise click.exceptions.Exit(EXIT_NOT_CONFIRMED)

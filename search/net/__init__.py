@@ -1,0 +1,1 @@
+"""Tensors and networks: digits, augmentation, the network, its training. Knows no Optuna."""

@@ -1,0 +1,85 @@
+"""Devices: which to compute on, in which arithmetic, and by how many workers."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from search.config import ExplainedError
+from search.settings import AUTO, DEVICES
+
+WORKERS_PER_GPU = 4  # not measured: no GPU was at hand
+
+
+class DeviceError(ExplainedError):
+    """The device is not there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and in which arithmetic a network is computed."""
+
+    device: torch.device
+    precision: str  # "bf16" or "fp32"
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def prepare(self) -> None:
+        """Prepares this process: on a CPU one thread computes, for a sum that is split may come out different."""
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        DeviceError: If this machine, or this build of PyTorch, has no such device.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == AUTO:
+        name = next(kind for kind in DEVICES if available[kind])
+    if not available.get(name, False):
+        raise DeviceError(f"No {name} device is available here. Use --device auto.")
+    return torch.device(name)
+
+
+def choose_precision(device: torch.device) -> str:
+    """bf16 where the hardware has matrix units for it, else fp32. A fixed rule: timing would not repeat.
+
+    On a CPU that means AMX. Vector instructions for bf16 alone (AVX512-BF16) do not pay: on one core of such a
+    machine bf16 trained 0.86 times as fast as fp32 (results/LOG.md).
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu":
+        return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "fp32"
+    return "fp32"
+
+
+def worker_devices(device: torch.device, workers: int | None) -> tuple[str, ...]:
+    """One device per worker; without a number, one worker per CPU core, or several per GPU as far as cores go.
+
+    One worker is expected to leave a GPU idle, for a step of so small a network should be over before the CPU has
+    sent off the next; each worker needs a core to send from.
+    """
+    if device.type == "cuda":
+        num_gpus = torch.cuda.device_count()
+        default = max(num_gpus, min(num_gpus * WORKERS_PER_GPU, num_cores()))
+        return tuple(f"cuda:{index % num_gpus}" for index in range(workers or default))
+    if device.type == "cpu":
+        return ("cpu",) * (workers or num_cores())
+    return (device.type,) * (workers or 1)
+
+
+def num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))  # what this process may use, not what the machine has
+    return os.cpu_count() or 1
+
+
+def free_memory() -> None:
+    """Gives back what a failed run held on a GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

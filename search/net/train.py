@@ -1,0 +1,159 @@
+"""Trains one network. A generator of epoch results: the caller reports, prunes and stops."""
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from search.config import TrialConfig, derive_seed
+from search.net.augment import augmented_batches
+from search.net.crops import CENTRE, Crops
+from search.net.data import Split, normalise
+from search.net.device import Runtime
+from search.net.model import TinyCNN, to_device
+
+FADING = 1 / 3  # share of the epochs, the last ones, in which augmentation fades
+WARM_UP = 0.2  # share of the steps in which the learning rate rises
+SHORTEST_CYCLE = 10  # steps; OneCycleLR divides by zero where its warm-up has a single one
+EVALUATION_BATCH = 250  # 100 to 1,000 take the same time on a CPU (results/LOG.md); memory decides
+
+
+class DivergedError(ArithmeticError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """The state after an epoch.
+
+    Attributes:
+        epoch: Counted from 1.
+        train_loss: The mean cross-entropy over the epoch's augmented images, as they were trained on.
+        model: The averaged weights, in evaluation mode. The same object every epoch: it goes on changing.
+    """
+
+    epoch: int
+    train_loss: float
+    seconds: float
+    model: TinyCNN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a network does on a split: a count of errors, so that targets are compared exactly."""
+
+    errors: int
+    num_images: int
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """In percent."""
+        return 100 * (self.num_images - self.errors) / self.num_images
+
+
+def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime: Runtime) -> Iterator[EpochResult]:
+    """Trains with AdamW, one cycle of the learning rate, and an average of the weights.
+
+    The result is the state after the last epoch; nothing is picked along the way. On a CPU with one thread
+    the same arguments give the same weights to the last bit, also when several runs take turns.
+
+    Raises:
+        ValueError: If the digits do not fill a batch.
+        DivergedError: After the first epoch whose loss is not finite.
+    """
+    if len(split) < config.batch_size:
+        raise ValueError(f"Training needs one batch or more, but got {len(split)=} and {config.batch_size=}.")
+    torch.manual_seed(derive_seed(seed, "weights"))
+    model = to_device(TinyCNN(config.model), runtime.device)
+    average = WeightAverage(model, config.average_horizon)
+    generator = torch.Generator(runtime.device).manual_seed(derive_seed(seed, "batches"))
+    steps = len(split) // config.batch_size
+    optimizer = _make_optimizer(model, config)
+    total_steps = max(epochs * steps, SHORTEST_CYCLE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=config.lr, total_steps=total_steps, pct_start=WARM_UP
+    )
+    for epoch in range(1, epochs + 1):
+        start = time.monotonic()
+        torch.manual_seed(derive_seed(seed, "dropout", epoch))  # anew each epoch: what others drew in between is moot
+        total_loss = torch.zeros((), device=runtime.device)
+        model.train()
+        strengths = config.augment.scaled(augment_strength(epoch, epochs, config.final_augment))
+        for images, labels in augmented_batches(split, config.batch_size, strengths, generator):
+            with runtime.autocast():
+                loss = F.cross_entropy(model(images), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            average.update()
+            total_loss += loss.detach()
+        train_loss = total_loss.item() / steps  # the epoch's only wait for the device
+        if not math.isfinite(train_loss):
+            raise DivergedError(f"The loss was {train_loss} in epoch {epoch}.")
+        yield EpochResult(epoch=epoch, train_loss=train_loss, seconds=time.monotonic() - start, model=average.model)
+
+
+def augment_strength(epoch: int, epochs: int, final: float) -> float:
+    """The strength of an epoch's augmentation, as a fraction of the configured one.
+
+    It falls over the last third of the epochs, while the learning rate does: the network ends on digits more like
+    those it is judged by (as in "Data Augmentation Revisited: Rethinking the Distribution Gap between Clean and
+    Augmented Data", He et al., 2019).
+    """
+    num_fading = max(1, round(FADING * epochs))
+    progress = max(0, epoch - (epochs - num_fading)) / num_fading
+    return 1 - (1 - final) * progress
+
+
+@torch.inference_mode()
+def evaluate(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops = CENTRE) -> Evaluation:
+    """Counts the errors of a network in evaluation mode; with several crops of an image, of their mean logits."""
+    errors = torch.zeros((), dtype=torch.int64, device=runtime.device)
+    loss = torch.zeros((), device=runtime.device)
+    for part in split.parts(EVALUATION_BATCH):
+        with runtime.autocast():
+            logits = model(normalise(part.images, part.pixels), crops).float()
+        errors += (logits.argmax(dim=1) != part.labels).sum()
+        loss += F.cross_entropy(logits, part.labels, reduction="sum")
+    return Evaluation(errors=int(errors), num_images=len(split), loss=float(loss) / len(split))
+
+
+class WeightAverage:
+    """A running average of weights and batch-norm statistics whose memory grows with the run.
+
+    After t steps it spans about the last `horizon * t` steps (polynomial-decay averaging, Shamir and Zhang,
+    "Stochastic Gradient Descent for Non-smooth Optimization", 2013): so it forgets the start of a short run
+    as well as that of a long one, and is worth evaluating from the first epoch on.
+    """
+
+    def __init__(self, model: TinyCNN, horizon: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._horizon = horizon
+        self._num_updates = 0
+        pairs = zip(_state(self.model), _state(model), strict=True)
+        self._averaged, self._current = (list(tensors) for tensors in zip(*pairs, strict=True))
+
+    @torch.no_grad()
+    def update(self) -> None:
+        weight = 1 / (1 + self._horizon * self._num_updates)  # the first update copies
+        torch._foreach_lerp_(self._averaged, self._current, weight)
+        self._num_updates += 1
+
+
+def _make_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.AdamW:
+    """Weight decay acts on convolution and linear weights, not on biases and norms."""
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+
+
+def _state(model: nn.Module) -> list[Tensor]:
+    return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]

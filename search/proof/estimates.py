@@ -1,0 +1,77 @@
+"""Statistics of a proof: what so many runs say, and what they do not."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+CONFIDENCE = 0.95
+MANY_SEEDS = math.ceil(math.log(1 - CONFIDENCE) / math.log(CONFIDENCE))  # the fewest that prove 95 % of all seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What runs have come to, in percent.
+
+    Attributes:
+        std: With n - 1; needs two runs, as the interval does.
+        ci95: The 95 % t-interval of the mean.
+    """
+
+    min: float
+    mean: float
+    std: float | None
+    ci95: tuple[float, float] | None
+
+
+def estimate(accuracies: Sequence[float]) -> Estimate:
+    """Minimum, mean, standard deviation and the interval of the mean."""
+    from scipy import stats
+
+    n = len(accuracies)
+    mean = math.fsum(accuracies) / n
+    if n == 1:
+        return Estimate(min=accuracies[0], mean=mean, std=None, ci95=None)
+    std = math.sqrt(math.fsum((accuracy - mean) ** 2 for accuracy in accuracies) / (n - 1))
+    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
+    return Estimate(min=min(accuracies), mean=mean, std=std, ci95=(max(0.0, mean - margin), min(100.0, mean + margin)))
+
+
+def accuracy(errors: int, num_images: int) -> float:
+    """In percent."""
+    return 100 * (num_images - errors) / num_images
+
+
+def max_errors(target: Decimal, num_images: int) -> int:
+    """The most errors with which the target, in percent, is still reached. Exact: 99.4 of 10,000 allows 60."""
+    return math.floor((100 - target) * num_images / 100)
+
+
+def pass_share_lower(num_passed: int, n: int) -> float:
+    """The exact one-sided (Clopper-Pearson) 95 % lower bound of the share of seeds that reach the target."""
+    from scipy import stats
+
+    test = stats.binomtest(num_passed, n, alternative="greater")
+    return float(test.proportion_ci(confidence_level=CONFIDENCE, method="exact").low)
+
+
+def prediction_margin(std: float | None, num_recorded: int, num_further: int) -> float | None:
+    """How far the mean of further runs may lie from that of the recorded ones, at 95 % (Student's t).
+
+    None where one run is recorded: it has no spread.
+    """
+    from scipy import stats
+
+    if std is None:
+        return None
+    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_recorded - 1))
+    return quantile * std * math.sqrt(1 / num_recorded + 1 / num_further)
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    return statistics.mean(values) if values else None
+
+
+def std_of(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None

@@ -1,0 +1,638 @@
+"""The records: what a command has found, as one value, one JSON file and one JSON schema.
+
+A record holds what was measured; what follows from that is computed, written beside it, and, where a record is read,
+computed again: a file that contradicts itself is refused. `docs/records.md` is generated from these types.
+"""
+
+import json
+import math
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    computed_field,
+    model_validator,
+)
+
+from search.config import Channels, ExplainedError, TrialConfig
+from search.files import write_atomically
+from search.proof.estimates import Estimate, accuracy, estimate, max_errors, mean_of, pass_share_lower, std_of
+
+SCHEMA_VERSION: Final = 1  # raised whenever a record of before could not be read, or would be read as something else
+TOLERANCE = 1e-6  # by which a computed value may differ: other libraries round otherwise
+
+if TYPE_CHECKING:
+    derived = property  # mypy knows no decorated properties
+else:
+
+    def derived(function: Any) -> Any:
+        """What follows from the fields: written beside them, never read."""
+        return computed_field(property(function))
+
+
+Versions = dict[str, str]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class RecordError(ExplainedError):
+    """A record is missing, damaged, or of another version of the tool."""
+
+
+class Part(BaseModel):
+    """A part of a record: frozen, complete, and in agreement with itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ignored_types=(cached_property,))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _compute_again(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """What was computed when the record was written has to follow from the rest, or somebody has changed it."""
+        if not isinstance(data, dict):
+            return handler(data)
+        computed = {name: data[name] for name in cls.model_computed_fields if name in data}
+        part = handler({name: value for name, value in data.items() if name not in computed})
+        found = json.loads(part.model_dump_json(include=set(computed)))
+        for name, value in computed.items():
+            if not _agree(value, found[name]):
+                raise ValueError(f"{name} is {value}, but the rest of the record gives {found[name]}")
+        return part
+
+
+def _agree(some: Any, other: Any) -> bool:
+    if isinstance(some, float | int) and isinstance(other, float | int) and not isinstance(some, bool):
+        return math.isclose(some, other, abs_tol=TOLERANCE)
+    if isinstance(some, list | tuple) and isinstance(other, list):
+        return len(some) == len(other) and all(map(_agree, some, other))
+    if isinstance(some, dict) and isinstance(other, dict):
+        return some.keys() == other.keys() and all(_agree(value, other[key]) for key, value in some.items())
+    return bool(some == other)
+
+
+class Record(Part):
+    """A record: a file of its own."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+    TITLE: ClassVar[str]
+
+    def to_json(self) -> str:
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Writes the record, atomically."""
+        write_atomically(path, self.to_json())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reads a record.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            RecordError: If it is damaged, or of another version of the tool.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            if "schema_version" not in _keys_of(path):
+                raise RecordError(
+                    f"{path} was written by an earlier version of this tool. Use that version, or move it away."
+                ) from error
+            raise RecordError(f"{path} is damaged ({describe_damage(error)}). Restore it.") from error
+
+
+def _keys_of(path: Path) -> set[str]:
+    """The keys of a JSON object; of what is none, that of any record, for then the version is not what is wrong."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    return set(found) if isinstance(found, dict) else {"schema_version"}
+
+
+def describe_damage(error: ValidationError) -> str:
+    """What is wrong with a record, in words: the first thing."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return "it is not JSON"
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"it has no {place!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+class Environment(Part):
+    """Where runs were trained: one value each, or several with commas."""
+
+    device: str
+    precision: str
+    commit: str
+    versions: Versions
+
+
+def describe_environment(environment: Environment) -> str:
+    """That in words."""
+    packages = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+    return f"{environment.device} in {environment.precision}, {packages}, commit {environment.commit}"
+
+
+class MeasuredSeed(Part):
+    """A network that was trained from a seed, on the test digits: by all views, and by the central one alone."""
+
+    seed: Count
+    test_accuracy: Percent
+    errors: Count
+    errors_one_view: Count
+
+
+class Spread(Part):
+    """Runs of one configuration, and how they scatter; in percent."""
+
+    accuracies: tuple[Percent, ...]
+
+    @derived
+    def mean(self) -> float | None:
+        return mean_of(self.accuracies)
+
+    @derived
+    def std(self) -> float | None:
+        return std_of(self.accuracies)
+
+
+class Attempt(Part):
+    """An attempt at a proof, in one row: of this configuration or another, finished or given up.
+
+    Attributes:
+        attempt: Names it wherever it is recorded.
+        errors: Of each seed, where all are known.
+        num_measured: Seeds measured, where it was read from a database.
+        min, mean, std: Of the test accuracies, in percent.
+        same_configuration: Whether it was at the configuration of the record that it stands in.
+    """
+
+    attempt: str
+    first_seed: Count
+    num_seeds: Count
+    errors: tuple[Count, ...] | None = None
+    trial: int | None = None
+    num_params: int | None = None
+    num_passed: int | None = None
+    num_measured: int | None = None
+    min: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    target: float | None = None
+    confirmed: bool | None = None
+    commit: str | None = None
+    same_configuration: bool | None = None
+
+    @property
+    def seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.num_seeds)
+
+
+class Look(Part):
+    """A study that showed test accuracies without being an attempt at a proof."""
+
+    study_name: str
+    trial: int
+    num_runs: int
+
+
+class KeptModel(Part):
+    """The model that was kept: of the first seed, whatever it reached."""
+
+    file: str
+    seed: Count
+
+
+class OneView(Part):
+    """The same networks by the central view alone; in percent."""
+
+    min: float
+    mean: float
+    std: float | None
+    ci95: tuple[float, float] | None
+
+
+class Proof(Record):
+    """A configuration, re-trained over fresh seeds and measured on the test digits (`verify-best`).
+
+    Attributes:
+        study_name, trial: The search and its trial.
+        chosen_by: What chose the trial, as half a sentence.
+        space: The hash of the search space.
+        target: The test accuracy that every seed has to reach, in percent.
+        judged: Whether the data set is one on which the claim can be judged.
+        num_planned: Seeds that were asked for; not all may be measured.
+        views: What all views are.
+        earlier_attempts: All others on this data set, whatever they were at.
+        other_looks: What else has shown test accuracies.
+    """
+
+    TITLE = "verify.json (`verify-best`)"
+
+    study_name: str
+    trial: Count
+    chosen_by: str
+    config: TrialConfig
+    recipe: int
+    space: str
+    epochs: Annotated[int, Field(ge=1)]
+    target: Percent
+    dataset: str
+    judged: bool
+    num_images: Annotated[int, Field(ge=1)]
+    seeds: Annotated[tuple[MeasuredSeed, ...], Field(min_length=1)]
+    num_planned: int
+    num_views: int
+    views: str
+    earlier_attempts: tuple[Attempt, ...]
+    other_looks: tuple[Look, ...]
+    device: str
+    precision: str
+    commit: str
+    versions: Versions
+    model: KeptModel | None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        first = self.seeds[0].seed
+        if [row.seed for row in self.seeds] != list(range(first, first + len(self.seeds))):
+            raise ValueError("the seeds are not consecutive")
+        if Path(self.study_name).name != self.study_name:
+            raise ValueError(f"study name {self.study_name!r}")
+        for row in self.seeds:
+            if row.errors > self.num_images or not _agree(row.test_accuracy, accuracy(row.errors, self.num_images)):
+                raise ValueError(f"seed {row.seed}: the test accuracy is not that of {row.errors} errors")
+        if self.model is not None and self.model.seed not in {row.seed for row in self.seeds}:
+            raise ValueError("the kept model is of none of the seeds")
+        return self
+
+    @cached_property
+    def _estimate(self) -> Estimate:
+        return estimate([accuracy(row.errors, self.num_images) for row in self.seeds])
+
+    @property
+    def environment(self) -> Environment:
+        return Environment(device=self.device, precision=self.precision, commit=self.commit, versions=self.versions)
+
+    @property
+    def first_seed(self) -> int:
+        return self.seeds[0].seed
+
+    @derived
+    def num_params(self) -> int:
+        return self.config.model.num_params
+
+    @derived
+    def channels(self) -> Channels:
+        return self.config.model.channels
+
+    @derived
+    def max_errors(self) -> int:
+        """The most errors with which a seed reaches the target."""
+        return max_errors(Decimal(str(self.target)), self.num_images)
+
+    @derived
+    def num_passed(self) -> int:
+        return sum(row.errors <= self.max_errors for row in self.seeds)
+
+    @derived
+    def min(self) -> float:
+        return self._estimate.min
+
+    @derived
+    def mean(self) -> float:
+        return self._estimate.mean
+
+    @derived
+    def std(self) -> float | None:
+        return self._estimate.std
+
+    @derived
+    def ci95(self) -> tuple[float, float] | None:
+        """The 95 % t-interval of the mean, over seeds."""
+        return self._estimate.ci95
+
+    @derived
+    def one_view(self) -> OneView:
+        found = estimate([accuracy(row.errors_one_view, self.num_images) for row in self.seeds])
+        return OneView(min=found.min, mean=found.mean, std=found.std, ci95=found.ci95)
+
+    @derived
+    def pass_share_lower95(self) -> float:
+        """The exact one-sided 95 % lower bound of the share of seeds that reach the target."""
+        return pass_share_lower(self.num_passed, len(self.seeds))
+
+    @derived
+    def attempts(self) -> int:
+        """Attempts at a proof on this data set, this one included."""
+        return len(self.earlier_attempts) + 1
+
+    @derived
+    def num_failed_attempts(self) -> int:
+        """Other attempts at this configuration in which a seed missed the target."""
+        return sum(
+            bool(row.same_configuration) and row.min is not None and _falls_short(row.min, self.target)
+            for row in self.earlier_attempts
+        )
+
+    @derived
+    def confirmed(self) -> bool | None:
+        """Whether every measured seed of the configuration reached the target; null where that cannot be judged."""
+        if not self.judged:
+            return None
+        return self.num_passed == len(self.seeds) and not self.num_failed_attempts
+
+
+def _falls_short(value: float, target: float) -> bool:
+    return round(Decimal(value), 6) < Decimal(str(target))
+
+
+class ByHand(Part):
+    """What the hand-made study that this tool replaces reached; in percent."""
+
+    train: float
+    test: float
+
+
+class Rung(Part):
+    """A rung of the ladder: a configuration with some methods alone, over seeds.
+
+    Attributes:
+        diverged: Runs that diverged; they are left out of the accuracies.
+        test: By all views.
+        train_one_view: On the training digits as they are, without distortions.
+    """
+
+    rung: str
+    methods: tuple[str, ...]
+    num_params: int
+    diverged: Count
+    test: Spread
+    test_one_view: Spread
+    train_one_view: Spread
+    by_hand: ByHand | None
+
+
+class Ladder(Record):
+    """What each method earned on the test digits, one added after the other, and each left out alone (`ablate`).
+
+    Attributes:
+        dropout: The rate of the rungs that have dropout.
+    """
+
+    TITLE = "ablation.json (`ablate`)"
+
+    study_name: str
+    trial: Count
+    dataset: str
+    epochs: Annotated[int, Field(ge=1)]
+    config: TrialConfig
+    dropout: float
+    first_seed: Count
+    num_seeds: Annotated[int, Field(ge=1)]
+    rungs: tuple[Rung, ...]
+    device: str
+    precision: str
+    commit: str
+    versions: Versions
+
+    @property
+    def environment(self) -> Environment:
+        return Environment(device=self.device, precision=self.precision, commit=self.commit, versions=self.versions)
+
+    @property
+    def seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.num_seeds)
+
+    @derived
+    def channels(self) -> Channels:
+        return self.config.model.channels
+
+    @derived
+    def winner_has_dropout(self) -> bool:
+        return self.config.model.dropout > 0
+
+
+class RepeatedSeed(Part):
+    """A seed that was trained again, beside what is recorded of it."""
+
+    seed: Count
+    test_accuracy: Percent
+    errors: Count
+    recorded_errors: int | None
+
+
+class Reproduction(Record):
+    """A recorded proof, repeated (`reproduce`).
+
+    Attributes:
+        seeds: Recorded ones or others.
+        identical: Whether every recorded seed that was repeated makes the recorded errors; null if none was.
+        num_judged: Seeds that are judged by their mean.
+        margin: Half of the 95 % prediction interval for the mean of so many.
+        model_errors: What the recorded model's file makes on the test digits; null without one.
+        num_earlier: Seeds that an earlier command had trained with this storage.
+        reproduced: Whether all that can be judged agrees; null if nothing can.
+        recorded_with: Where the recorded runs were trained.
+    """
+
+    TITLE = "reproduce.json (`reproduce`)"
+
+    study_name: str
+    trial: Count
+    num_params: int
+    epochs: int
+    dataset: str
+    seeds: tuple[RepeatedSeed, ...]
+    identical: bool | None
+    num_judged: int
+    mean: float | None
+    recorded_mean: float
+    margin: float | None
+    within_spread: bool | None
+    model_errors: int | None
+    recorded_model_errors: int | None
+    model_agrees: bool | None
+    reproduced: bool | None
+    num_earlier: int
+    device: str
+    precision: str
+    commit: str
+    versions: Versions
+    recorded_with: Environment
+
+    @property
+    def environment(self) -> Environment:
+        return Environment(device=self.device, precision=self.precision, commit=self.commit, versions=self.versions)
+
+
+class SearchedWith(Part):
+    """What a search was made with; sampler, pruner and seed are those of its last command."""
+
+    max_params: int
+    epochs: int
+    sampler: str | None
+    pruner: str | None
+    seed: int | None
+    split: str
+    space: str
+    recipe: int
+    commit: str | None
+    versions: Versions | None
+
+
+class TrialCounts(Part):
+    """Trials by outcome; the total counts those that reached one: complete and pruned.
+
+    Attributes:
+        failed: By their own fault (out of memory, say): recorded, and another configuration drawn.
+        interrupted: By Ctrl-C, a kill or a power cut: tried again with the same parameters.
+    """
+
+    complete: Count
+    pruned: Count
+    failed: Count
+    interrupted: Count
+
+    @derived
+    def total(self) -> int:
+        return self.complete + self.pruned
+
+
+class EpochCounts(Part):
+    """Epochs of all trials, and those that pruned trials did not train."""
+
+    trained: Count
+    saved_by_pruning: int
+
+
+class SearchedTrial(Part):
+    """A trial of a search; its accuracy is that of the searched run, on the validation digits."""
+
+    number: Count
+    val_accuracy: Percent
+    num_params: int
+    channels: Channels
+    params: dict[str, float | int | str]
+
+
+class Standing(Part):
+    """A leading trial after its further runs.
+
+    Attributes:
+        val_accuracies: Those of the further runs. The searched one does not count: it is why the trial leads, so it is
+            too high on average.
+    """
+
+    number: Count
+    searched_val_accuracy: Percent
+    val_accuracies: Annotated[tuple[Percent, ...], Field(min_length=1)]
+    num_params: int
+    channels: Channels
+
+    @derived
+    def mean(self) -> float:
+        found = mean_of(self.val_accuracies)
+        assert found is not None
+        return found
+
+
+class Reranking(Part):
+    """The leading trials of a search, run again.
+
+    Attributes:
+        finished: Whether all that were to be re-ranked are, and no trial has come to lead since.
+        winner: The number of the first trial, once it is finished.
+        regression: How much the further runs of the search's first-ranked trial fall short of its searched one, in
+            points: what the choice of the best of many runs had overstated.
+    """
+
+    finished: bool
+    winner: int | None
+    regression: float | None
+    standings: tuple[Standing, ...]
+
+
+class StudySummary(Record):
+    """A search as a whole (`search`).
+
+    Attributes:
+        seconds: For how long at least one trial was running.
+        winner: What `verify-best` proves; null while that is not settled.
+        best: The best single run.
+        winner_model: The winner's model, in the folder of this record: trained on the search's training digits.
+    """
+
+    TITLE = "summary.json (`search`)"
+
+    study_name: str
+    storage: str
+    dataset: str
+    judged: bool
+    target: Percent
+    device: str | None
+    settings: SearchedWith
+    trials: TrialCounts
+    epochs: EpochCounts
+    seconds: float
+    peak_memory_mb: int | None
+    winner: SearchedTrial | None
+    best: SearchedTrial | None
+    reranking: Reranking | None
+    winner_model: str | None
+
+
+class StudyRow(Part):
+    """A study in a storage (`status --json`); of another tool's study only what all studies have."""
+
+    study_name: str
+    kind: str | None
+    dataset: str | None
+    trials: TrialCounts
+    running: int
+    stale: tuple[int, ...]
+    best: float | None
+    best_trial: int | None
+    last_active: str | None
+
+
+class StorageStatus(Record):
+    """The studies of a storage (`status --json`)."""
+
+    TITLE = "`status --json`"
+
+    storage: str
+    studies: tuple[StudyRow, ...]
+
+
+class ModelOrigin(Record):
+    """Where the weights in a model's file come from, and what they reached."""
+
+    TITLE = "the metadata `record` of a .safetensors file"
+
+    study_name: str
+    trial: int | None
+    seed: int
+    val_accuracy: Percent | None = None
+    test_accuracy: Percent | None = None
+    num_params: int
+    epochs: int
+    dataset: str
+    precision: str
+    commit: str
+    versions: Versions | None = None
+    config: TrialConfig
+
+
+RECORDS: tuple[type[Record], ...] = (StudySummary, Proof, Ladder, Reproduction, StorageStatus, ModelOrigin)

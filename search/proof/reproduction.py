@@ -1,0 +1,87 @@
+"""Compares a repeated proof with its record."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.proof.estimates import mean_of, prediction_margin
+from search.proof.records import Environment, Proof, RepeatedSeed, Reproduction
+from search.settings import PRECISIONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeated:
+    """A seed that was trained again: its number, accuracy in percent, and errors on the test digits."""
+
+    seed: int
+    test_accuracy: float
+    errors: int
+
+
+def compare(
+    proof: Proof,
+    repeated: Sequence[Repeated],
+    environment: Environment,
+    *,
+    model_errors: int | None,
+    num_earlier: int = 0,
+) -> Reproduction:
+    """Judges a reproduction.
+
+    A recorded seed agrees if it makes the same number of errors. All others are judged by their mean: it agrees if it
+    lies in the 95 % prediction interval for so many further runs, of the recorded mean and standard deviation, which
+    one recorded seed does not have. `reproduced` is whether all that can be judged agrees; None if no run can, for
+    that the recorded model makes the recorded errors proves the file only.
+
+    Args:
+        environment: Where the runs were trained.
+        model_errors: What the recorded model makes on the test digits; None without one.
+        num_earlier: How many of the runs an earlier command has trained.
+    """
+    recorded = {row.seed: row.errors for row in proof.seeds}
+    rows = [
+        RepeatedSeed(
+            seed=each.seed,
+            test_accuracy=each.test_accuracy,
+            errors=each.errors,
+            recorded_errors=recorded.get(each.seed),
+        )
+        for each in repeated
+    ]
+    known = [row for row in rows if row.recorded_errors is not None]
+    identical = all(row.errors == row.recorded_errors for row in known) if known else None
+    judged = [row.test_accuracy for row in rows if not (identical and row in known)]
+    margin = prediction_margin(proof.std, len(recorded), len(judged)) if judged else None
+    mean = mean_of(judged)
+    within_spread = abs(mean - proof.mean) <= margin if mean is not None and margin is not None else None
+    recorded_model_errors = recorded[proof.model.seed] if proof.model is not None else None
+    model_agrees = model_errors == recorded_model_errors if model_errors is not None else None
+    # Rounding may differ by a digit on another device: then it is told, but decides nothing.
+    model_answer = model_agrees if (proof.device, proof.precision) == ("cpu", "fp32") else None
+    # One recorded seed has no spread: that another machine does not repeat it to the digit proves nothing.
+    spread_answer = within_spread if within_spread is not None else identical or None
+    return Reproduction(
+        study_name=proof.study_name,
+        trial=proof.trial,
+        num_params=proof.num_params,
+        epochs=proof.epochs,
+        dataset=proof.dataset,
+        seeds=tuple(rows),
+        identical=identical,
+        num_judged=len(judged),
+        mean=mean,
+        recorded_mean=proof.mean,
+        margin=margin,
+        within_spread=within_spread,
+        model_errors=model_errors,
+        recorded_model_errors=recorded_model_errors,
+        model_agrees=model_agrees,
+        reproduced=False if model_answer is False else spread_answer,
+        num_earlier=num_earlier,
+        **dict(environment),
+        recorded_with=proof.environment,
+    )
+
+
+def precision_to_repeat(proof: Proof, default: str) -> str:
+    """The recorded one, for other arithmetic gives other digits; the default where several are on record."""
+    return proof.precision if proof.precision in PRECISIONS else default

@@ -1,0 +1,1 @@
+"""Where a trial meets a network: the search, re-ranking, proof, ablation and reproduction."""

@@ -1,0 +1,133 @@
+"""Repeats a proof from its record alone: without the study that it came from, on this machine, with any seeds."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna.storages import RDBStorage
+
+from search.config import RECIPE
+from search.net.crops import ALL_CROPS
+from search.net.data import Split, load_final_splits
+from search.net.datasets import dataset_row
+from search.net.device import Runtime
+from search.net.model_file import load_model
+from search.net.train import evaluate
+from search.proof.records import Proof, RecordError, Reproduction
+from search.proof.reproduction import Repeated, compare, precision_to_repeat
+from search.runs.proving import SeedTask, runs_of
+from search.runs.session import Ended, Session
+from search.runs.testing import FinalTest, made_with, measured_seeds
+from search.settings import AUTO, ReproduceSettings
+from search.show.screen import Screen
+from search.studies.facts import StudyFacts, config_facts
+from search.studies.kinds import KINDS, Kind
+from search.studies.space import Space
+from search.studies.study import StoredStudy, open_bound_study
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedProof:
+    """What `verify-best` has written.
+
+    Attributes:
+        model_path: The model of the first seed, where it was kept.
+    """
+
+    proof: Proof
+    model_path: Path | None
+
+
+def read_proof(place: Path, space: Space) -> RecordedProof:
+    """Reads what `verify-best` has written.
+
+    Args:
+        place: A folder, whose `verify.json` is read, or the file itself.
+
+    Raises:
+        RecordError: If it is missing, damaged, or of another version of the space or the recipe.
+    """
+    path = place if place.is_file() else place / "verify.json"
+    try:
+        proof = Proof.read(path)
+    except FileNotFoundError:
+        raise RecordError(
+            f"{path} is missing. Name a folder that 'verify-best' has written to, like results/reference."
+        ) from None
+    if (proof.recipe, proof.space) != (RECIPE, space.hash):
+        raise RecordError(
+            f"{path} was made with another version of space.py or of this tool (at {proof.commit[:12]}): "
+            f"what it proved cannot be repeated. Use that version."
+        )
+    model = proof.model
+    return RecordedProof(proof=proof, model_path=path.parent / Path(model.file).name if model is not None else None)
+
+
+def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) -> Ended[Reproduction]:
+    """Trains a recorded winner anew, and compares. Raises as `run_search` does."""
+    recorded = read_proof(settings.place, space)
+    proof = recorded.proof
+    dataset = dataset_row(proof.dataset)
+    session = Session.open(settings, space, screen, create=True)
+    if settings.precision == AUTO:
+        session = session.with_precision(precision_to_repeat(proof, session.precision))
+    _, test_digits = load_final_splits(dataset, settings.data_dir)
+    model_errors = count_errors(recorded, test_digits)
+    repetition = open_reproduction_study(session.storage, proof)
+    first_seed = proof.first_seed if settings.first_seed is None else settings.first_seed
+    seeds = range(first_seed, first_seed + settings.seeds)
+    screen.say(f"Repeating trial {proof.trial} of {proof.study_name}, from {settings.place}.")
+    num_earlier = sum(run.params["seed"] in seeds for run in repetition.complete_trials())
+    test = FinalTest(dataset=dataset.name, data_dir=settings.data_dir, precision=session.precision, epochs=proof.epochs)
+    task = SeedTask(test=test, config=proof.config, study_name=repetition.name)
+    if session.run(repetition, session.job(repetition, runs_of(seeds), task, epochs=proof.epochs)):
+        return Ended(record=None, interrupted=True)
+    repetition.record_use()
+    runs = measured_seeds(repetition, seeds)
+    record = compare(
+        proof,
+        [Repeated(seed=run.seed, test_accuracy=run.accuracy, errors=run.facts.errors) for run in runs],
+        made_with(runs),
+        model_errors=model_errors,
+        num_earlier=num_earlier,
+    )
+    record.write(settings.results_dir / repetition.name / "reproduce.json")
+    return Ended(record=record)
+
+
+def count_errors(recorded: RecordedProof, test: Split) -> int | None:
+    """The errors that the recorded model makes on the test digits, on the CPU; None without a model.
+
+    Raises:
+        RecordError: If its file is missing or damaged.
+    """
+    if recorded.model_path is None:
+        return None
+    try:
+        model = load_model(recorded.model_path)
+    except FileNotFoundError:
+        raise RecordError(f"{recorded.model_path} is missing. Restore it.") from None
+    except ValueError as error:
+        raise RecordError(f"{error} Restore it.") from error
+    runtime = Runtime(device=torch.device("cpu"), precision=precision_to_repeat(recorded.proof, "fp32"))
+    return evaluate(model, test, runtime, ALL_CROPS).errors
+
+
+def open_reproduction_study(storage: RDBStorage, proof: Proof) -> StoredStudy:
+    """The study whose trials are the seeds of a reproduction; each configuration has one of its own."""
+    described: dict[str, Any] = config_facts(proof.config)
+    identity = hashlib.sha256(json.dumps(described["config"], sort_keys=True).encode()).hexdigest()[:6]
+    name = KINDS[Kind.REPRODUCE].name(proof.study_name, trial=proof.trial, identity=identity)
+    facts = StudyFacts(
+        reproduces=proof.study_name,
+        trial=proof.trial,
+        dataset=proof.dataset,
+        epochs=proof.epochs,
+        recipe=proof.recipe,
+        space=proof.space,
+        **described,
+    )
+    return open_bound_study(storage, name, Kind.REPRODUCE, facts)

@@ -1,0 +1,167 @@
+"""The search, from its settings to its record."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from search.config import TrialConfig, derive_seed
+from search.net.data import fingerprint, load_search_splits
+from search.net.datasets import find_dataset
+from search.net.model_file import save_model
+from search.proof.records import ModelOrigin, StudySummary
+from search.runs.reporting import BEST_MODEL, summarise, write_search_records
+from search.runs.reranking import run_reranking
+from search.runs.session import Ended, Session
+from search.runs.standings import NUM_RUNS, read_ranking
+from search.runs.validating import Validated, Validation, ValidationResources
+from search.settings import REFERENCE_FOLDER, SearchSettings
+from search.show.notes import NoteKeeper
+from search.show.screen import Screen, Stage
+from search.show.totals import count_trials
+from search.studies.facts import StudyFacts, TrialFacts
+from search.studies.job import Result, ShouldStop
+from search.studies.kinds import search_followed_by
+from search.studies.plan import DrawnPlan
+from search.studies.space import Space, SuggestConfig
+from search.studies.study import Binding, StoredStudy, StudyError, default_name, open_search_study, rank
+from search.studies.tickets import is_finished
+from search.studies.worker import expired
+
+LONGEST_NAME = 200  # of a study, in bytes: it names files, with endings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchTask:
+    """Computes a trial of a search.
+
+    Attributes:
+        seed: The search's.
+        folder: Its results.
+    """
+
+    validation: Validation
+    suggest_config: SuggestConfig
+    seed: int
+    search_name: str
+    folder: Path
+
+    def prepare(self, device: str) -> ValidationResources:
+        return self.validation.prepare(device)
+
+    def recover(self) -> None:
+        self.validation.recover()
+
+    def run(self, trial: optuna.Trial, resources: ValidationResources, should_stop: ShouldStop) -> Result:
+        config = self.suggest_config(trial, self.validation.max_params)
+        facts = TrialFacts.of(trial)
+        assert facts.ticket is not None
+        seed = derive_seed(self.seed, "trial", facts.ticket)
+        validated = self.validation.run(trial, config, resources, seed=seed, should_stop=should_stop)
+
+        def keep(best: FrozenTrial | None) -> None:
+            if best is None or (validated.accuracy, -trial.number) > rank(best):
+                self._save(trial.number, seed, config, validated, facts)
+
+        return Result(value=validated.accuracy, keep=keep)
+
+    def _save(self, number: int, seed: int, config: TrialConfig, validated: Validated, facts: TrialFacts) -> None:
+        origin = ModelOrigin(
+            study_name=self.search_name,
+            trial=number,
+            seed=seed,
+            val_accuracy=validated.accuracy,
+            num_params=config.model.num_params,
+            epochs=self.validation.epochs,
+            dataset=self.validation.dataset,
+            precision=self.validation.precision,
+            commit=facts.commit or "unknown",
+            versions=facts.versions,
+            config=config,
+        )
+        save_model(self.folder / BEST_MODEL, validated.model, config.model, origin.model_dump_json())
+
+
+def run_search(settings: SearchSettings, space: Space, screen: Screen) -> Ended[StudySummary]:
+    """Finishes the study of `settings.trials` trials, be it new or begun.
+
+    Raises:
+        ExplainedError: If the settings contradict each other or what is there, or results cannot be written.
+    """
+    if settings.study_name is not None:
+        _check_study_name(settings.study_name)
+    space.check_reference()
+    session = Session.open(settings, space, screen, create=True)
+    dataset = find_dataset(settings.dataset, settings.data_dir, screen.warn)
+    binding = Binding(
+        dataset=dataset.name,
+        split=fingerprint(*load_search_splits(dataset, settings.data_dir)),
+        max_params=settings.max_params,
+        epochs=settings.epochs,
+        space=space.hash,
+    )
+    name = settings.study_name or default_name(dataset.name, settings.max_params, settings.epochs)
+    search = open_search_study(session.storage, name, binding, space.reference)
+    StudyFacts(  # may change on the way; the last is noted
+        sampler=settings.sampler, pruner=settings.pruner, seed=settings.seed, num_reranked=settings.rerank
+    ).write(search.study)
+    ranking = read_ranking(search)  # one of another search is told before anything starts
+    if not settings.rerank and ranking is not None and ranking.finished:
+        screen.say("The earlier re-ranking stands, as long as no other trial comes to lead.")
+    num_done = count_trials(search.trials()).total
+    if num_done > settings.trials:
+        screen.say(f"The study has {num_done} trials already: --trials {settings.trials} adds none.")
+    validation = Validation(
+        dataset=dataset.name,
+        data_dir=settings.data_dir,
+        precision=session.precision,
+        max_params=settings.max_params,
+        epochs=settings.epochs,
+    )
+    return _search_and_rerank(session, settings, search, validation)
+
+
+def _search_and_rerank(
+    session: Session, settings: SearchSettings, search: StoredStudy, validation: Validation
+) -> Ended[StudySummary]:
+    folder = settings.results_dir / search.name
+    plan = DrawnPlan(num_trials=settings.trials, sampler_name=settings.sampler, seed=settings.seed)
+    task = SearchTask(
+        validation=validation,
+        suggest_config=session.space.suggest_config,
+        seed=settings.seed,
+        search_name=search.name,
+        folder=folder,
+    )
+    deadline = time.time() + settings.timeout if settings.timeout is not None else None
+    job = session.job(search, plan, task, epochs=settings.epochs, pruner=settings.pruner, deadline=deadline)
+    then = Stage(name="re-ranking", num_runs=NUM_RUNS * settings.rerank) if settings.rerank else None
+    notes = NoteKeeper(search)
+    was_finished = is_finished(search, plan)
+    interrupted = session.run(search, job, then=then, on_update=notes.update)
+    search.record_use()
+    summary = summarise(search, read_ranking(search), folder)
+    write_search_records(search, summary, folder)  # now already: re-ranking may fail, or be killed
+    time_is_up = expired(job) and not was_finished  # a command with a short time limit gets something done, too
+    if settings.rerank and is_finished(search, plan) and not interrupted and not time_is_up:
+        interrupted = run_reranking(session, search, validation, settings.rerank, deadline)
+        ranking = read_ranking(search)
+        if ranking is not None and ranking.winner is not None:
+            notes.name_winner(ranking.winner.trial, ranking.winner.mean)
+        summary = summarise(search, ranking, folder)
+        write_search_records(search, summary, folder)
+    return Ended(record=summary, interrupted=interrupted)
+
+
+def _check_study_name(name: str) -> None:
+    """A study's name is that of its results folder, too."""
+    if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
+        raise StudyError(f"Study name {name!r} cannot be used: it names a folder, so no slashes and no leading dot.")
+    if len(name.encode()) > LONGEST_NAME:
+        raise StudyError(f"The study name of {len(name.encode())} bytes cannot be used: {LONGEST_NAME} are the most.")
+    if search_followed_by(name) is not None:
+        raise StudyError(f"Study name {name!r} cannot be used: studies that follow a search are named so.")
+    if name == REFERENCE_FOLDER:
+        raise StudyError(f"Study name {name!r} cannot be used: results/{name} holds the committed reference study.")

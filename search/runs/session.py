@@ -1,0 +1,152 @@
+"""A session: what one command works with, from its first moment to its last. Database, devices and arithmetic."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import optuna
+from optuna.storages import RDBStorage
+
+from search.config import ExplainedError
+from search.files import check_writable
+from search.net.device import choose_device, choose_precision, worker_devices
+from search.proof.records import Record
+from search.provenance import Code
+from search.settings import AUTO, RunSettings
+from search.show.screen import Screen, Stage, Work
+from search.studies.job import Job, JobSettings, Task
+from search.studies.plan import Plan
+from search.studies.pool import Executor, in_processes, in_this_process
+from search.studies.space import Space
+from search.studies.storage import open_storage
+from search.studies.study import StoredStudy
+from search.studies.tickets import keys_left, release_dead_trials
+from search.studies.worker import expired
+
+INTERRUPT_MESSAGE = "Stopping after the running epoch. Press Ctrl-C again to stop at once."
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended(Generic[RecordType]):
+    """How a command ended.
+
+    Attributes:
+        record: What it has found; None if it was interrupted before there was anything to tell.
+    """
+
+    record: RecordType | None
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What one command works with.
+
+    Attributes:
+        devices: One for each worker.
+        precision: "bf16" or "fp32".
+        execute: Runs jobs, in processes or in this one.
+    """
+
+    settings: RunSettings
+    space: Space
+    storage: RDBStorage
+    devices: tuple[str, ...]
+    precision: str
+    execute: Executor
+    screen: Screen
+    code: Code
+
+    @classmethod
+    def open(cls, settings: RunSettings, space: Space, screen: Screen, *, create: bool) -> "Session":
+        """Fails before anything is computed.
+
+        Args:
+            create: Whether to make the database where there is none.
+
+        Raises:
+            ExplainedError: If results cannot be written, or the device or the database cannot be used.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            check_writable(settings.results_dir)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ExplainedError(f"--results-dir {settings.results_dir} cannot be written to ({reason}).") from error
+        device = choose_device(settings.device)
+        here = settings.workers == 0
+        return cls(
+            settings=settings,
+            space=space,
+            storage=open_storage(settings.storage, create=create),
+            devices=worker_devices(device, 1 if here else settings.workers),
+            precision=choose_precision(device) if settings.precision == AUTO else settings.precision,
+            execute=in_this_process if here else in_processes,
+            screen=screen,
+            code=Code.at_hand(space.path),
+        )
+
+    def with_precision(self, precision: str) -> "Session":
+        return replace(self, precision=precision)
+
+    def job(
+        self,
+        stored: StoredStudy,
+        plan: Plan,
+        task: Task,
+        *,
+        epochs: int,
+        pruner: str = "none",
+        deadline: float | None = None,
+    ) -> Job:
+        settings = JobSettings(
+            storage_url=self.settings.storage,
+            study_name=stored.name,
+            epochs=epochs,
+            code=self.code,
+            pruner=pruner,
+            deadline=deadline,
+        )
+        return Job(plan=plan, settings=settings, task=task)
+
+    def run(
+        self,
+        stored: StoredStudy,
+        job: Job,
+        *,
+        then: Stage | None = None,
+        on_update: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Runs what is left of a job; returns whether it was interrupted."""
+        while True:  # a worker of another command may die while this one's are at their last trials
+            released = release_dead_trials(stored)
+            if released:
+                self.screen.say(f"Trials {released} were cut off; their parameters are tried again.")
+            at_work = self.devices[: len(keys_left(stored, job.plan))]
+            if not at_work:
+                return False
+            work = Work(
+                stored=stored,
+                plan=job.plan,
+                epochs=job.settings.epochs,
+                devices=at_work,
+                precision=self.precision,
+                then=then,
+            )
+            with self.screen.watch(work) as update_screen:
+
+                def update(update_screen: Callable[[], None] = update_screen) -> None:
+                    update_screen()
+                    on_update()
+
+                interrupted = self.execute(
+                    job,
+                    at_work,
+                    stored,
+                    on_update=update,
+                    on_interrupt=lambda: self.screen.warn(INTERRUPT_MESSAGE),
+                )
+            if interrupted or expired(job):
+                return interrupted

@@ -1,0 +1,176 @@
+"""A run that trains on all training digits, and measures on the test digits once, after the last epoch."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial
+
+from search.config import TrialConfig
+from search.net.crops import ALL_CROPS, CENTRE
+from search.net.data import Split, load_final_splits
+from search.net.datasets import dataset_row
+from search.net.device import Runtime, free_memory
+from search.net.model import TinyCNN
+from search.net.train import DivergedError, Evaluation, evaluate, train
+from search.proof.estimates import accuracy
+from search.proof.records import Environment
+from search.studies.facts import MeasuredFacts, TrialFacts
+from search.studies.job import ShouldStop, TrialInterruptedError
+from search.studies.study import StoredStudy, StudyError
+
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalResources:
+    """What the runs of one worker share."""
+
+    training: Split
+    test: Split
+    runtime: Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalResult:
+    """A network after its last epoch, and how it does on the test digits; no network where training diverged.
+
+    Attributes:
+        evaluation: With all views of every digit: this is the result.
+        one_view: With the central view alone, for comparison.
+    """
+
+    model: TinyCNN | None
+    evaluation: Evaluation
+    one_view: Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalTest:
+    """How the runs that follow a search are trained and measured.
+
+    Attributes:
+        dataset: A name in `search.net.datasets.DATASETS`.
+        precision: "bf16" or "fp32".
+    """
+
+    dataset: str
+    data_dir: Path
+    precision: str
+    epochs: int
+
+    def check_data(self) -> None:
+        """Raises DataError where a file is missing or damaged: that is told before anything starts."""
+        load_final_splits(dataset_row(self.dataset), self.data_dir)
+
+    def prepare(self, device: str) -> FinalResources:
+        runtime = Runtime(device=torch.device(device), precision=self.precision)
+        runtime.prepare()
+        training, test = load_final_splits(dataset_row(self.dataset), self.data_dir)
+        return FinalResources(training=training.to(runtime.device), test=test.to(runtime.device), runtime=runtime)
+
+    def recover(self) -> None:
+        free_memory()
+
+    def run(
+        self,
+        trial: optuna.Trial,
+        config: TrialConfig,
+        resources: FinalResources,
+        *,
+        seed: int,
+        should_stop: ShouldStop,
+    ) -> FinalResult:
+        """Trains with one seed, and measures.
+
+        A run that diverges gets every digit wrong: it is a result, not an accident.
+
+        Raises:
+            TrialInterruptedError: After the epoch in which `should_stop` became true.
+        """
+        test, runtime = resources.test, resources.runtime
+        TrialFacts(device=runtime.device.type, precision=runtime.precision).write(trial)
+        start = time.monotonic()
+        try:
+            for result in train(config, resources.training, epochs=self.epochs, seed=seed, runtime=runtime):
+                seconds = round(time.monotonic() - start, 2)
+                TrialFacts(epochs=result.epoch, seconds=seconds, train_loss=result.train_loss).write(trial)
+                if result.epoch < self.epochs and should_stop():
+                    raise TrialInterruptedError
+        except DivergedError:
+            worst = Evaluation(errors=len(test), num_images=len(test), loss=float("inf"))
+            tested = FinalResult(model=None, evaluation=worst, one_view=worst)
+        else:
+            model = result.model
+            tested = FinalResult(
+                model=model,
+                evaluation=evaluate(model, test, runtime, ALL_CROPS),
+                one_view=evaluate(model, test, runtime, CENTRE),
+            )
+        TrialFacts(
+            errors=tested.evaluation.errors,
+            errors_one_view=tested.one_view.errors,
+            num_images=tested.evaluation.num_images,
+            num_views=len(ALL_CROPS),
+            seconds=round(time.monotonic() - start, 2),
+        ).write(trial)
+        return tested
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A run on the test digits that is on record, complete."""
+
+    trial: FrozenTrial
+    facts: MeasuredFacts
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "Measured":
+        return cls(trial=trial, facts=MeasuredFacts.of(trial))
+
+    @property
+    def seed(self) -> int:
+        return int(self.trial.params["seed"])
+
+    @property
+    def accuracy(self) -> float:
+        """In percent, as the run told it."""
+        assert self.trial.value is not None
+        return self.trial.value
+
+    @property
+    def accuracy_one_view(self) -> float:
+        """In percent, by the central view alone."""
+        return accuracy(self.facts.errors_one_view, self.facts.num_images)
+
+
+def measured_seeds(stored: StoredStudy, seeds: range) -> list[Measured]:
+    """The runs of all these seeds, in order.
+
+    Raises:
+        StudyError: If some are not measured yet.
+    """
+    by_seed = {trial.params["seed"]: trial for trial in stored.complete_trials()}
+    if not set(seeds) <= by_seed.keys():
+        raise StudyError("Another command is at work on some of these seeds. Run this one again when it has ended.")
+    return [Measured.of(by_seed[seed]) for seed in seeds]
+
+
+def made_with(runs: list[Measured]) -> Environment:
+    """Where these runs were trained: one value each, or several where they differ."""
+    facts = [run.facts for run in runs]
+
+    def distinct(values: list[str]) -> str:
+        return ", ".join(sorted(set(values)))
+
+    return Environment(
+        device=distinct([each.device for each in facts]),
+        precision=distinct([each.precision for each in facts]),
+        commit=distinct([each.commit for each in facts]),
+        versions={
+            package: distinct([each.versions.get(package, "unknown") for each in facts])
+            for package in facts[0].versions
+        },
+    )

@@ -1,0 +1,94 @@
+"""What a command is asked to do: parsed once, frozen, and handed on whole. Named as at the command line."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS
+
+DEFAULT_STORAGE = "sqlite:///study.db"
+AUTO = "auto"
+DEVICES = ("cuda", "mps", "cpu")  # "auto" takes the first that is there
+PRECISIONS = ("bf16", "fp32")
+REFERENCE_FOLDER = "reference"  # in the results folder: the committed study's records
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What the commands that compute have in common.
+
+    Attributes:
+        storage: The database, as a URL.
+        study_name: None for the default.
+        device: "auto", "cuda", "mps" or "cpu".
+        precision: "auto", "bf16" or "fp32".
+        workers: Processes that train at once: None for one per core or several per GPU, 0 to train in this process.
+    """
+
+    storage: str = DEFAULT_STORAGE
+    study_name: str | None = None
+    data_dir: Path = Path("data")
+    results_dir: Path = Path("results")
+    device: str = AUTO
+    precision: str = AUTO
+    workers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings(RunSettings):
+    """What `search` is asked.
+
+    Attributes:
+        trials: The study's total.
+        dataset: A name in `search.net.datasets.DATASETS`, or "auto".
+        rerank: How many leading trials are run again in the end.
+        timeout: Seconds after which no trial starts.
+    """
+
+    trials: int = 50
+    dataset: str = AUTO
+    max_params: int = DEFAULT_MAX_PARAMS
+    epochs: int = MAX_EPOCHS
+    sampler: str = "tpe"
+    pruner: str = "percentile"
+    rerank: int = 5
+    seed: int = 0
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySettings(RunSettings):
+    """What `verify-best` is asked.
+
+    Attributes:
+        first_seed: None to leave it to the tool.
+        trial: None for the winner.
+        target: The test accuracy that every seed has to reach, in percent; None for the data set's.
+    """
+
+    seeds: int = 5
+    first_seed: int | None = None
+    trial: int | None = None
+    target: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceSettings(RunSettings):
+    """What `reproduce` is asked.
+
+    Attributes:
+        place: The folder that holds a recorded proof, or the record itself.
+        first_seed: None for the recorded one.
+    """
+
+    place: Path
+    seeds: int = 5
+    first_seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateSettings(RunSettings):
+    """What `ablate` is asked; `trial` is None for the winner."""
+
+    seeds: int = 3
+    trial: int | None = None

@@ -1,0 +1,1 @@
+"""What a person sees: the live screen, tables, summaries, verdicts, plots and cards."""

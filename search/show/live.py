@@ -1,0 +1,54 @@
+"""The live screen on stderr; where that is no terminal, lines."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from search.show.progress import StudyProgress
+from search.show.screen import Work
+from search.show.words import plural
+from search.studies.kinds import KINDS, Kind
+
+REFRESHES_PER_SECOND = 2
+
+
+class LiveScreen:
+    """Follows a study in a terminal; without one, prints a line per finished trial (`search.show.screen.Screen`)."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._quiet = quiet
+
+    def say(self, message: str) -> None:
+        if not self._quiet:
+            self._print(Text(message))
+
+    def warn(self, message: str) -> None:
+        self._print(Text(message, style="yellow"))
+
+    @contextlib.contextmanager
+    def watch(self, work: Work) -> Iterator[Callable[[], None]]:
+        """Yields the function that brings the screen up to date."""
+        if self._quiet:
+            yield lambda: None
+            return
+        plan = plural(len(work.plan.keys), KINDS[work.stored.kind or Kind.SEARCH].unit)
+        where = f"{plural(len(work.devices), 'worker')} on {work.devices[0].split(':')[0]} ({work.precision})"
+        self._print(Text.assemble((work.stored.name, "bold"), f": {plan} of {plural(work.epochs, 'epoch')}, {where}"))
+        progress = StudyProgress(work)
+        if not self._console.is_terminal:
+            yield lambda: self._print_lines(progress.finished_lines())
+            return
+        with Live(console=self._console, refresh_per_second=REFRESHES_PER_SECOND, transient=True) as live:
+            yield lambda: live.update(progress.render())
+
+    def _print_lines(self, lines: list[str]) -> None:
+        for line in lines:
+            self._print(Text(line))
+
+    def _print(self, text: Text) -> None:
+        """A terminal's lines are wrapped between words; elsewhere a message is one line."""
+        self._console.print(text, soft_wrap=not self._console.is_terminal)

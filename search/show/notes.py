@@ -1,0 +1,59 @@
+"""Keeps the dashboard's notes true: what a search is, and which trial leads."""
+
+from optuna.trial import FrozenTrial
+
+from search.show.words import format_channels
+from search.studies.facts import TrialFacts
+from search.studies.optuna_private import writable
+from search.studies.study import StoredStudy
+
+
+class NoteKeeper:
+    """Writes the notes of a search where its leader has changed."""
+
+    def __init__(self, search: StoredStudy) -> None:
+        self._search = search
+        self._noted: object = object()  # nothing yet
+
+    def update(self) -> None:
+        """Writes the notes where the leader has changed."""
+        best = self._search.best_trial()
+        leader = best.number if best is not None else None
+        if leader != self._noted:
+            self._write(best)
+            self._noted = leader
+
+    def name_winner(self, winner: FrozenTrial, mean: float) -> None:
+        """Writes which trial has won the re-ranking, with the mean accuracy of its further runs."""
+        self.update()
+        self._write(self._search.best_trial(), winner, mean)
+        self._noted = object()  # a later leader replaces it
+
+    def _write(self, best: FrozenTrial | None, winner: FrozenTrial | None = None, mean: float | None = None) -> None:
+        from optuna_dashboard import save_note
+
+        study, binding = self._search.study, self._search.binding
+        paragraphs = [
+            f"Tiny networks (data set: {binding.dataset}) of at most **{binding.max_params:,} parameters**, trained "
+            f"for at most **{binding.epochs} epochs**.",
+            "The objective is the accuracy on held-out *validation* digits, in percent, after the last epoch, with "
+            "all views of each digit; intermediate values are those of one view. A search never opens the test digits.",
+            "`num_params`, `channels` and `epochs` are user attributes of every trial.",
+        ]
+        if best is not None:
+            described = f"trial {best.number}, {best.value:.2f} % with {_describe_network(best)}"
+            paragraphs.append(f"Best single run so far: {described}.")
+            note = f"The best when it ended: {described}. Re-ranking decides what `python cli.py verify-best` proves."
+            save_note(writable(study, best), note)
+        if winner is not None:
+            described = (
+                f"trial {winner.number}, {mean:.3f} % on average over its further runs, {_describe_network(winner)}"
+            )
+            paragraphs.append(f"**Winner of the re-ranking: {described}.** `python cli.py verify-best` proves it.")
+            save_note(writable(study, winner), f"Winner of the re-ranking: {described}.")
+        save_note(study, "\n\n".join(paragraphs))
+
+
+def _describe_network(trial: FrozenTrial) -> str:
+    facts = TrialFacts.of(trial)
+    return f"{facts.num_params:,} parameters, channels {format_channels(facts.channels)}"

@@ -1,0 +1,120 @@
+"""How far a study is: the live table, and a line per finished trial."""
+
+import time
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from search.show.screen import Work
+from search.show.totals import count_epochs, count_trials, seconds_left
+from search.show.words import format_channels, format_seconds, plural
+from search.studies.facts import TrialFacts
+from search.studies.kinds import KINDS, Kind
+from search.studies.study import FINISHED
+
+
+class StudyProgress:
+    """Reads how far a study is."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._keys = set(work.plan.keys)
+        self._kind = work.stored.kind or Kind.SEARCH
+        self._start = time.monotonic()
+        self._seen = {trial.number for trial in self._trials() if trial.state.is_finished()}
+
+    def render(self) -> RenderableType:
+        """The live table; fits 80 columns."""
+        trials = self._trials()
+        counts, epochs = count_trials(trials), count_epochs(trials, self._work.epochs)
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        line = f"complete {counts.complete}   pruned {counts.pruned}   running {len(running)}"
+        for word, count in (("interrupted", counts.interrupted), ("failed", counts.failed)):
+            line += f"   {word} {count}" if count else ""
+        saved = epochs.saved_by_pruning
+        line += f"   epochs saved {saved} ({saved / (epochs.trained + saved):.0%})" if saved else ""
+        line += "   (workers are starting)" if not running else ""
+        parts: list[RenderableType] = [self._bar(trials, running), Text(line)]
+        if running:
+            parts.append(self._table(running))
+        best = self._work.stored.best_trial()
+        if best is not None and self._kind == Kind.SEARCH:
+            parts.append(Text(f"best {describe_trial(best, self._kind)}", style="green"))
+        return Group(*parts)
+
+    def finished_lines(self) -> list[str]:
+        """A line for each trial that has ended since the last call."""
+        trials = self._trials()
+        new = [trial for trial in trials if trial.state.is_finished() and trial.number not in self._seen]
+        self._seen |= {trial.number for trial in new}
+        num_done = sum(trial.state in FINISHED for trial in trials) - sum(trial.state in FINISHED for trial in new)
+        lines = []
+        for trial in new:
+            num_done += trial.state in FINISHED
+            lines.append(f"[{num_done}/{len(self._keys)}] {describe_trial(trial, self._kind)}")
+        return lines
+
+    def _trials(self) -> list[FrozenTrial]:
+        """The trials of the plan at hand."""
+        plan = self._work.plan
+        return [trial for trial in self._work.stored.trials() if plan.key_of(trial) in self._keys]
+
+    def _bar(self, trials: Sequence[FrozenTrial], running: Sequence[FrozenTrial]) -> RenderableType:
+        num_done = sum(trial.state in FINISHED for trial in trials)
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(
+            ProgressBar(total=len(self._keys), completed=num_done, width=20),
+            f"{num_done}/{len(self._keys)} done",
+            self._clock(trials, running, len(self._keys) - num_done),
+        )
+        return grid
+
+    def _clock(self, trials: Sequence[FrozenTrial], running: Sequence[FrozenTrial], num_left: int) -> str:
+        """The time that has passed, and an estimate of what the whole command still takes."""
+        work = self._work
+        clock = f"{format_seconds(time.monotonic() - self._start)} elapsed"
+        num_later_runs = work.then.num_runs if work.then is not None else 0
+        left = seconds_left(trials, len(self._keys), work.epochs, len(work.devices), num_later_runs)
+        if left is None:
+            return clock
+        if num_left == len(running) and all(TrialFacts.of(trial).epochs == work.epochs for trial in running):
+            clock += ", measuring the last by all views"
+        later = f", {work.then.name} included" if work.then is not None else ""
+        return f"{clock}, about {format_seconds(left)} left{later}" if left >= 1 else f"{clock}{later}"
+
+    def _table(self, running: Sequence[FrozenTrial]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for heading in ("", "epoch", "accuracy", "parameters"):
+            table.add_column(heading, justify="right")
+        table.add_column("channels", no_wrap=True)
+        for trial in running:
+            facts = TrialFacts.of(trial)
+            latest = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
+            table.add_row(
+                KINDS[self._kind].label(trial),
+                f"{facts.epochs}/{self._work.epochs}",
+                f"{latest:.2f} %" if latest is not None else "",
+                f"{facts.num_params:,}" if facts.num_params is not None else "",
+                format_channels(facts.channels),
+            )
+        return table
+
+
+def describe_trial(trial: FrozenTrial, kind: Kind) -> str:
+    """A finished trial in one line."""
+    facts = TrialFacts.of(trial)
+    words = f"{KINDS[kind].label(trial)}:"
+    if trial.state == TrialState.FAIL:
+        return f"{words} {facts.fail_reason or 'interrupted, to be tried again'}"
+    if trial.value is not None:
+        words += f" {trial.value:.2f} %,"
+    if facts.errors is not None:
+        return f"{words} {plural(facts.errors, 'error')}"
+    words += f" {facts.num_params:,} parameters, {format_channels(facts.channels)}"
+    if trial.state == TrialState.PRUNED:
+        words += f", {facts.prune_reason or 'pruned'} (epoch {facts.epochs})"
+    return words

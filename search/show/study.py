@@ -1,0 +1,117 @@
+"""A search in words, and the table of all studies."""
+
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from search.proof.records import Reranking, SearchedTrial, StorageStatus, StudySummary
+from search.show.words import format_channels, format_seconds, plural
+
+
+def search_report(summary: StudySummary, num_planned: int, folder: Path) -> RenderableType:
+    """The end of a search, for people: what was done, the winner, its parameters, and where everything lies."""
+    shown = summary.winner or summary.best
+    parts: list[RenderableType] = [Text(line) for line in _what_was_done(summary, num_planned)]
+    parts += [Text(line, style="green") for line in _leader(summary)]
+    if shown is not None:
+        parts.append(_parameters(shown))
+    parts += [Text(line) for line in _where(summary, folder)]
+    if not summary.judged and summary.trials.total >= num_planned:
+        parts.append(Text(f"The {summary.target:g} % claim cannot be judged on the {summary.dataset}."))
+    return Group(*parts)
+
+
+def _what_was_done(summary: StudySummary, num_planned: int) -> list[str]:
+    trials, epochs = summary.trials, summary.epochs
+    of_total = f" of {num_planned}" if trials.total < num_planned else ""
+    again = "".join(
+        f"; {plural(count, 'trial')} {word}"
+        for count, word in ((trials.interrupted, "cut off and tried again"), (trials.failed, "failed"))
+        if count
+    )
+    peak = summary.peak_memory_mb
+    memory = f"; a worker took at most {peak / 1000:.1f} GB of main memory" if peak is not None else ""
+    share = epochs.saved_by_pruning / max(1, epochs.trained + epochs.saved_by_pruning)
+    return [
+        f"{summary.study_name}: {trials.total}{of_total} trials done ({trials.complete} complete, {trials.pruned} "
+        f"pruned{again}) in {format_seconds(summary.seconds)} of training.",
+        f"{plural(epochs.trained, 'epoch')} trained, {epochs.saved_by_pruning} ({share:.0%}) saved by pruning{memory}.",
+    ]
+
+
+def _leader(summary: StudySummary) -> list[str]:
+    best, winner, reranking = summary.best, summary.winner, summary.reranking
+    if best is None:
+        return []
+    if reranking is not None and reranking.finished and winner is not None:
+        return _winner_of_reranking(winner, best, reranking)
+    lines = [f"Best: trial {best.number}, {best.val_accuracy:.2f} % on validation, {_network(best)}."]
+    if reranking is not None:
+        lines.append(f"Re-ranking is not finished: {plural(len(reranking.standings), 'trial')} so far.")
+    return lines
+
+
+def _winner_of_reranking(winner: SearchedTrial, best: SearchedTrial, reranking: Reranking) -> list[str]:
+    """The winner, and how much the best single run owed to luck."""
+    means = {each.number: each.mean for each in reranking.standings}
+    num_runs = len(reranking.standings[0].val_accuracies)
+    regression = reranking.regression or 0.0
+    return [
+        f"Winner: trial {winner.number}, {means[winner.number]:.3f} % on validation on average over "
+        f"{plural(num_runs, 'further run')}, {_network(winner)}.",
+        f"Best single run: trial {best.number}, {best.val_accuracy:.2f} %; its further runs reach "
+        f"{means[best.number]:.3f} % on average ({-regression:+.3f} points).",
+    ]
+
+
+def _network(trial: SearchedTrial) -> str:
+    return f"{trial.num_params:,} parameters, channels {format_channels(trial.channels)}"
+
+
+def _parameters(trial: SearchedTrial) -> Table:
+    """What the trial has drawn, in two columns of names and values."""
+    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, show_header=False)
+    for _ in range(2):
+        table.add_column(style="dim")
+        table.add_column(justify="right")
+    cells = [
+        (name, f"{value:.4g}" if isinstance(value, float | int) else value) for name, value in trial.params.items()
+    ]
+    half = (len(cells) + 1) // 2
+    for row in range(half):
+        left, right = cells[row], cells[half + row] if half + row < len(cells) else ("", "")
+        table.add_row(*left, *right)
+    return table
+
+
+def _where(summary: StudySummary, folder: Path) -> list[str]:
+    lines = [f"Results: {folder}{'/' if str(folder) != '.' else ''} (summary.json, trials.csv)."]
+    if summary.winner_model is not None:
+        lines.append(
+            f"Model: {folder / summary.winner_model}, the winner's, trained on the search's training digits; "
+            f"verify-best trains it on all of them, and that one is to be used."
+        )
+    return lines
+
+
+def studies_table(status: StorageStatus) -> RenderableType:
+    """All studies, and which trials have lost their worker."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    longest = max((len(row.study_name) for row in status.studies), default=0)
+    table.add_column("Study", no_wrap=True, min_width=longest)  # whole, to be copied
+    table.add_column("Kind", no_wrap=True)
+    for heading in ("Complete", "Pruned", "Running", "Cut off", "Failed", "Best %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in status.studies:
+        counts = row.trials
+        numbers = (counts.complete, counts.pruned, row.running, counts.interrupted, counts.failed)
+        best = f"{row.best:.2f}" if row.best is not None else ""
+        table.add_row(Text(row.study_name), row.kind or "other", *map(str, numbers), best)
+    stale = [
+        f"{row.study_name}: the workers of trials {list(row.stale)} have ended; the same command tries them again."
+        for row in status.studies
+        if row.stale
+    ]
+    return Group(table, *map(Text, stale))

@@ -1,0 +1,94 @@
+"""Totals of a study's trials: by outcome, in epochs, and in time."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.proof.records import EpochCounts, TrialCounts
+from search.studies.facts import FactsError, TrialFacts
+from search.studies.study import FINISHED
+
+
+def count_trials(trials: Sequence[FrozenTrial]) -> TrialCounts:
+    """Trials by outcome."""
+    states = [trial.state for trial in trials]
+    num_interrupted = sum(_was_interrupted(trial) for trial in trials)
+    return TrialCounts(
+        complete=states.count(TrialState.COMPLETE),
+        pruned=states.count(TrialState.PRUNED),
+        failed=states.count(TrialState.FAIL) - num_interrupted,
+        interrupted=num_interrupted,
+    )
+
+
+def _was_interrupted(trial: FrozenTrial) -> bool:
+    try:
+        return TrialFacts.of(trial).was_interrupted(trial.state)
+    except FactsError:  # another tool's
+        return False
+
+
+def count_epochs(trials: Iterable[FrozenTrial], epochs: int) -> EpochCounts:
+    """Epochs trained, and those that pruned trials did not train.
+
+    Args:
+        epochs: Of a trial that trains to its end.
+    """
+    trained = [(trial, TrialFacts.of(trial).epochs) for trial in trials]
+    return EpochCounts(
+        trained=sum(count for _, count in trained),
+        saved_by_pruning=sum(epochs - count for trial, count in trained if trial.state == TrialState.PRUNED),
+    )
+
+
+def busy_seconds(trials: Iterable[FrozenTrial]) -> float:
+    """For how long at least one trial was running: the study's wall time, pauses between commands left out."""
+    spans = sorted((trial.datetime_start, _end(trial)) for trial in trials if trial.datetime_start is not None)
+    total, covered_to = timedelta(), datetime.min
+    for start, end in spans:
+        total += max(end - max(start, covered_to), timedelta())
+        covered_to = max(covered_to, end)
+    return total.total_seconds()
+
+
+def _end(trial: FrozenTrial) -> datetime:
+    assert trial.datetime_start is not None
+    if trial.state in FINISHED and trial.datetime_complete is not None:
+        return trial.datetime_complete
+    # A dead worker's trial is failed whenever that is noticed; what it trained says how long it lived.
+    return trial.datetime_start + timedelta(seconds=TrialFacts.of(trial).seconds)
+
+
+def seconds_left(
+    trials: Sequence[FrozenTrial], num_planned: int, epochs: int, num_workers: int, num_later_runs: int = 0
+) -> float | None:
+    """An estimate from the pace so far, for the whole command. None before any epoch.
+
+    The pace is the time that complete runs took for an epoch, with what follows their last one (all views are
+    measured); before there is one, the time of the epochs alone.
+
+    Args:
+        num_planned: Trials in all.
+        epochs: Of a trial that trains to its end.
+        num_later_runs: Whole runs that follow these trials.
+    """
+    facts = {trial.number: TrialFacts.of(trial) for trial in trials}
+    num_epochs = sum(each.epochs for each in facts.values())
+    if num_epochs == 0:
+        return None
+    epoch = sum(each.seconds for each in facts.values()) / num_epochs
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and facts[trial.number].epochs]
+    whole_run = epoch * epochs
+    if complete:
+        whole_run = sum(facts[trial.number].seconds / facts[trial.number].epochs for trial in complete)
+        whole_run *= epochs / len(complete)
+    finished = [trial for trial in trials if trial.state in FINISHED]
+    per_trial = sum(facts[trial.number].seconds for trial in finished) / len(finished) if finished else whole_run
+    running = [facts[trial.number] for trial in trials if trial.state == TrialState.RUNNING]
+    # A running trial has outlived some that were pruned: it may well go on to the end.
+    under_way = sum(max(0.0, whole_run - epoch * each.epochs) for each in running)
+    not_begun = max(0, num_planned - len(finished) - len(running))
+    work = under_way + not_begun * per_trial + num_later_runs * whole_run
+    longest = max((max(0.0, whole_run - epoch * each.epochs) for each in running), default=0.0)
+    return max(work / max(1, num_workers), longest)

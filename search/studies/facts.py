@@ -1,0 +1,187 @@
+"""What trials and studies carry in the database beside what Optuna keeps: written, read and checked as values."""
+
+from typing import Any, Self
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from search.config import Channels, ExplainedError, TrialConfig
+from search.studies.process import Owner
+
+
+class FactsError(ExplainedError):
+    """What a study or a trial carries was not written by this tool, or is damaged."""
+
+
+class _Facts(BaseModel):
+    """User attributes of Optuna's, one per field that is set."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    def write(self, target: optuna.Trial | optuna.Study) -> None:
+        for name, value in self.as_attributes().items():
+            target.set_user_attr(name, value)
+
+    def as_attributes(self) -> dict[str, Any]:
+        """The fields that are set, as they are stored."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    @classmethod
+    def _read(cls, attributes: dict[str, Any], whose: str) -> Self:
+        try:
+            return cls.model_validate(attributes)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            found = "no" if first["type"] == "missing" else f"{first['input']!r} as"
+            raise FactsError(
+                f"{whose} carries {found} {name!r}: this version of the tool does not write that. Use another "
+                f"--storage or --study-name."
+            ) from error
+
+
+class TrialFacts(_Facts):
+    """What a trial carries. What is not set is not known (yet).
+
+    Attributes:
+        ticket: Its place among a search's trials.
+        owner: The process that works, or worked, on it.
+        drawn: Whether it has drawn all its parameters.
+        retry_of: The number of the trial whose parameters it tries again.
+        epochs, seconds: Trained so far.
+        val_loss: By all views after the last epoch, by one before.
+        worker_peak_memory_mb: Of its worker's trials so far: it never falls.
+        searched_params: Of a further run: what the searched trial had drawn.
+        errors: Test digits that are classified wrongly, by all views.
+        train_accuracy: In percent, on the training digits as they are, by one view.
+    """
+
+    ticket: int | None = None
+    owner: Owner | None = None
+    drawn: bool = False
+    retry_of: int | None = None
+    channels: Channels | None = None
+    num_params: int | None = None
+    seed: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    commit: str | None = None
+    versions: dict[str, str] | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    train_loss: float | None = None
+    val_loss: float | None = None
+    worker_peak_memory_mb: int | None = None
+    prune_reason: str | None = None
+    fail_reason: str | None = None
+    searched_params: dict[str, Any] | None = None
+    errors: int | None = None
+    errors_one_view: int | None = None
+    num_images: int | None = None
+    num_views: int | None = None
+    train_accuracy: float | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial | optuna.Trial) -> "TrialFacts":
+        """What a trial carries.
+
+        Raises:
+            FactsError: If this tool did not write it so.
+        """
+        # Before `drawn` was recorded, a trial had drawn all its parameters when its network was on record.
+        attributes = {"drawn": "channels" in trial.user_attrs, **trial.user_attrs}
+        return cls._read(attributes, f"Trial {trial.number}")
+
+    def was_interrupted(self, state: TrialState) -> bool:
+        """Whether a trial failed through no fault of its own: Ctrl-C, a killed worker, a host that fell silent."""
+        return state == TrialState.FAIL and self.fail_reason is None
+
+
+class MeasuredFacts(_Facts):
+    """What a complete trial carries that has measured on the test digits (see `TrialFacts`)."""
+
+    errors: int
+    errors_one_view: int
+    num_images: int
+    num_views: int
+    device: str
+    precision: str
+    commit: str
+    versions: dict[str, str]
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "MeasuredFacts":
+        """Raises FactsError if it lacks something."""
+        return cls._read(trial.user_attrs, f"Trial {trial.number}")
+
+
+class Environment(BaseModel):
+    """The code and the libraries of a command."""
+
+    model_config = ConfigDict(frozen=True)
+
+    commit: str
+    versions: dict[str, str]
+
+
+class StudyFacts(_Facts):
+    """What a study carries. What is not set is not known, or does not apply.
+
+    Attributes:
+        kind: A name in `search.studies.kinds.Kind`; other tools' studies have none.
+        num_reranked: How many leading trials the search's last command wanted re-ranked.
+        commit, versions: Of the command that made it; those of others are in `continued_with`.
+        search_study: The search that this study follows.
+        trial: The searched trial that it is about.
+        planned_seeds: Of a verification: by the first seed of each attempt, how many.
+        last_attempt: Its first seed.
+        rules: By the first seed of each attempt, what chose the trial.
+        planned_trials: Of a re-ranking: the trials whose further runs are wanted.
+    """
+
+    kind: str | None = None
+    dataset: str | None = None
+    split: str | None = None
+    max_params: int | None = None
+    epochs: int | None = None
+    space: str | None = None
+    recipe: int | None = None
+    sampler: str | None = None
+    pruner: str | None = None
+    seed: int | None = None
+    num_reranked: int = Field(default=0, alias="rerank")
+    commit: str | None = None
+    versions: dict[str, str] | None = None
+    continued_with: tuple[Environment, ...] = ()
+    last_active: str = ""
+    search_study: str | None = None
+    reproduces: str | None = None
+    trial: int | None = None
+    num_params: int | None = None
+    channels: Channels | None = None
+    config: dict[str, Any] | None = None
+    planned_seeds: dict[int, int] = Field(default={}, alias="attempts")
+    last_attempt: int | None = None
+    rules: dict[int, str] = {}
+    planned_trials: tuple[int, ...] = Field(default=(), alias="planned")
+
+    @classmethod
+    def of(cls, study: optuna.Study) -> "StudyFacts":
+        """What a study carries.
+
+        Raises:
+            FactsError: If this tool did not write it so.
+        """
+        return cls._read(study.user_attrs, f"Study {study.study_name!r}")
+
+
+def config_facts(config: TrialConfig) -> dict[str, Any]:
+    """What a study that is about one configuration carries of it; for `StudyFacts`."""
+    from pydantic import TypeAdapter
+
+    return {
+        "num_params": config.model.num_params,
+        "channels": config.model.channels,
+        "config": TypeAdapter(TrialConfig).dump_python(config, mode="json"),
+    }
