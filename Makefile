@@ -36,7 +36,7 @@ check: test  ## the tests, ruff, strict mypy, the import contracts, and the READ
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python -m tools.docs --check
 
 format: $(VENV)/installed  ## format the code, and generate the README's parts anew

@@ -1,136 +1,152 @@
 """Accuracy of the reference net on the validation digits, over several seeds: what a faster step must not cost.
 
-python benchmarks/accuracy.py --data-dir data
-python benchmarks/accuracy.py --json > results/reference/accuracy.json
+python -m benchmarks.accuracy --data-dir data
+python -m benchmarks.accuracy --json > results/reference/accuracy.json
 
-Run it before and after a change to the network or the training step.
+Run it before and after a change to the network or the training step. Each seed is a run as a search's trials are, by
+the workers that a search has, in a database that is thrown away.
 """
 
-import json
-import multiprocessing
-import signal
 import statistics
-import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import click
-import torch
-from rich.console import Console
+import optuna
+from optuna.trial import FrozenTrial
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, ExplainedError, TrialConfig  # noqa: E402
-from search.data import find_dataset, load_search_splits  # noqa: E402
-from search.model import ALL_VIEWS  # noqa: E402
-from search.provenance import code_commit, versions  # noqa: E402
-from search.runner import num_cores  # noqa: E402
-from search.train import Runtime, choose_precision, evaluate, train  # noqa: E402
-from search.workers import WORKER_ENVIRONMENT, environment  # noqa: E402
-from space import reference_config  # noqa: E402
+from benchmarks.command import Benchmark, data_options, finish, tell
+from benchmarks.records import Accuracy, SeedAccuracy
+from search.commands.options import auto_or_count, json_option
+from search.commands.output import the_space
+from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, ExplainedError, TrialConfig
+from search.net.datasets import find_dataset
+from search.provenance import code_commit, versions
+from search.runs.session import Session
+from search.runs.testing import LARGEST_SEED
+from search.runs.validating import Validation, ValidationResources
+from search.settings import AUTO, RunSettings
+from search.show.live import LiveScreen
+from search.studies.facts import TrialFacts
+from search.studies.job import Result, ShouldStop
+from search.studies.plan import GivenPlan
+from search.studies.study import StoredStudy
+from space import reference_config
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """What every process trains; picklable."""
+class AccuracyTask:
+    """Trains one configuration with the seed that a trial is given."""
 
     config: TrialConfig
-    dataset: str
-    data_dir: Path
-    epochs: int
-    precision: str
+    validation: Validation
+
+    def prepare(self, device: str) -> ValidationResources:
+        return self.validation.prepare(device)
+
+    def recover(self) -> None:
+        self.validation.recover()
+
+    def run(self, trial: optuna.Trial, resources: ValidationResources, should_stop: ShouldStop) -> Result:
+        seed = trial.suggest_int("seed", 0, LARGEST_SEED)
+        validated = self.validation.run(trial, self.config, resources, seed=seed, should_stop=should_stop)
+        return Result(value=validated.accuracy)
 
 
-def measure(seed: int, work: Work) -> dict[str, Any]:
-    """Trains with one seed, on one thread of the CPU, and measures the state after the last epoch."""
-    torch.set_num_threads(1)
-    runtime = Runtime(device=torch.device("cpu"), precision=work.precision)
-    training, validation = load_search_splits(work.dataset, work.data_dir)
-    seconds = 0.0
-    for result in train(work.config, training, epochs=work.epochs, seed=seed, runtime=runtime):
-        seconds += result.seconds
-    evaluation = evaluate(result.model, validation, runtime, ALL_VIEWS)
-    return {
-        "seed": seed,
-        "accuracy": evaluation.accuracy,
-        "accuracy_one_view": evaluate(result.model, validation, runtime).accuracy,
-        "val_loss": evaluation.loss,
-        "train_loss": result.train_loss,
-        "seconds": round(seconds, 1),
-    }
+def measure(session: Session, config: TrialConfig, validation: Validation, num_seeds: int) -> list[SeedAccuracy]:
+    """The configuration's accuracy with seeds from 1 up.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, once the running epochs have ended.
+        ExplainedError: If a run diverged.
+    """
+    study = optuna.create_study(storage=session.storage, study_name="accuracy", direction="maximize")
+    stored = StoredStudy(study, session.storage)
+    plan = GivenPlan(runs=tuple({"seed": seed} for seed in range(1, num_seeds + 1)))
+    task = AccuracyTask(config=config, validation=validation)
+    if session.run(stored, session.job(stored, plan, task, epochs=validation.epochs)):
+        raise KeyboardInterrupt
+    rows = sorted((_describe(trial) for trial in stored.complete_trials()), key=lambda row: row.seed)
+    if len(rows) < num_seeds:
+        raise ExplainedError(f"{num_seeds - len(rows)} of {num_seeds} seeds diverged.")
+    return rows
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, float | None]:
-    accuracies = [row["accuracy"] for row in rows]
-    return {
-        "mean": statistics.mean(accuracies),
-        "std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        "min": min(accuracies),
-        "mean_one_view": statistics.mean(row["accuracy_one_view"] for row in rows),
-        "val_loss": statistics.mean(row["val_loss"] for row in rows),
-        "seconds": statistics.mean(row["seconds"] for row in rows),
-    }
+def _describe(trial: FrozenTrial) -> SeedAccuracy:
+    facts = TrialFacts.of(trial)
+    assert trial.value is not None, trial
+    assert facts.val_loss is not None, trial
+    assert facts.train_loss is not None, trial
+    return SeedAccuracy(
+        seed=trial.params["seed"],
+        accuracy=trial.value,
+        accuracy_one_view=trial.intermediate_values[facts.epochs],
+        val_loss=facts.val_loss,
+        train_loss=facts.train_loss,
+        seconds=round(facts.seconds, 1),
+    )
 
 
-@click.command()
-@click.option("--dataset", type=click.Choice(["auto", "mnist", "sample"]), default="auto", show_default=True)
-@click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data"), envvar="MNIST_DIR")
+@click.command(cls=Benchmark)
+@data_options
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="How many, from 1 up.")
 @click.option("--epochs", type=click.IntRange(1, MAX_EPOCHS), default=MAX_EPOCHS, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def main(dataset: str, data_dir: Path, seeds: int, epochs: int, as_json: bool) -> None:
+@click.option("--workers", type=auto_or_count, metavar="auto|N", default=AUTO, help="As those of a search.")
+@json_option
+def main(dataset: str, data_dir: Path, seeds: int, epochs: int, workers: int | None, as_json: bool) -> None:
     """Measures the reference net over several seeds; takes a minute per seed, on two cores."""
     config = reference_config(DEFAULT_MAX_PARAMS)
-    progress = Console(stderr=True)
-    try:
-        dataset = find_dataset(dataset, data_dir, progress.print)
-    except ExplainedError as error:
-        raise click.ClickException(str(error)) from error
-    precision = choose_precision(torch.device("cpu"))
-    work = Work(config=config, dataset=dataset, data_dir=data_dir, epochs=epochs, precision=precision)
-    rows = []
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        num_cores(), mp_context=context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL)
-    )  # Ctrl-C ends its processes at once
-    with environment(WORKER_ENVIRONMENT), pool:
-        for row in pool.map(partial(measure, work=work), range(1, seeds + 1)):
-            progress.print(f"seed {row['seed']}: {row['accuracy']:.2f} %, {row['seconds']:.0f} s")
-            rows.append(row)
-    facts = {
-        **summarise(rows),
-        "seeds": rows,
-        "channels": config.model.channels,
-        "num_params": config.model.num_params,
-        "lr": config.lr,
-        "batch_size": config.batch_size,
-        "epochs": epochs,
-        "precision": precision,
-        "dataset": dataset,
-        "commit": code_commit(),
-        "versions": versions(),
-    }
-    if as_json:
-        print(json.dumps(facts, indent=2))
-    else:
-        Console().print(table(facts))
+    digits = find_dataset(dataset, data_dir, tell)
+    with TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/accuracy.db"
+        settings = RunSettings(storage=url, results_dir=Path(folder), data_dir=data_dir, device="cpu", workers=workers)
+        session = Session.open(settings, the_space(), LiveScreen(quiet=False), create=True)
+        validation = Validation(
+            dataset=digits.name,
+            data_dir=data_dir,
+            precision=session.precision,
+            max_params=DEFAULT_MAX_PARAMS,
+            epochs=epochs,
+        )
+        rows = measure(session, config, validation, seeds)
+        session.storage.engine.dispose()
+    finish(_summarise(rows, config, validation), table, as_json=as_json)
 
 
-def table(facts: dict[str, Any]) -> Table:
-    result = Table(title=f"Reference net, {facts['num_params']:,} parameters, epochs: {facts['epochs']}")
+def _summarise(rows: list[SeedAccuracy], config: TrialConfig, validation: Validation) -> Accuracy:
+    accuracies = [row.accuracy for row in rows]
+    return Accuracy(
+        mean=statistics.mean(accuracies),
+        std=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        min=min(accuracies),
+        mean_one_view=statistics.mean(row.accuracy_one_view for row in rows),
+        val_loss=statistics.mean(row.val_loss for row in rows),
+        seconds=statistics.mean(row.seconds for row in rows),
+        seeds=tuple(rows),
+        channels=config.model.channels,
+        num_params=config.model.num_params,
+        lr=config.lr,
+        batch_size=config.batch_size,
+        epochs=validation.epochs,
+        precision=validation.precision,
+        dataset=validation.dataset,
+        commit=code_commit(),
+        versions=versions(),
+    )
+
+
+def table(measured: Accuracy) -> Table:
+    result = Table(title=f"Reference net, {measured.num_params:,} parameters, epochs: {measured.epochs}")
     for heading in ("Seed", "Validation %", "One view %", "Validation loss", "Training loss", "Seconds"):
         result.add_column(heading, justify="right")
-    for row in facts["seeds"]:
-        losses = f"{row['val_loss']:.4f}", f"{row['train_loss']:.4f}"
-        accuracies = f"{row['accuracy']:.2f}", f"{row['accuracy_one_view']:.2f}"
-        result.add_row(str(row["seed"]), *accuracies, *losses, f"{row['seconds']:.0f}")
-    spread = f", std {facts['std']:.3f}" if facts["std"] is not None else ""
-    result.caption = f"mean {facts['mean']:.3f}{spread}, minimum {facts['min']:.2f}"
+    for row in measured.seeds:
+        losses = f"{row.val_loss:.4f}", f"{row.train_loss:.4f}"
+        accuracies = f"{row.accuracy:.2f}", f"{row.accuracy_one_view:.2f}"
+        result.add_row(str(row.seed), *accuracies, *losses, f"{row.seconds:.0f}")
+    spread = f", std {measured.std:.3f}" if measured.std is not None else ""
+    result.caption = f"mean {measured.mean:.3f}{spread}, minimum {measured.min:.2f}"
     return result
 
 

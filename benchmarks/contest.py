@@ -1,22 +1,28 @@
-"""Contestants that train in processes of their own, all of one contestant's at the same time."""
+"""Contestants that train in processes of their own, all of one contestant's at the same time.
+
+A search's workers (`search.studies.pool`) start one after the other, in an environment of their own. Here processes
+begin to measure together, and each contestant says in which environment: the user's loop has none.
+"""
 
 import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
-from typing import Any
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
 
 import click
 import torch
 
 from search.config import TrialConfig
-from search.data import Split
-from search.workers import environment
+from search.net.data import Split
+from search.studies.pool import environment
 
 START_SECONDS = 300.0  # after which a process stops waiting for the others: one may have died
+
+StartTogether = Callable[[], object]
+Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,19 +36,28 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contestant:
-    """A way to train: a function that measures, and one device for each process that runs it at once."""
+class Contestant(Generic[Measured]):
+    """A way to train: a function that measures, and one device for each process that runs it at once.
+
+    Attributes:
+        threads: None for PyTorch's default.
+        environment: Variables that a process reads when it starts.
+    """
 
     name: str
-    measure: Callable[[Work, torch.device, Callable[[], None]], float]
-    devices: list[str]
-    threads: int | None = None  # None for PyTorch's default
+    measure: Callable[[Work, torch.device, StartTogether], Measured]
+    devices: Sequence[str]
+    threads: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def images_per_second(
-    epochs: Iterator[Any], work: Work, device: torch.device, start_together: Callable[[], None]
-) -> float:
+def first_digits(split: Split, num_images: int) -> Split:
+    """A copy of the first digits, from the start again where there are too few; can be sent to another process."""
+    chosen = split.select(torch.arange(num_images) % len(split))
+    return Split.of(chosen.images, chosen.labels, chosen.pixels)
+
+
+def images_per_second(epochs: Iterator[Any], work: Work, device: torch.device, start_together: StartTogether) -> float:
     """Runs the epochs; the first, which warms up, is not measured."""
     next(epochs)
     start_together()
@@ -52,42 +67,51 @@ def images_per_second(
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     steps = len(work.split) // work.config.batch_size
-    return float((work.epochs - 1) * steps * work.config.batch_size / (time.perf_counter() - start))
+    return (work.epochs - 1) * steps * work.config.batch_size / (time.perf_counter() - start)
 
 
-def _process(contestant: Contestant, work: Work, device: str, barrier: Any, results: Any) -> None:
+def run(contestant: Contestant[Measured], work: Work) -> list[Measured]:
+    """What each of the contestant's processes has measured; all measure at the same time.
+
+    Raises:
+        ClickException: If one of them fails.
+    """
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(len(contestant.devices), timeout=START_SECONDS)
+    processes = {}
+    try:
+        with environment(contestant.environment):
+            for device in contestant.devices:
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(target=_process, args=(contestant, work, device, barrier.wait, sender))
+                process.start()
+                sender.close()  # now the process alone holds it: where it dies, the receiver comes to an end
+                processes[receiver] = process
+        measured, waiting = [], set(processes)
+        while waiting:
+            for receiver in waiting.intersection(wait(waiting)):
+                waiting.remove(receiver)
+                try:
+                    measured.append(receiver.recv())
+                except EOFError:
+                    processes[receiver].join()
+                    exit_code = processes[receiver].exitcode
+                    message = f"{contestant.name}: a process ended with exit code {exit_code}."
+                    raise click.ClickException(message) from None
+        for process in processes.values():
+            process.join()
+        return measured
+    finally:
+        for process in processes.values():
+            process.kill()  # where one has died, or Ctrl-C was pressed, the others wait for it in vain
+            process.join()
+
+
+def _process(
+    contestant: Contestant[Measured], work: Work, device: str, start_together: StartTogether, sender: Connection
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     if contestant.threads is not None:
         torch.set_num_threads(contestant.threads)
     torch.manual_seed(0)
-    results.put(contestant.measure(work, torch.device(device), barrier.wait))
-
-
-def _check(name: str, processes: Sequence[BaseProcess]) -> None:
-    for process in processes:
-        if process.exitcode not in (None, 0):
-            raise click.ClickException(f"{name}: a process ended with exit code {process.exitcode}.")
-
-
-def run(contestant: Contestant, work: Work) -> float:
-    """The sum over the contestant's processes, which all measure at the same time."""
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(len(contestant.devices), timeout=START_SECONDS)
-    results = context.SimpleQueue()
-    with environment(contestant.environment):
-        processes = [
-            context.Process(target=_process, args=(contestant, work, device, barrier, results), daemon=False)
-            for device in contestant.devices
-        ]
-        for process in processes:
-            process.start()
-    try:
-        while running := [process.sentinel for process in processes if process.exitcode is None]:
-            _check(contestant.name, processes)  # before waiting: one may have failed since the last look
-            wait(running)
-        _check(contestant.name, processes)
-        return float(sum(results.get() for _ in processes))
-    finally:
-        for process in processes:
-            process.kill()  # where one has died, or Ctrl-C was pressed, the others wait for it in vain
-            process.join()
+    sender.send(contestant.measure(work, torch.device(device), start_together))

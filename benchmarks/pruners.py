@@ -1,7 +1,7 @@
 """Pruners, replayed on full learning curves: what each saves, and what it costs.
 
 python cli.py search --study-name curves --trials 40 --sampler random --pruner none --data-dir data
-python benchmarks/pruners.py --storage sqlite:///study.db --study-name curves
+python -m benchmarks.pruners --storage sqlite:///study.db --study-name curves
 
 The curves are those of a study that nothing pruned. They are replayed many times, each time in another order, as a
 study with the pruner under test, which is Optuna's own and sees what it would see: the intermediate values of the
@@ -9,18 +9,12 @@ trials that came before, of the complete ones for most. So that a pruner cannot 
 parts of the curves are replayed as well: what is lost there must not exceed the noise of a run.
 """
 
-import json
 import random
-import signal
 import statistics
-import sys
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import click
 import optuna
@@ -33,21 +27,21 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 from optuna.trial import TrialState
-from rich.console import Console
+from rich.console import Console, Group
+from rich.progress import track
 from rich.table import Table
 from scipy.stats import spearmanr
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from search.config import ExplainedError  # noqa: E402 (the path comes first)
-from search.provenance import code_commit, versions  # noqa: E402
-from search.runner import num_cores  # noqa: E402
-from search.storage import open_storage  # noqa: E402
-from search.study import find_search_study, make_pruner  # noqa: E402
+from benchmarks.command import Benchmark, finish
+from benchmarks.records import CurvesMadeWith, EpochPrediction, FinalAccuracy, PrunerReplays, PrunerRow
+from search.commands.options import json_option
+from search.config import ExplainedError
+from search.provenance import code_commit, versions
+from search.studies.choices import make_pruner
+from search.studies.storage import open_storage
+from search.studies.study import StoredStudy, find_search_study
 
 Curve = tuple[float, ...]  # the validation accuracy after every epoch, in percent
-ENDS_AT_ONCE = (signal.SIGINT, signal.SIG_DFL)  # a worker, at Ctrl-C
 LARGEST_RISK = 0.02  # what saves most within it is to be the default
 PART = 0.75  # of the curves
 NOISE = 0.05  # points: the standard deviation over seeds of one configuration (results/LOG.md)
@@ -131,107 +125,102 @@ def _patient(pruner: BasePruner) -> BasePruner:
         return PatientPruner(pruner, patience=1)
 
 
-def measure(name: str, replays: list[list[Curve]], parts: list[list[Curve]]) -> dict[str, Any]:
+def measure(name: str, replays: list[list[Curve]], parts: list[list[Curve]]) -> PrunerRow:
     """One candidate over all orders, and over parts of the curves."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     outcomes = [replay(curves, candidates()[name]()) for curves in replays]
     of_parts = [replay(curves, candidates()[name]()) for curves in parts]
-    return {
-        "pruner": name,
-        "epochs_saved": statistics.mean(outcome.saved for outcome in outcomes),
-        "best_killed": statistics.mean(outcome.killed_best for outcome in outcomes),
-        "mean_regret": statistics.mean(outcome.regret for outcome in outcomes),
-        "max_regret": max(outcome.regret for outcome in outcomes),
-        "parts_mean_regret": statistics.mean(outcome.regret for outcome in of_parts),
-        "parts_lost": statistics.mean(outcome.regret > NOISE for outcome in of_parts),
-    }
+    return PrunerRow(
+        pruner=name,
+        epochs_saved=statistics.mean(outcome.saved for outcome in outcomes),
+        best_killed=statistics.mean(outcome.killed_best for outcome in outcomes),
+        mean_regret=statistics.mean(outcome.regret for outcome in outcomes),
+        max_regret=max(outcome.regret for outcome in outcomes),
+        parts_mean_regret=statistics.mean(outcome.regret for outcome in of_parts),
+        parts_lost=statistics.mean(outcome.regret > NOISE for outcome in of_parts),
+    )
 
 
-def choose(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def choose(rows: Sequence[PrunerRow]) -> PrunerRow:
     """What saves most among those that rarely kill the best configuration, or lose more than noise on a part."""
-    safe = [row for row in rows if max(row["best_killed"], row["parts_lost"]) <= LARGEST_RISK]
-    return max(safe, key=lambda row: row["epochs_saved"])
+    safe = [row for row in rows if max(row.best_killed, row.parts_lost) <= LARGEST_RISK]
+    return max(safe, key=lambda row: row.epochs_saved)
 
 
-def predictiveness(curves: Sequence[Curve]) -> list[dict[str, float]]:
-    """How well each epoch's accuracy ranks the configurations as the last epoch does (Spearman)."""
+def predictiveness(curves: Sequence[Curve]) -> list[EpochPrediction]:
+    """How well each epoch's accuracy ranks the configurations as the last epoch does."""
     final = [curve[-1] for curve in curves]
     return [
-        {"epoch": epoch, "rank_correlation": float(spearmanr([curve[epoch - 1] for curve in curves], final).statistic)}
-        for epoch in range(1, len(curves[0]) + 1)
+        EpochPrediction(epoch=epoch, rank_correlation=float(spearmanr(accuracies, final).statistic))
+        for epoch, accuracies in enumerate(zip(*curves, strict=True), start=1)
     ]
 
 
-def load_curves(storage_url: str, study_name: str) -> tuple[list[Curve], dict[str, Any]]:
-    """The learning curves of a study's complete trials, and what they were made with."""
-    study = find_search_study(open_storage(storage_url), study_name)
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    curves = [tuple(value for _, value in sorted(trial.intermediate_values.items())) for trial in trials]
+def load_curves(stored: StoredStudy) -> list[Curve]:
+    """The learning curves of a study's complete trials.
+
+    Raises:
+        ExplainedError: If there are too few, or some of its trials were pruned.
+    """
+    curves = [
+        tuple(value for _, value in sorted(trial.intermediate_values.items())) for trial in stored.complete_trials()
+    ]
     if len(curves) < 2 or len({len(curve) for curve in curves}) > 1:
-        raise ExplainedError(f"Study {study_name!r} has no two complete trials of equal length.")
-    made_with = {key: study.user_attrs[key] for key in ("dataset", "max_params", "epochs", "sampler", "commit")}
-    if study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)):
-        raise ExplainedError(f"Trials of study {study_name!r} were pruned; full curves need --pruner none.")
-    return curves, made_with
+        raise ExplainedError(f"Study {stored.name!r} has no two complete trials of equal length.")
+    if stored.trials((TrialState.PRUNED,)):
+        raise ExplainedError(f"Trials of study {stored.name!r} were pruned; full curves need --pruner none.")
+    return curves
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.option("--storage", default="sqlite:///results/reference/curves.db", show_default=True)
 @click.option("--study-name", default="curves", show_default=True)
 @click.option("--orders", "num_orders", type=click.IntRange(min=1), default=200, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+@json_option
 def main(storage: str, study_name: str, num_orders: int, as_json: bool) -> None:
     """Replays pruners on the curves of a study that nothing pruned; takes some minutes."""
-    try:
-        curves, made_with = load_curves(storage, study_name)
-    except ExplainedError as error:
-        raise click.ClickException(str(error)) from error
-    with ProcessPoolExecutor(num_cores(), initializer=signal.signal, initargs=ENDS_AT_ONCE) as pool:
-        replays, parts = orders(curves, num_orders, 1.0), orders(curves, num_orders, PART)
-        rows = list(pool.map(partial(measure, replays=replays, parts=parts), candidates()))
-    facts = {
-        "curves": len(curves),
-        "made_with": made_with,
-        "orders": num_orders,
-        "part": PART,
-        "final_accuracy": {
-            "best": max(curve[-1] for curve in curves),
-            "median": statistics.median(curve[-1] for curve in curves),
-            "worst": min(curve[-1] for curve in curves),
-        },
-        "chosen": choose(rows)["pruner"],
-        "pruners": rows,
-        "predictiveness": predictiveness(curves),
-        "commit": code_commit(),
-        "versions": versions(),
-    }
-    if as_json:
-        print(json.dumps(facts, indent=2))
-    else:
-        _print(facts)
-
-
-def _print(facts: dict[str, Any]) -> None:
-    console = Console()
-    result = Table(title=f"{facts['curves']} curves in {facts['orders']} orders", box=None)
-    for heading in ("Pruner", "Saved", "Killed", "Regret", "Lost"):  # fits 80 columns
-        result.add_column(heading, justify="left" if heading == "Pruner" else "right")
-    for row in sorted(facts["pruners"], key=lambda row: -row["epochs_saved"]):
-        result.add_row(
-            row["pruner"],
-            f"{row['epochs_saved']:.1%}",
-            f"{row['best_killed']:.1%}",
-            f"{row['mean_regret']:.3f}",
-            f"{row['parts_lost']:.1%}",
-        )
-    console.print(result)
-    console.print(
-        "Saved: epochs. Killed: the best configuration; regret: by how many points what is found falls short of it. "
-        f"Lost: with {facts['part']:.0%} of the curves, more than {NOISE} points, the noise of a run."
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    stored = find_search_study(open_storage(storage), study_name)
+    curves, facts, binding = load_curves(stored), stored.facts, stored.binding
+    replays, parts = orders(curves, num_orders, 1.0), orders(curves, num_orders, PART)
+    names = track(list(candidates()), "Replaying", console=Console(stderr=True), transient=True)
+    rows = [measure(name, replays, parts) for name in names]
+    final = [curve[-1] for curve in curves]
+    replayed = PrunerReplays(
+        curves=len(curves),
+        made_with=CurvesMadeWith(
+            dataset=binding.dataset,
+            max_params=binding.max_params,
+            epochs=binding.epochs,
+            sampler=facts.sampler,
+            commit=facts.commit,
+        ),
+        orders=num_orders,
+        part=PART,
+        final_accuracy=FinalAccuracy(best=max(final), median=statistics.median(final), worst=min(final)),
+        chosen=choose(rows).pruner,
+        pruners=tuple(rows),
+        predictiveness=tuple(predictiveness(curves)),
+        commit=code_commit(),
+        versions=versions(),
     )
-    console.print(f"Saves most at a risk of at most {LARGEST_RISK:.0%}: {facts['chosen']}.")
-    correlations = ", ".join(f"{row['epoch']}: {row['rank_correlation']:.2f}" for row in facts["predictiveness"])
-    console.print(f"Rank correlation of each epoch's accuracy with the last: {correlations}.")
+    finish(replayed, report, as_json=as_json)
+
+
+def report(replayed: PrunerReplays) -> Group:
+    table = Table(title=f"{replayed.curves} curves in {replayed.orders} orders", box=None)
+    for heading in ("Pruner", "Saved", "Killed", "Regret", "Lost"):  # fits 80 columns
+        table.add_column(heading, justify="left" if heading == "Pruner" else "right")
+    for row in sorted(replayed.pruners, key=lambda row: -row.epochs_saved):
+        shares = f"{row.epochs_saved:.1%}", f"{row.best_killed:.1%}"
+        table.add_row(row.pruner, *shares, f"{row.mean_regret:.3f}", f"{row.parts_lost:.1%}")
+    correlations = ", ".join(f"{row.epoch}: {row.rank_correlation:.2f}" for row in replayed.predictiveness)
+    return Group(
+        table,
+        "Saved: epochs. Killed: the best configuration; regret: by how many points what is found falls short of it. "
+        f"Lost: with {replayed.part:.0%} of the curves, more than {NOISE} points, the noise of a run.",
+        f"Saves most at a risk of at most {LARGEST_RISK:.0%}: {replayed.chosen}.",
+        f"Rank correlation of each epoch's accuracy with the last: {correlations}.",
+    )
 
 
 if __name__ == "__main__":

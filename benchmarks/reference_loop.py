@@ -7,16 +7,17 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 from search.config import IMAGE_SIZE, NUM_CLASSES, ModelConfig, TrialConfig
-from search.data import PIXEL_MEAN, PIXEL_STD, Split
+from search.net.data import Split
 
 
 class Digits(Dataset[tuple[Tensor, int]]):
     """As `torchvision.datasets.MNIST`, which wants all four files, does it: an array to a PIL image to a tensor."""
 
     def __init__(self, split: Split, config: TrialConfig) -> None:
+        from torchvision import transforms  # takes a second, and the loop alone needs it
+
         strengths = config.augment
         shift, shear = strengths.shift / IMAGE_SIZE, torch.rad2deg(torch.atan(torch.tensor(strengths.shear))).item()
         self.images, self.labels = split.images, split.labels
@@ -29,7 +30,7 @@ class Digits(Dataset[tuple[Tensor, int]]):
                     shear=shear,
                 ),
                 transforms.ToTensor(),
-                transforms.Normalize((PIXEL_MEAN,), (PIXEL_STD,)),
+                transforms.Normalize((split.pixels.mean,), (split.pixels.std,)),
             ]
         )
 
@@ -96,7 +97,7 @@ def train_reference(
             images, labels = images.to(device), labels.to(device)
             optimizer.zero_grad()
             loss = F.cross_entropy(model(images), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
         yield

@@ -2,83 +2,103 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 
-from search import objective
-from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, TrialConfig
-from search.model import TinyCNN
-from search.objective import SearchJob
-from search.provenance import code_commit
-from search.storage import open_storage
-from search.train import EpochResult, Evaluation
+from search.config import MAX_EPOCHS, TrialConfig
+from search.net.memory import peak_memory_mb
+from search.net.model import TinyCNN, num_params
+from search.net.model_file import save_model
+from search.proof.records import ModelOrigin
+from search.runs.validating import Validation, ValidationResources
+from search.settings import BEST_MODEL
+from search.studies.facts import TrialFacts
+from search.studies.job import Result, ShouldStop, TrialInterruptedError
+from search.studies.storage import open_storage
+from search.studies.study import rank
 from space import suggest_config
 
 STUDY_NAME = "sleep"
 ACCURACY = 99.9  # above all that is recorded: no trial is pruned, and the first of a measurement has its model saved
+LOSS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SleepJob(SearchJob):
-    """The trials of a search that sleep where a search trains.
+class SleepTask:
+    """Does in a trial what `search.runs.searching.SearchTask` does, but sleeps where that trains and measures.
 
     Attributes:
+        folder: Gets the best model.
         epoch_seconds: How long each epoch sleeps.
     """
 
+    validation: Validation
+    folder: Path
     epoch_seconds: float
 
-    def run(
-        self,
-        study: optuna.Study,
-        trial: optuna.Trial,
-        storage: RDBStorage,
-        resources: Any,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        with patch.multiple(objective, train=self._sleep, evaluate=_evaluate):
-            super().run(study, trial, storage, resources, should_stop)
+    def prepare(self, device: str) -> ValidationResources:
+        return self.validation.prepare(device)
 
-    def _sleep(self, config: TrialConfig, *_: Any, epochs: int, **__: Any) -> Iterator[EpochResult]:
+    def recover(self) -> None:
+        self.validation.recover()
+
+    def run(self, trial: optuna.Trial, resources: ValidationResources, should_stop: ShouldStop) -> Result:
+        config = suggest_config(trial, self.validation.max_params)
+        runtime = resources.runtime
+        TrialFacts(seed=trial.number, device=runtime.device.type, precision=runtime.precision).write(trial)
         model = TinyCNN(config.model)
-        for epoch in range(1, epochs + 1):
+        count = num_params(model)
+        TrialFacts(drawn=True, channels=config.model.channels, num_params=count).write(trial)
+        trial.set_constraint("num_params", count - self.validation.max_params)
+        start = time.monotonic()
+        for epoch in range(1, self.validation.epochs + 1):
             time.sleep(self.epoch_seconds)
-            yield EpochResult(epoch=epoch, train_loss=0.1, seconds=self.epoch_seconds, model=model)
+            _report_epoch(trial, epoch, time.monotonic() - start)
+            if epoch == self.validation.epochs:
+                break
+            if should_stop():
+                raise TrialInterruptedError
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        TrialFacts(val_loss=LOSS, seconds=round(time.monotonic() - start, 2)).write(trial)
+        return Result(value=ACCURACY, keep=partial(self._keep, trial, config, model))
+
+    def _keep(self, trial: optuna.Trial, config: TrialConfig, model: TinyCNN, best: FrozenTrial | None) -> None:
+        if best is not None and (ACCURACY, -trial.number) <= rank(best):
+            return
+        facts = TrialFacts.of(trial)
+        origin = ModelOrigin(
+            study_name=STUDY_NAME,
+            trial=trial.number,
+            seed=trial.number,
+            val_accuracy=ACCURACY,
+            num_params=config.model.num_params,
+            epochs=self.validation.epochs,
+            dataset=self.validation.dataset,
+            precision=self.validation.precision,
+            commit=facts.commit or "unknown",
+            versions=facts.versions,
+            config=config,
+        )
+        save_model(self.folder / BEST_MODEL, model, config.model, origin.model_dump_json())
 
 
-def _evaluate(*_: Any) -> Evaluation:
-    return Evaluation(errors=round(100 * (100 - ACCURACY)), num_images=10_000, loss=0.1)
+def _report_epoch(trial: optuna.Trial, epoch: int, seconds: float) -> None:
+    trial.report(ACCURACY, step=epoch)
+    TrialFacts(
+        epochs=epoch,
+        seconds=round(seconds, 2),
+        train_loss=LOSS,
+        val_loss=LOSS,
+        worker_peak_memory_mb=peak_memory_mb(),
+    ).write(trial)
 
 
-def sleep_job(storage_url: str, results_dir: Path, *, dataset: str, data_dir: Path, epoch_seconds: float) -> SleepJob:
-    """A job as `search` makes one, with its default sampler and pruner; without tickets yet."""
-    return SleepJob(
-        storage_url=storage_url,
-        study_name=STUDY_NAME,
-        sampler="tpe",
-        pruner="percentile",
-        seed=0,
-        tickets=range(0),
-        deadline=None,
-        dataset=dataset,
-        data_dir=data_dir,
-        max_params=DEFAULT_MAX_PARAMS,
-        epochs=MAX_EPOCHS,
-        precision="fp32",
-        suggest_config=suggest_config,
-        results_dir=results_dir,
-        commit=code_commit(),
-        epoch_seconds=epoch_seconds,
-    )
-
-
-def build_study(url: str, num_trials: int) -> None:
+def build_study(url: str, num_trials: int, max_params: int) -> None:
     """A study with so many complete trials, made without running them."""
     storage = open_storage(url, create=True)
     study = optuna.create_study(storage=storage, study_name=STUDY_NAME, direction="maximize")
@@ -86,7 +106,7 @@ def build_study(url: str, num_trials: int) -> None:
     template = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(num_trials):
         drawn = template.ask()
-        suggest_config(drawn, DEFAULT_MAX_PARAMS)
+        suggest_config(drawn, max_params)
         value = 99.0 + generator.random() / 2
         study.add_trial(
             optuna.trial.create_trial(
@@ -94,7 +114,7 @@ def build_study(url: str, num_trials: int) -> None:
                 distributions=drawn.distributions,
                 value=value,
                 intermediate_values={epoch: value - 0.5 / epoch for epoch in range(1, MAX_EPOCHS + 1)},
-                user_attrs={"ticket": drawn.number},
+                user_attrs=TrialFacts(ticket=drawn.number).as_attributes(),
             )
         )
     storage.engine.dispose()

@@ -1,7 +1,7 @@
 """Training throughput: the loop that a user would write against ours, whole machine against whole machine.
 
-python benchmarks/throughput.py --data-dir data
-python benchmarks/throughput.py --json > results/reference/throughput.json
+python -m benchmarks.throughput --data-dir data
+python -m benchmarks.throughput --json > results/reference/throughput.json
 
 Every contestant trains the reference net's widths, with the same augmentation and batch size, on the same digits,
 each in processes of its own; they take turns, and the median of the rounds counts. An epoch before the measured one
@@ -9,11 +9,9 @@ warms up. Evaluation is not part of it, on either side. The loop trains the net 
 (`reference_loop.Net`: 28x28 pixels, padded, a norm after every convolution) and, in a row of its own, exactly ours.
 """
 
-import json
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,26 +19,26 @@ from typing import Any
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from contest import Contestant, Work, images_per_second, run  # noqa: E402 (the path comes first)
-from reference_loop import Net, train_reference  # noqa: E402
-
-from search.config import DEFAULT_MAX_PARAMS, ExplainedError, ModelConfig, TrialConfig  # noqa: E402
-from search.data import Split, find_dataset, load_search_splits  # noqa: E402
-from search.model import TinyCNN  # noqa: E402
-from search.provenance import code_commit, versions  # noqa: E402
-from search.runner import num_cores, worker_devices  # noqa: E402
-from search.train import Runtime, choose_device, choose_precision, train  # noqa: E402
-from search.workers import WORKER_ENVIRONMENT  # noqa: E402
-from space import reference_config  # noqa: E402
+from benchmarks.command import Benchmark, data_options, finish, tell
+from benchmarks.contest import Contestant, StartTogether, Work, first_digits, images_per_second, run
+from benchmarks.records import Throughput
+from benchmarks.reference_loop import Net, train_reference
+from search.commands.options import json_option
+from search.config import DEFAULT_MAX_PARAMS, ModelConfig, TrialConfig
+from search.net.data import load_search_splits
+from search.net.datasets import find_dataset
+from search.net.device import Runtime, choose_device, choose_precision, num_cores, worker_devices
+from search.net.model import TinyCNN
+from search.net.train import train
+from search.provenance import code_commit, versions
+from search.settings import AUTO, DEVICES
+from search.studies.pool import WORKER_ENVIRONMENT
+from space import reference_config
 
 GEMM_SIZE = 1024
 GEMM_SECONDS = 1.0
@@ -49,7 +47,7 @@ GEMM_SECONDS = 1.0
 def measure_loop(
     work: Work,
     device: torch.device,
-    start_together: Callable[[], None],
+    start_together: StartTogether,
     *,
     net: Callable[[ModelConfig], nn.Module] = Net,
     loader_workers: int = 0,
@@ -66,14 +64,14 @@ def measure_loop(
     return images_per_second(epochs, work, device, start_together)
 
 
-def measure_ours(work: Work, device: torch.device, start_together: Callable[[], None]) -> float:
+def measure_ours(work: Work, device: torch.device, start_together: StartTogether) -> float:
     runtime = Runtime(device=device, precision=work.precision)
     split = work.split.to(device)
     epochs = train(work.config, split, epochs=work.epochs, seed=0, runtime=runtime)
     return images_per_second(epochs, work, device, start_together)
 
 
-def measure_gemm(_work: Work, device: torch.device, start_together: Callable[[], None]) -> float:
+def measure_gemm(_work: Work, device: torch.device, start_together: StartTogether) -> float:
     """Floating-point operations per second of a large fp32 matrix product."""
     a, b = torch.rand(2, GEMM_SIZE, GEMM_SIZE, device=device)
     (a @ b).sum().item()
@@ -82,7 +80,7 @@ def measure_gemm(_work: Work, device: torch.device, start_together: Callable[[],
     while time.perf_counter() - start < GEMM_SECONDS:
         (a @ b)[0, 0].item()
         num_products += 1
-    return float(num_products * 2 * GEMM_SIZE**3 / (time.perf_counter() - start))
+    return num_products * 2 * GEMM_SIZE**3 / (time.perf_counter() - start)
 
 
 def flops_per_image(config: TrialConfig) -> float:
@@ -90,17 +88,11 @@ def flops_per_image(config: TrialConfig) -> float:
     images, labels = torch.zeros(config.batch_size, 1, 28, 28), torch.zeros(config.batch_size, dtype=torch.long)
     model = TinyCNN(config.model)
     with FlopCounterMode(display=False) as counter:
-        cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
+        cross_entropy(model(images), labels).backward()
     return float(counter.get_total_flops() / config.batch_size)
 
 
-def first_digits(split: Split, num_images: int) -> Split:
-    """A copy of the first digits, from the start again where there are too few; can be sent to another process."""
-    chosen = split.select(torch.arange(num_images) % len(split))
-    return Split.of(chosen.images, chosen.labels)
-
-
-def contestants(device: torch.device) -> dict[str, Contestant]:
+def contestants(device: torch.device) -> dict[str, Contestant[float]]:
     loop = Contestant(name="the loop, no loader workers", measure=measure_loop, devices=[str(device)])
     ours = Contestant(
         name="ours, the default workers",
@@ -121,8 +113,20 @@ def contestants(device: torch.device) -> dict[str, Contestant]:
     }
 
 
-def summarise(rates: dict[str, list[float]], flops: float) -> dict[str, Any]:
-    """The medians of the rounds, and what follows from them."""
+def measure_rounds(entered: Mapping[str, Contestant[float]], work: Work, num_rounds: int) -> dict[str, list[float]]:
+    """What each contestant has reached in each round, all its processes together."""
+    rates: dict[str, list[float]] = {name: [] for name in entered}
+    for round_ in range(1, num_rounds + 1):
+        for name, contestant in entered.items():
+            rate = sum(run(contestant, work))
+            rates[name].append(rate)
+            reached = f"{rate / 1e9:.1f} GFLOP/s" if name == "gemm" else f"{rate:,.0f} images/s"
+            tell(f"round {round_}: {contestant.name}: {reached}")
+    return rates
+
+
+def summarise(rates: Mapping[str, Sequence[float]], flops: float) -> dict[str, Any]:
+    """The medians of the rounds, and what follows from them: fields of a record."""
     median = {name: statistics.median(values) for name, values in rates.items()}
     reference = max(median["loop_0"], median["loop_2"])
     return {
@@ -143,67 +147,56 @@ def summarise(rates: dict[str, list[float]], flops: float) -> dict[str, Any]:
     }
 
 
-@click.command()
-@click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data"), envvar="MNIST_DIR")
-@click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]), default="auto")
+@click.command(cls=Benchmark)
+@data_options
+@click.option("--device", type=click.Choice([AUTO, *DEVICES]), default=AUTO)
 @click.option("--images", type=click.IntRange(min=TrialConfig.batch_size), default=12_800, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def main(data_dir: Path, device: str, images: int, rounds: int, as_json: bool) -> None:
+@json_option
+def main(dataset: str, data_dir: Path, device: str, images: int, rounds: int, as_json: bool) -> None:
     """Measures training throughput; takes some minutes, and wants the machine for itself."""
-    console = Console(stderr=True)
     config = reference_config(DEFAULT_MAX_PARAMS)
-    try:
-        chosen = choose_device(device)
-        dataset = find_dataset("auto", data_dir, console.print)
-    except ExplainedError as error:
-        raise click.ClickException(str(error)) from error
-    training, _ = load_search_splits(dataset, data_dir)
-    subset = first_digits(training, images)
-    work = Work(config=config, split=subset, epochs=2, precision=choose_precision(chosen))
-    field_ = contestants(chosen)
-    rates: dict[str, list[float]] = {name: [] for name in field_}
-    for round_ in range(rounds):
-        for name, contestant in field_.items():
-            rates[name].append(run(contestant, work))
-            unit = f"{rates[name][-1] / 1e9:.1f} GFLOP/s" if name == "gemm" else f"{rates[name][-1]:,.0f} images/s"
-            console.print(f"round {round_ + 1}: {contestant.name}: {unit}")
-    facts = summarise(rates, flops_per_image(config)) | {
-        "channels": config.model.channels,
-        "batch_size": config.batch_size,
-        "precision": work.precision,
-        "rounds": {name: [round(rate, 1) for rate in values] for name, values in rates.items()},
-        "dataset": dataset,
-        "device": str(chosen),
-        "num_workers": len(field_["ours"].devices),
-        "num_cores": num_cores(),
-        "commit": code_commit(),
-        "versions": versions(),
-    }
-    if as_json:
-        print(json.dumps(facts, indent=2))
-    else:
-        Console().print(table(facts))
+    chosen = choose_device(device)
+    digits = find_dataset(dataset, data_dir, tell)
+    training, _ = load_search_splits(digits, data_dir)
+    precision = choose_precision(chosen)
+    work = Work(config=config, split=first_digits(training, images), epochs=2, precision=precision)
+    entered = contestants(chosen)
+    rates = measure_rounds(entered, work, rounds)
+    measured = Throughput(
+        **summarise(rates, flops_per_image(config)),
+        channels=config.model.channels,
+        batch_size=config.batch_size,
+        precision=precision,
+        rounds={name: [round(rate, 1) for rate in values] for name, values in rates.items()},
+        dataset=digits.name,
+        device=str(chosen),
+        num_workers=len(entered["ours"].devices),
+        num_cores=num_cores(),
+        commit=code_commit(),
+        versions=versions(),
+    )
+    finish(measured, table, as_json=as_json)
 
 
-def table(facts: dict[str, Any]) -> Table:
-    rows = {
-        "the loop, no loader workers": "reference_no_loader_workers_images_per_s",
-        "the loop, 2 loader workers": "reference_two_loader_workers_images_per_s",
-        "the loop, a process per core": "reference_two_processes_images_per_s",
-        "the loop, exactly our net": "reference_our_net_images_per_s",
-        "ours, 1 worker": "ours_one_worker_images_per_s",
-        f"ours, {facts['num_workers']} workers (default)": "ours_images_per_s",
+def table(measured: Throughput) -> Table:
+    rates = {
+        "the loop, no loader workers": measured.reference_no_loader_workers_images_per_s,
+        "the loop, 2 loader workers": measured.reference_two_loader_workers_images_per_s,
+        "the loop, a process per core": measured.reference_two_processes_images_per_s,
+        "the loop, exactly our net": measured.reference_our_net_images_per_s,
+        "ours, 1 worker": measured.ours_one_worker_images_per_s,
+        f"ours, {measured.num_workers} workers (default)": measured.ours_images_per_s,
     }
-    result = Table(title=f"Training throughput, {facts['device']}, {facts['precision']}")
+    result = Table(title=f"Training throughput, {measured.device}, {measured.precision}")
     result.add_column("Contestant")
     result.add_column("Images/s", justify="right")
     result.add_column("Ratio", justify="right")
-    for name, key in rows.items():
-        result.add_row(name, f"{facts[key]:,}", f"{facts[key] / facts['reference_images_per_s']:.2f}")
+    for name, rate in rates.items():
+        result.add_row(name, f"{rate:,}", f"{rate / measured.reference_images_per_s:.2f}")
     result.caption = (
-        f"{facts['train_gflops']} of {facts['gemm_fp32_gflops']} GFLOP/s in an fp32 matrix product "
-        f"({facts['share_of_fp32_peak']:.0%})"
+        f"{measured.train_gflops} of {measured.gemm_fp32_gflops} GFLOP/s in an fp32 matrix product "
+        f"({measured.share_of_fp32_peak:.0%})"
     )
     return result
 

@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
-from typing import Any
 
 NUM_CLASSES = 10
 IMAGE_SIZE = 28  # pixels a side
@@ -113,16 +112,6 @@ class TrialConfig:
             raise ValueError(f"The averaging horizon must be in (0, 1), but got {self.average_horizon=}.")
         if not 0.0 <= self.final_augment <= 1.0:
             raise ValueError(f"The final augmentation must be in [0, 1], but got {self.final_augment=}.")
-
-
-def config_from_dict(values: dict[str, Any]) -> TrialConfig:
-    """The configuration that `dataclasses.asdict` made these values of, also after a way through JSON.
-
-    Raises:
-        KeyError, TypeError, ValueError: If they are not such values.
-    """
-    model = {**values["model"], "channels": tuple(tuple(stage) for stage in values["model"]["channels"])}
-    return TrialConfig(**{**values, "model": ModelConfig(**model), "augment": AugmentConfig(**values["augment"])})
 
 
 def count_params(widths: Sequence[int], *, norm: bool = True) -> int:

@@ -53,7 +53,11 @@ class Code:
 
     def check(self) -> None:
         """Raises CodeError where a file was changed since: a process that starts later would compute otherwise."""
-        if _code_hash(self.space) != self.hash:
+        try:
+            changed = _code_hash(self.space) != self.hash
+        except OSError:  # a file is gone
+            changed = True
+        if changed:
             raise CodeError(
                 "The code of this tool or the search space was changed while the command ran. Nothing is lost: run the "
                 "same command again."
@@ -64,7 +68,8 @@ def _code_hash(space: Path) -> str:
     package = Path(__file__).resolve().parent
     digest = hashlib.sha256()
     for path in (*sorted(package.rglob("*.py")), space):
-        digest.update(path.read_bytes())
+        if path.is_file():  # not an editor's lock, which is a link to nowhere
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -6,6 +6,18 @@ from click.testing import CliRunner, Result
 
 from cli import cli
 
+ROOT = Path(__file__).resolve().parent.parent
+# The commands, each with what it cannot do without.
+COMMANDS = {
+    "search": ["--dataset", "sample"],
+    "verify-best": [],
+    "reproduce": [str(ROOT / "results" / "reference")],
+    "ablate": [],
+    "status": [],
+    "delete": ["small"],
+}
+SMALL = ["--dataset", "sample", "--epochs", "4", "--max-params", "1999", "--study-name", "small"]  # `search_study`
+
 
 def run(*words: str | Path, env: dict[str, str] | None = None) -> Result:
     """Runs a command in this process: for what ends before any worker starts."""

@@ -113,9 +113,9 @@ def the_space() -> Space:
     return SPACE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def code() -> Code:
-    """What a command would be started with now."""
+    """What a command would be started with now: you may have edited a file since the tests began."""
     return Code.at_hand(SPACE.path)
 
 

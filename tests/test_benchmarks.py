@@ -1,28 +1,41 @@
+"""The benchmarks measure what they say, at settings that are small enough to try."""
+
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import accuracy
 import click
 import optuna
-import orchestration
-import pruners
 import pytest
-import step_profile
-import throughput
 import torch
 from click.testing import CliRunner
 from optuna.pruners import NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial
-from reference_loop import Digits, Net
 
-from search.config import AugmentConfig, ModelConfig, TrialConfig
-from search.data import Split
-from search.model import TinyCNN, num_params
-from search.train import Runtime
+from benchmarks import accuracy, contest, pruners, records, step_profile, throughput, trial_times
+from benchmarks.records import PrunerRow
+from benchmarks.reference_loop import Digits, Net
+from benchmarks.sleep_study import ACCURACY, SleepTask
+from search.config import AugmentConfig, ExplainedError, ModelConfig, TrialConfig
+from search.net.data import Split
+from search.net.datasets import DATASETS
+from search.net.model import TinyCNN, num_params
+from search.net.model_file import load_model
+from search.proof.records import RecordError
+from search.runs.reporting import BEST_MODEL
+from search.runs.searching import SearchTask
+from search.runs.validating import Validation
+from search.studies.facts import TrialFacts
+from search.studies.job import Result, TrialInterruptedError
+from search.studies.plan import DrawnPlan
+from search.studies.process import Owner
+from search.studies.study import StoredStudy
+from search.studies.tickets import claim_trial
+from space import suggest_config
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = TrialConfig(
@@ -49,7 +62,7 @@ def test_the_reference_loop_trains_the_same_weights_and_a_norm_for_the_first_bia
     "measure", [throughput.measure_loop, partial(throughput.measure_loop, net=TinyCNN), throughput.measure_ours]
 )
 def test_both_sides_are_measured_after_an_epoch_that_warms_up(measure, few_digits: Split) -> None:
-    work = throughput.Work(config=CONFIG, split=few_digits, epochs=2, precision="fp32")
+    work = contest.Work(config=CONFIG, split=few_digits, epochs=2, precision="fp32")
     started: list[bool] = []
     assert measure(work, torch.device("cpu"), lambda: started.append(True)) > 0
     assert started == [True]
@@ -68,17 +81,18 @@ def test_the_loop_copies_its_digits_once_and_not_for_each_image(
 def test_every_process_of_a_contestant_is_measured_on_digits_of_a_mapped_file(tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(bytes(100 * 784))
     pool = torch.from_file(str(tmp_path / "images"), size=100 * 784, dtype=torch.uint8).view(100, 1, 28, 28)
-    digits = throughput.first_digits(Split.of(pool, torch.arange(100) % 10), 256)
-    work = throughput.Work(config=CONFIG, split=digits, epochs=2, precision="fp32")
-    contestant = throughput.Contestant(name="ours", measure=throughput.measure_ours, devices=["cpu"] * 2, threads=1)
-    assert throughput.run(contestant, work) > 0
+    digits = contest.first_digits(Split.of(pool, torch.arange(100) % 10, DATASETS["sample"].pixels), 256)
+    work = contest.Work(config=CONFIG, split=digits, epochs=2, precision="fp32")
+    contestant = contest.Contestant(name="ours", measure=throughput.measure_ours, devices=["cpu"] * 2, threads=1)
+    first, second = contest.run(contestant, work)
+    assert min(first, second) > 0
 
 
 def test_a_contestant_whose_process_fails_is_told_and_the_others_do_not_wait_for_it(few_digits: Split) -> None:
-    work = throughput.Work(config=CONFIG, split=few_digits, epochs=2, precision="fp32")
-    contestant = throughput.Contestant(name="ours", measure=throughput.measure_ours, devices=["cpu", "nowhere"])
+    work = contest.Work(config=CONFIG, split=few_digits, epochs=2, precision="fp32")
+    contestant = contest.Contestant(name="ours", measure=throughput.measure_ours, devices=["cpu", "nowhere"])
     with pytest.raises(click.ClickException, match="ours: a process ended with exit code 1"):
-        throughput.run(contestant, work)
+        contest.run(contestant, work)
 
 
 def test_the_ratio_is_to_the_better_of_the_loops_with_and_without_loader_workers() -> None:
@@ -125,19 +139,21 @@ def test_the_kinds_of_a_step_add_up_to_it_and_name_what_no_operator_did() -> Non
 
 
 def test_a_step_is_measured_with_the_kinds_that_a_network_is_made_of(few_digits: Split) -> None:
-    runtime = Runtime(device=torch.device("cpu"), precision="fp32")
-    measured = step_profile.measure(CONFIG, few_digits, runtime)
-    assert set(step_profile.KINDS.values()) <= measured["kinds_ms"].keys()
-    assert all(ms > 0 for ms in measured["operators_ms"].values())
-    assert sum(measured["kinds_ms"].values()) == pytest.approx(measured["profiled_step_ms"])
-    assert measured["kinds_ms"]["augmentation"] > 0
+    work = contest.Work(config=CONFIG, split=few_digits, epochs=3, precision="fp32")
+    measured = step_profile.measure(work, torch.device("cpu"), lambda: None)
+    assert set(step_profile.KINDS.values()) <= measured.kinds_ms.keys()
+    assert all(ms > 0 for ms in measured.operators_ms.values())
+    assert sum(measured.kinds_ms.values()) == pytest.approx(measured.profiled_step_ms)
+    assert measured.kinds_ms["augmentation"] > 0
+    assert measured.step_ms > 0
 
 
 # Accuracy
 
 
 def test_accuracy_is_measured_over_seeds_from_one_up_with_its_spread() -> None:
-    ended = CliRunner().invoke(accuracy.main, ["--dataset", "sample", "--seeds", "2", "--epochs", "1", "--json"])
+    options = ["--dataset", "sample", "--seeds", "2", "--epochs", "1", "--workers", "0", "--json"]
+    ended = CliRunner().invoke(accuracy.main, options)
     assert ended.exit_code == 0, ended.stderr
     facts = json.loads(ended.stdout)
     accuracies = [row["accuracy"] for row in facts["seeds"]]
@@ -177,29 +193,55 @@ def test_orders_are_the_same_for_every_pruner_and_keep_all_curves() -> None:
 
 
 def test_what_saves_most_within_the_risk_is_chosen() -> None:
+    row = partial(PrunerRow, mean_regret=0.0, max_regret=0.0, parts_mean_regret=0.0)
     rows = [
-        {"pruner": "none", "epochs_saved": 0.0, "best_killed": 0.0, "parts_lost": 0.0},
-        {"pruner": "mild", "epochs_saved": 0.3, "best_killed": 0.02, "parts_lost": 0.02},
-        {"pruner": "lucky", "epochs_saved": 0.5, "best_killed": 0.0, "parts_lost": 0.03},
-        {"pruner": "harsh", "epochs_saved": 0.6, "best_killed": 0.05, "parts_lost": 0.0},
+        row(pruner="none", epochs_saved=0.0, best_killed=0.0, parts_lost=0.0),
+        row(pruner="mild", epochs_saved=0.3, best_killed=0.02, parts_lost=0.02),
+        row(pruner="lucky", epochs_saved=0.5, best_killed=0.0, parts_lost=0.03),
+        row(pruner="harsh", epochs_saved=0.6, best_killed=0.05, parts_lost=0.0),
     ]
-    assert pruners.choose(rows)["pruner"] == "mild"
+    assert pruners.choose(rows).pruner == "mild"
 
 
 def test_the_last_epoch_predicts_itself() -> None:
     rows = pruners.predictiveness([RISING, BAD, LATE])
-    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
-    assert rows[-1]["rank_correlation"] == pytest.approx(1.0)
-    assert rows[0]["rank_correlation"] < 1.0
+    assert [row.epoch for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[-1].rank_correlation == pytest.approx(1.0)
+    assert rows[0].rank_correlation < 1.0
 
 
 @pytest.mark.parametrize("name", list(pruners.candidates()))
 def test_every_pruner_under_test_can_be_replayed(name: str) -> None:
     curves = [tuple(value + shift for value in RISING * 3) for shift in range(12)]
     row = pruners.measure(name, [curves, curves[::-1]], [curves[::2]])
-    assert 0 <= row["parts_lost"] <= 1
-    assert 0 <= row["best_killed"] <= 1
-    assert 0 <= row["epochs_saved"] < 1
+    assert 0 <= row.parts_lost <= 1
+    assert 0 <= row.best_killed <= 1
+    assert 0 <= row.epochs_saved < 1
+
+
+def curves_study(storage: optuna.storages.RDBStorage, *lengths: int) -> StoredStudy:
+    """A study of complete trials of so many epochs each."""
+    study = optuna.create_study(storage=storage, study_name="curves", direction="maximize")
+    for length in lengths:
+        curve = RISING[:length]
+        study.add_trial(optuna.trial.create_trial(value=curve[-1], intermediate_values=dict(enumerate(curve, start=1))))
+    return StoredStudy(study, storage)
+
+
+def test_curves_are_those_of_complete_trials_of_equal_length(storage: optuna.storages.RDBStorage) -> None:
+    stored = curves_study(storage, 5, 5)
+    assert pruners.load_curves(stored) == [RISING, RISING]
+    stored.study.add_trial(optuna.trial.create_trial(value=1.0, intermediate_values={1: 1.0}))
+    with pytest.raises(ExplainedError, match="no two complete trials of equal length"):
+        pruners.load_curves(stored)
+
+
+def test_curves_of_a_study_that_pruned_are_refused(storage: optuna.storages.RDBStorage) -> None:
+    stored = curves_study(storage, 5, 5)
+    pruned = optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, intermediate_values={1: 1.0})
+    stored.study.add_trial(pruned)
+    with pytest.raises(ExplainedError, match="--pruner none"):
+        pruners.load_curves(stored)
 
 
 # Orchestration
@@ -209,8 +251,8 @@ START = datetime(2026, 1, 1)
 
 
 def ended(pid: int, number: int, seconds: float, lasted: float = 2.0) -> FrozenTrial:
-    owner = {"pid": pid, "started": START.timestamp()}
-    trial = optuna.trial.create_trial(value=1.0, user_attrs={"owner": owner, "ticket": number})
+    facts = TrialFacts(owner=Owner(host="here", pid=pid, started=START.timestamp()), ticket=number)
+    trial = optuna.trial.create_trial(value=1.0, user_attrs=facts.as_attributes())
     trial.number = number
     trial.datetime_start = START + timedelta(seconds=seconds - lasted)
     trial.datetime_complete = START + timedelta(seconds=seconds)
@@ -224,7 +266,7 @@ def test_what_a_worker_did_not_sleep_between_two_ends_is_outside() -> None:
         ended(1, 2, seconds=7.5),
         ended(2, 3, seconds=9.0),
     ]
-    assert orchestration.seconds_outside(trials, slept=2.0) == pytest.approx([0.5, 1.0])
+    assert trial_times.seconds_outside(trials, slept=2.0) == pytest.approx([0.5, 1.0])
 
 
 def test_a_worker_has_started_when_its_first_trial_begins() -> None:
@@ -233,17 +275,96 @@ def test_a_worker_has_started_when_its_first_trial_begins() -> None:
         ended(2, 3, seconds=9.0),
         ended(1, 0, seconds=5.0),
     ]
-    assert orchestration.seconds_to_first_trial(trials) == [3.0, 4.0]
+    assert trial_times.seconds_to_first_trial(trials) == [3.0, 4.0]
 
 
 def test_orchestration_is_measured_with_real_workers(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "orchestration.py"), "--backend", "sqlite", "--recorded", "5"]
+    command = [sys.executable, "-m", "benchmarks.orchestration", "--backend", "sqlite", "--recorded", "5"]
     command += ["--workers", "1", "--trials", "2", "--epoch-seconds", "0", "--json"]
     command += ["--dataset", "sample"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     facts = json.loads(ended.stdout)
     [row] = facts["trials"]
     assert (row["backend"], row["recorded"], row["workers"]) == ("sqlite", 5, 1)
     assert 0 < row["seconds_per_trial"] < 60
     assert facts["start"]["help"] > 0
     assert 0 < facts["seconds_to_first_trial"] < 60
+    (tmp_path / "orchestration.json").write_text(ended.stdout, encoding="utf-8")
+    assert records.to_json(records.read(records.Orchestration, tmp_path / "orchestration.json")) + "\n" == ended.stdout
+
+
+VALIDATION = Validation(dataset="sample", data_dir=Path("nowhere"), precision="fp32", max_params=1_999, epochs=1)
+
+
+def test_a_trial_that_sleeps_leaves_all_that_a_searched_one_does(
+    storage: optuna.storages.RDBStorage, tmp_path: Path
+) -> None:
+    sleeping = SleepTask(validation=VALIDATION, folder=tmp_path / "sleeping", epoch_seconds=0.0)
+    searching = SearchTask(
+        validation=VALIDATION,
+        suggest_config=suggest_config,
+        seed=0,
+        search_name="search",
+        folder=tmp_path / "searching",
+    )
+    left, resources = [], VALIDATION.prepare("cpu")
+    for name, task in (("sleeping", sleeping), ("searching", searching)):
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+        trial = claim_trial(StoredStudy(study, storage), DrawnPlan(num_trials=1, sampler_name="random", seed=0))
+        assert trial is not None
+        result = task.run(trial, resources, lambda: False)
+        assert result.keep is not None
+        result.keep(None)
+        [stored] = study.get_trials(deepcopy=False)
+        left.append((stored.params, stored.user_attrs.keys(), stored.system_attrs.keys(), stored.last_step))
+        assert load_model(tmp_path / name / BEST_MODEL) is not None
+    assert left[0] == left[1]
+
+
+def sleep_once(storage: optuna.storages.RDBStorage, folder: Path, *, epochs: int, stop: bool = False) -> Result:
+    study = optuna.create_study(storage=storage, study_name="sleep", direction="maximize")
+    trial = claim_trial(StoredStudy(study, storage), DrawnPlan(num_trials=1, sampler_name="random", seed=0))
+    assert trial is not None
+    task = SleepTask(validation=replace(VALIDATION, epochs=epochs), folder=folder, epoch_seconds=0.0)
+    return task.run(trial, VALIDATION.prepare("cpu"), lambda: stop)
+
+
+def test_a_trial_that_sleeps_ends_after_the_epoch_in_which_it_is_asked_to(
+    storage: optuna.storages.RDBStorage, tmp_path: Path
+) -> None:
+    with pytest.raises(TrialInterruptedError):
+        sleep_once(storage, tmp_path, epochs=2, stop=True)
+
+
+def test_a_trial_that_sleeps_saves_its_model_only_if_it_is_the_best(
+    storage: optuna.storages.RDBStorage, tmp_path: Path
+) -> None:
+    result = sleep_once(storage, tmp_path, epochs=1)
+    assert (result.value, result.keep is not None) == (ACCURACY, True)
+    assert result.keep is not None
+    result.keep(optuna.trial.create_trial(value=100.0))
+    assert not (tmp_path / BEST_MODEL).exists()
+    result.keep(optuna.trial.create_trial(value=99.0))
+    assert (tmp_path / BEST_MODEL).exists()
+
+
+# Records
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [records.Accuracy, records.Orchestration, records.PrunerReplays, records.StepProfile, records.Throughput],
+)
+def test_a_record_of_something_else_is_refused_with_its_name(kind: type[records.Measurement], tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text('{"commit": "0123abc", "versions": {}}', encoding="utf-8")
+    with pytest.raises(RecordError, match=r"other\.json is no record of this benchmark \(it has no '\w+'\)"):
+        records.read(kind, path)
+
+
+def test_what_a_user_can_mend_is_told_in_one_line(tmp_path: Path) -> None:
+    options = ["--storage", f"sqlite:///{tmp_path / 'none.db'}"]
+    ended = CliRunner().invoke(pruners.main, options)
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith("Error: There is no study yet: ")
+    assert len(ended.stderr.splitlines()) == 1

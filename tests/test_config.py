@@ -19,7 +19,7 @@ from search.config import (
     derive_seed,
     fit_channels,
 )
-from search.model import TinyCNN, num_params
+from search.net.model import TinyCNN, num_params
 
 stages = st.lists(st.integers(1, 24), min_size=1, max_size=3).map(tuple)
 channels = st.tuples(stages, stages, stages)

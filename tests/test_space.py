@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
 from search.config import DEFAULT_MAX_PARAMS, LARGEST_MAX_PARAMS, SMALLEST_MAX_PARAMS, TrialConfig, count_params
-from search.model import TinyCNN, num_params
+from search.net.model import TinyCNN, num_params
 from space import REFERENCE, suggest_config
 
 

@@ -13,9 +13,10 @@ from search.config import ExplainedError
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @storage_option
 def delete(name: str, yes: bool, storage: str) -> None:
-    """Deletes a search and all that followed it (re-ranking, verifications, ablations) from the storage.
+    """Deletes a search and what followed it from the storage.
 
-    Asks first. Records and models in the results folder stay, and what they tell of attempts at a proof still counts.
+    Lists these studies (the search NAME, its re-ranking, verifications, ablations and reproductions), and asks. Records
+    and models in the results folder stay, and the attempts at a proof that they tell of still count.
 
     \b
     Example:
@@ -31,6 +32,8 @@ def delete(name: str, yes: bool, storage: str) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise ExplainedError("This would delete what is listed above. Nobody can be asked here: use --yes.")
-        click.confirm("Delete them, with all their trials?", abort=True)
+        if not click.confirm("Delete them, with all their trials?"):
+            click.echo("Nothing was deleted.")
+            raise click.exceptions.Exit(1)
     delete_studies(opened, names)
     click.echo("Deleted.")

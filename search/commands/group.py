@@ -23,6 +23,9 @@ class OneLineUsageError(click.ClickException):
 class Group(click.Group):
     """Turns what a user can mend into one line and an exit code."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of their use, not of the alphabet
+
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with _explained():
             return super().make_context(*args, **kwargs)
@@ -36,7 +39,7 @@ class Group(click.Group):
 def _explained() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):  # the latter at a question
         click.echo("Interrupted.", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     except click.exceptions.NoArgsIsHelpError:

@@ -58,7 +58,7 @@ def json_option(command: Command) -> Command:
 
 def study_name_option(command: Command) -> Command:
     """For the commands that follow a search."""
-    default = "Default: the search that was last active, of those with a complete trial."
+    default = "The search. Default: of those with a complete trial, the one that was last active."
     return click.option("--study-name", help=default)(command)
 
 
@@ -67,14 +67,16 @@ def run_options(command: Command) -> Command:
     folder = click.Path(path_type=Path)
     device_help = f"auto: the first of {', '.join(DEVICES)} that is there."
     precision_help = "auto: bf16 on a GPU that has it and on a CPU with AMX, else fp32."
-    workers_help = "Processes that train at once; auto: one per CPU core, several per GPU; 0: train in this process."
+    workers_help = "Processes that train at once. auto: one per CPU core, several per GPU. 0: this process trains."
     for option in (
         json_option,
         click.option("--quiet", is_flag=True, help="No live view, no progress, no summary."),
         click.option("--workers", type=auto_or_count, metavar="auto|N", default=AUTO, help=workers_help),
         click.option("--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, help=precision_help),
         click.option("--device", type=click.Choice([AUTO, *DEVICES]), default=AUTO, help=device_help),
-        click.option("--results-dir", type=folder, default=RunSettings.results_dir, help="Where records are written."),
+        click.option(
+            "--results-dir", type=folder, default=RunSettings.results_dir, help="The folder for records and models."
+        ),
         click.option(
             "--data-dir",
             type=folder,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from search.runs.session import Ended
     from search.studies.space import Space
 
+NO_LIMIT = 10_000  # columns
+
 RecordType = TypeVar("RecordType", bound="Record")
 
 
@@ -34,10 +36,12 @@ def finish(
 
 
 def show(renderable: Any) -> None:
-    """On a terminal wrapped between words; elsewhere a sentence is a line."""
+    """On a terminal wrapped between words; elsewhere a sentence is a line, and so is a row of a table."""
     from rich.console import Console
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = NO_LIMIT
     console.print(renderable, soft_wrap=not console.is_terminal)
 
 

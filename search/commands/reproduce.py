@@ -14,19 +14,19 @@ from search.settings import ReproduceSettings
 
 @click.command()
 @click.argument("place", type=click.Path(path_type=Path))
-@click.option("--seeds", type=click.IntRange(1, 10_000), default=ReproduceSettings.seeds, help="How many.")
+@click.option("--seeds", type=click.IntRange(1, 10_000), default=ReproduceSettings.seeds, help="How many seeds.")
 @click.option(
     "--first-seed",
     type=click.IntRange(0, LARGEST_FIRST_SEED),
-    help="The first of them. Default: the first recorded one, and so recorded seeds as far as they go.",
+    help="The first of them. Default: the first one in the record.",
 )
 @run_options
 def reproduce(quiet: bool, as_json: bool, **given: Any) -> None:
-    """Trains a recorded winner anew, without the study that it came from, and compares it with its record.
+    """Repeats a recorded proof, and compares the two.
 
-    PLACE is a folder that verify-best has written to, or a record in it. On the same type of machine, recorded seeds
-    should make the very same errors. Elsewhere, and with other seeds, the mean has to lie within what the record's
-    spread predicts.
+    PLACE is a folder that verify-best has written to, or a record in it. The study that it came from is not needed.
+    On the same type of machine, recorded seeds should make the very same errors. Elsewhere, and with other seeds, the
+    mean has to lie within what the record's spread predicts.
 
     Exits with 3 when what was repeated does not agree with the record.
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from search.proof.records import StudySummary
 
 DATASET_HELP = (
-    f"A data set by name, found or downloaded; auto: {AUTO_ORDER[0]} where it can be had, else the bundled "
-    f"{AUTO_ORDER[1]}."
+    f"Found in --data-dir, or downloaded. auto: {AUTO_ORDER[0]} where it can be had, else the bundled {AUTO_ORDER[1]}."
 )
 
 
@@ -26,7 +25,7 @@ DATASET_HELP = (
     "--trials",
     type=click.IntRange(min=1),
     default=SearchSettings.trials,
-    help="The study's total, what is done included.",
+    help="Trials in all, those done before included.",
 )
 @click.option("--dataset", type=click.Choice([AUTO, *DATASETS]), default=SearchSettings.dataset, help=DATASET_HELP)
 @click.option(
@@ -48,28 +47,28 @@ DATASET_HELP = (
     "--pruner",
     type=click.Choice(list(PRUNERS)),
     default=SearchSettings.pruner,
-    help="percentile: after a warm-up, ends trials that are in the lowest quarter of the complete ones.",
+    help="percentile: ends a trial that, after a warm-up, is behind three quarters of the complete ones.",
 )
 @click.option(
     "--rerank",
     type=click.IntRange(min=0),
     default=SearchSettings.rerank,
-    help="Leading trials run twice more in the end; 0: none.",
+    help="How many leading trials are run twice more in the end. 0: none.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=SearchSettings.seed,
-    help="With one worker, decides the whole search.",
+    help="Of all that is random. With one worker, it decides the whole search.",
 )
-@click.option("--timeout", type=duration, help="Start no further trial or run after this time: 90, 90s, 30m or 2h.")
+@click.option("--timeout", type=duration, help="No trial or run starts after this time: 90, 90s, 30m or 2h.")
 @click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
 @run_options
 def search(quiet: bool, as_json: bool, **given: Any) -> None:
-    """Searches architecture and hyper-parameters, and re-ranks the best; an interrupted study goes on where it was.
+    """Searches architecture and hyper-parameters.
 
-    Ctrl-C ends after the running epoch, a second one at once. The same command then goes on, and tries what was
-    cut off again.
+    In the end the leading trials are run twice more, which decides the winner. Ctrl-C ends the search after the running
+    epoch, a second Ctrl-C at once. The same command goes on where it was, and tries again what was cut off.
 
     \b
     Example:

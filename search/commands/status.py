@@ -10,7 +10,9 @@ from search.commands.output import show
 @storage_option
 @json_option
 def status(storage: str, as_json: bool) -> None:
-    """Lists the studies of a storage: their trials, the best, and trials whose worker has died.
+    """Lists the studies of a storage.
+
+    How their trials ended, the best of a search, and the trials whose worker has died.
 
     \b
     Example:

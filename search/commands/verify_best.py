@@ -16,15 +16,17 @@ LARGEST_FIRST_SEED = 2**31 - 1 - 10_000  # the ladder's seeds begin at 2**31
 
 @click.command()
 @click.option(
-    "--seeds", type=click.IntRange(1, 10_000), default=VerifySettings.seeds, help="How many; asking for more extends."
+    "--seeds",
+    type=click.IntRange(1, 10_000),
+    default=VerifySettings.seeds,
+    help="How many. Asking for more later extends the attempt.",
 )
 @click.option(
     "--first-seed",
     type=click.IntRange(0, LARGEST_FIRST_SEED),
-    help="The first of them. Default: those of the trial's last attempt, else from 10000 on the next thousand that is "
-    "free.",
+    help="The first of them. Default: that of the trial's last attempt, else the first free thousand from 10000 on.",
 )
-@click.option("--trial", type=click.IntRange(min=0), help="The trial to verify; default: the winner.")
+@click.option("--trial", type=click.IntRange(min=0), help="The trial to verify. Default: the winner.")
 @click.option(
     "--target",
     type=percent,
@@ -33,9 +35,10 @@ LARGEST_FIRST_SEED = 2**31 - 1 - 10_000  # the ladder's seeds begin at 2**31
 @study_name_option
 @run_options
 def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:
-    """Re-trains the winner over fresh seeds on all training digits, and judges it on the test digits.
+    """Proves the winner over fresh seeds, on the test digits.
 
-    Exits with 3 when a seed misses the target. On the bundled sample nothing is judged, and it exits with 0.
+    Trains it anew with each seed, on all training digits. Exits with 3 when a seed misses the target. On the bundled
+    sample nothing is judged, and it exits with 0.
 
     \b
     Example:

@@ -34,7 +34,7 @@ def load_model(path: str | Path) -> TinyCNN:
         ValueError: If the file is not one that `save_model` wrote.
     """
     with _opened(path) as (metadata, tensors):
-        model = TinyCNN(_ARCHITECTURE.validate_json(metadata["model"]))
+        model = TinyCNN(_ARCHITECTURE.validate_json(metadata["model"], extra="forbid"))
         model.load_state_dict(tensors)
     return model.eval().requires_grad_(False)
 

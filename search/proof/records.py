@@ -67,7 +67,9 @@ class Part(BaseModel):
 
 
 def _agree(some: Any, other: Any) -> bool:
-    if isinstance(some, float | int) and isinstance(other, float | int) and not isinstance(some, bool):
+    if isinstance(some, bool) or isinstance(other, bool):
+        return some is other
+    if isinstance(some, float | int) and isinstance(other, float | int):
         return math.isclose(some, other, abs_tol=TOLERANCE)
     if isinstance(some, list | tuple) and isinstance(other, list):
         return len(some) == len(other) and all(map(_agree, some, other))
@@ -98,23 +100,24 @@ class Record(Part):
             FileNotFoundError: If there is none.
             RecordError: If it is damaged, or of another version of the tool.
         """
+        content = path.read_bytes()
+        version = _version_of(content)
+        if version != SCHEMA_VERSION:
+            age = "an earlier" if version is None else "another"
+            raise RecordError(f"{path} was written by {age} version of this tool. Use that version, or move it away.")
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(content)
         except ValidationError as error:
-            if "schema_version" not in _keys_of(path):
-                raise RecordError(
-                    f"{path} was written by an earlier version of this tool. Use that version, or move it away."
-                ) from error
             raise RecordError(f"{path} is damaged ({describe_damage(error)}). Restore it.") from error
 
 
-def _keys_of(path: Path) -> set[str]:
-    """The keys of a JSON object; of what is none, that of any record, for then the version is not what is wrong."""
+def _version_of(content: bytes) -> Any:
+    """The schema version of a record, None without one; ours for what is no JSON object: it is damaged, not old."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(content)
     except (ValueError, RecursionError):
-        found = None
-    return set(found) if isinstance(found, dict) else {"schema_version"}
+        return SCHEMA_VERSION
+    return found.get("schema_version") if isinstance(found, dict) else SCHEMA_VERSION
 
 
 def describe_damage(error: ValidationError) -> str:
@@ -125,7 +128,7 @@ def describe_damage(error: ValidationError) -> str:
     place = ".".join(map(str, first["loc"]))
     if first["type"] == "missing":
         return f"it has no {place!r}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = " ".join(first["msg"].removeprefix("Value error, ").split())
     return f"{place}: {message}" if place else message
 
 
@@ -154,7 +157,11 @@ class MeasuredSeed(Part):
 
 
 class Spread(Part):
-    """Runs of one configuration, and how they scatter; in percent."""
+    """Runs of one configuration, and how they scatter; in percent.
+
+    Attributes:
+        accuracies: One per run.
+    """
 
     accuracies: tuple[Percent, ...]
 
@@ -182,14 +189,14 @@ class Attempt(Part):
     first_seed: Count
     num_seeds: Count
     errors: tuple[Count, ...] | None = None
-    trial: int | None = None
-    num_params: int | None = None
-    num_passed: int | None = None
-    num_measured: int | None = None
-    min: float | None = None
-    mean: float | None = None
+    trial: Count | None = None
+    num_params: Count | None = None
+    num_passed: Count | None = None
+    num_measured: Count | None = None
+    min: Percent | None = None
+    mean: Percent | None = None
     std: float | None = None
-    target: float | None = None
+    target: Percent | None = None
     confirmed: bool | None = None
     commit: str | None = None
     same_configuration: bool | None = None
@@ -200,15 +207,24 @@ class Attempt(Part):
 
 
 class Look(Part):
-    """A study that showed test accuracies without being an attempt at a proof."""
+    """A study that showed test accuracies without being an attempt at a proof.
+
+    Attributes:
+        study_name: That study.
+        num_runs: How many of its runs are complete.
+    """
 
     study_name: str
-    trial: int
-    num_runs: int
+    trial: Count
+    num_runs: Count
 
 
 class KeptModel(Part):
-    """The model that was kept: of the first seed, whatever it reached."""
+    """The model that was kept: of the first seed, whatever it reached.
+
+    Attributes:
+        file: Its name, in the folder of the record.
+    """
 
     file: str
     seed: Count
@@ -252,8 +268,8 @@ class Proof(Record):
     judged: bool
     num_images: Annotated[int, Field(ge=1)]
     seeds: Annotated[tuple[MeasuredSeed, ...], Field(min_length=1)]
-    num_planned: int
-    num_views: int
+    num_planned: Count
+    num_views: Count
     views: str
     earlier_attempts: tuple[Attempt, ...]
     other_looks: tuple[Look, ...]
@@ -271,7 +287,9 @@ class Proof(Record):
         if Path(self.study_name).name != self.study_name:
             raise ValueError(f"study name {self.study_name!r}")
         for row in self.seeds:
-            if row.errors > self.num_images or not _agree(row.test_accuracy, accuracy(row.errors, self.num_images)):
+            if max(row.errors, row.errors_one_view) > self.num_images:
+                raise ValueError(f"seed {row.seed}: more errors than test digits")
+            if not _agree(row.test_accuracy, accuracy(row.errors, self.num_images)):
                 raise ValueError(f"seed {row.seed}: the test accuracy is not that of {row.errors} errors")
         if self.model is not None and self.model.seed not in {row.seed for row in self.seeds}:
             raise ValueError("the kept model is of none of the seeds")
@@ -359,7 +377,12 @@ def _falls_short(value: float, target: float) -> bool:
 
 
 class ByHand(Part):
-    """What the hand-made study that this tool replaces reached; in percent."""
+    """What the hand-made study that this tool replaces reached; in percent.
+
+    Attributes:
+        train: On training digits as they were trained on.
+        test: The best epoch's, of one run.
+    """
 
     train: float
     test: float
@@ -369,14 +392,17 @@ class Rung(Part):
     """A rung of the ladder: a configuration with some methods alone, over seeds.
 
     Attributes:
+        rung: Its name.
+        methods: Those that it has, of "norm", "dropout" and "augmentation".
         diverged: Runs that diverged; they are left out of the accuracies.
         test: By all views.
+        test_one_view: By the central view alone.
         train_one_view: On the training digits as they are, without distortions.
     """
 
     rung: str
     methods: tuple[str, ...]
-    num_params: int
+    num_params: Count
     diverged: Count
     test: Spread
     test_one_view: Spread
@@ -421,16 +447,21 @@ class Ladder(Record):
 
     @derived
     def winner_has_dropout(self) -> bool:
+        """Whether the trial as it was found has dropout."""
         return self.config.model.dropout > 0
 
 
 class RepeatedSeed(Part):
-    """A seed that was trained again, beside what is recorded of it."""
+    """A seed that was trained again, beside what is recorded of it.
+
+    Attributes:
+        recorded_errors: Null for a seed that is not on record.
+    """
 
     seed: Count
     test_accuracy: Percent
     errors: Count
-    recorded_errors: int | None
+    recorded_errors: Count | None
 
 
 class Reproduction(Record):
@@ -440,8 +471,13 @@ class Reproduction(Record):
         seeds: Recorded ones or others.
         identical: Whether every recorded seed that was repeated makes the recorded errors; null if none was.
         num_judged: Seeds that are judged by their mean.
+        mean: Of the test accuracies of the judged seeds; null without any.
+        recorded_mean: Of the recorded seeds.
         margin: Half of the 95 % prediction interval for the mean of so many.
+        within_spread: Whether the mean lies within the margin of the recorded one; null if that cannot be told.
         model_errors: What the recorded model's file makes on the test digits; null without one.
+        recorded_model_errors: What is on record of that model's seed.
+        model_agrees: Whether both are the same.
         num_earlier: Seeds that an earlier command had trained with this storage.
         reproduced: Whether all that can be judged agrees; null if nothing can.
         recorded_with: Where the recorded runs were trained.
@@ -451,21 +487,21 @@ class Reproduction(Record):
 
     study_name: str
     trial: Count
-    num_params: int
-    epochs: int
+    num_params: Count
+    epochs: Count
     dataset: str
     seeds: tuple[RepeatedSeed, ...]
     identical: bool | None
-    num_judged: int
+    num_judged: Count
     mean: float | None
     recorded_mean: float
     margin: float | None
     within_spread: bool | None
-    model_errors: int | None
-    recorded_model_errors: int | None
+    model_errors: Count | None
+    recorded_model_errors: Count | None
     model_agrees: bool | None
     reproduced: bool | None
-    num_earlier: int
+    num_earlier: Count
     device: str
     precision: str
     commit: str
@@ -496,6 +532,8 @@ class TrialCounts(Part):
     """Trials by outcome; the total counts those that reached one: complete and pruned.
 
     Attributes:
+        complete: Trained to their end.
+        pruned: Ended before: not promising, diverged, or over the budget.
         failed: By their own fault (out of memory, say): recorded, and another configuration drawn.
         interrupted: By Ctrl-C, a kill or a power cut: tried again with the same parameters.
     """
@@ -507,18 +545,28 @@ class TrialCounts(Part):
 
     @derived
     def total(self) -> int:
+        """Complete and pruned ones."""
         return self.complete + self.pruned
 
 
 class EpochCounts(Part):
-    """Epochs of all trials, and those that pruned trials did not train."""
+    """Epochs of all trials.
+
+    Attributes:
+        trained: Those of interrupted and failed trials included.
+        saved_by_pruning: What pruned trials did not train.
+    """
 
     trained: Count
     saved_by_pruning: int
 
 
 class SearchedTrial(Part):
-    """A trial of a search; its accuracy is that of the searched run, on the validation digits."""
+    """A trial of a search; its accuracy is that of the searched run, on the validation digits.
+
+    Attributes:
+        params: What it has drawn, by name.
+    """
 
     number: Count
     val_accuracy: Percent
@@ -531,6 +579,7 @@ class Standing(Part):
     """A leading trial after its further runs.
 
     Attributes:
+        searched_val_accuracy: Of the searched run.
         val_accuracies: Those of the further runs. The searched one does not count: it is why the trial leads, so it is
             too high on average.
     """
@@ -569,6 +618,7 @@ class StudySummary(Record):
 
     Attributes:
         seconds: For how long at least one trial was running.
+        peak_memory_mb: The most that one worker has used.
         winner: What `verify-best` proves; null while that is not settled.
         best: The best single run.
         winner_model: The winner's model, in the folder of this record: trained on the search's training digits.
@@ -594,14 +644,24 @@ class StudySummary(Record):
 
 
 class StudyRow(Part):
-    """A study in a storage (`status --json`); of another tool's study only what all studies have."""
+    """A study in a storage (`status --json`); of another tool's study only what all studies have.
+
+    Attributes:
+        study_name: Its name.
+        kind: What its trials are: search, rerank, verify, ablate or reproduce; null for another tool's study.
+        running: How many trials are under way.
+        stale: The numbers of those that have lost their worker.
+        best: Of a search: the highest validation accuracy of a complete trial, in percent.
+        best_trial: The number of that trial.
+        last_active: When a command last opened the study, or a trial began or ended, in UTC.
+    """
 
     study_name: str
     kind: str | None
     dataset: str | None
     trials: TrialCounts
-    running: int
-    stale: tuple[int, ...]
+    running: Count
+    stale: tuple[Count, ...]
     best: float | None
     best_trial: int | None
     last_active: str | None

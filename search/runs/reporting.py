@@ -13,12 +13,12 @@ from search.proof.records import ModelOrigin, SearchedTrial, SearchedWith, Study
 from search.runs.reranking import model_path
 from search.runs.standings import Ranking
 from search.runs.winner import find_winner
+from search.settings import BEST_MODEL
 from search.show.totals import busy_seconds, count_epochs, count_trials
 from search.studies.facts import TrialFacts
 from search.studies.storage import hide_password
 from search.studies.study import StoredStudy
 
-BEST_MODEL = "best-single-run.safetensors"
 WINNER_MODEL = "winner.safetensors"
 COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
     "num_params",
@@ -66,7 +66,7 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
         winner=_describe_searched(winner),
         best=_describe_searched(search.best_trial()),
         reranking=ranking.describe() if ranking is not None else None,
-        winner_model=_keep_winner_model(folder, winner, ranking),
+        winner_model=_keep_winner_model(folder, winner, ranking, binding.epochs),
     )
 
 
@@ -85,26 +85,28 @@ def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:
     )
 
 
-def _keep_winner_model(folder: Path, winner: FrozenTrial | None, ranking: Ranking | None) -> str | None:
+def _keep_winner_model(folder: Path, winner: FrozenTrial | None, ranking: Ranking | None, epochs: int) -> str | None:
     """Puts the winner's model under its own name; None where it is not at hand (trained on another host, say)."""
     target = folder / WINNER_MODEL
     reranked = ranking.winner if ranking is not None else None
     source, accuracies = folder / BEST_MODEL, {winner.value} if winner is not None else set()
     if reranked is not None:
         source, accuracies = model_path(folder, reranked.trial.number), set(reranked.accuracies)
-    if winner is None or not _is_model_of(source, winner.number, accuracies):
+    if winner is None or not _is_model_of(source, winner, accuracies, epochs):
         target.unlink(missing_ok=True)  # an earlier winner's
         return None
     write_atomically(target, source.read_bytes())
     return target.name
 
 
-def _is_model_of(path: Path, number: int, accuracies: set[float | None]) -> bool:
+def _is_model_of(path: Path, trial: FrozenTrial, accuracies: set[float | None], epochs: int) -> bool:
+    """An earlier study of this name may have left a file; or a trial of another host have come to lead."""
     try:
         origin = ModelOrigin.model_validate_json(read_origin(path))
     except (FileNotFoundError, ValueError):
         return False
-    return origin.trial == number and origin.val_accuracy in accuracies
+    same_run = (origin.trial, origin.epochs) == (trial.number, epochs) and origin.val_accuracy in accuracies
+    return same_run and origin.config.model.channels == TrialFacts.of(trial).channels
 
 
 def write_search_records(search: StoredStudy, summary: StudySummary, folder: Path) -> None:

@@ -12,18 +12,18 @@ from search.net.data import fingerprint, load_search_splits
 from search.net.datasets import find_dataset
 from search.net.model_file import save_model
 from search.proof.records import ModelOrigin, StudySummary
-from search.runs.reporting import BEST_MODEL, summarise, write_search_records
+from search.runs.reporting import summarise, write_search_records
 from search.runs.reranking import run_reranking
 from search.runs.session import Ended, Session
 from search.runs.standings import NUM_RUNS, read_ranking
 from search.runs.validating import Validated, Validation, ValidationResources
-from search.settings import REFERENCE_FOLDER, SearchSettings
+from search.settings import BEST_MODEL, REFERENCE_FOLDER, SearchSettings
 from search.show.notes import NoteKeeper
 from search.show.screen import Screen, Stage
 from search.show.totals import count_trials
 from search.studies.facts import StudyFacts, TrialFacts
 from search.studies.job import Result, ShouldStop
-from search.studies.kinds import search_followed_by
+from search.studies.kinds import KINDS, Kind, search_followed_by
 from search.studies.plan import DrawnPlan
 from search.studies.space import Space, SuggestConfig
 from search.studies.study import Binding, StoredStudy, StudyError, default_name, open_search_study, rank
@@ -137,7 +137,7 @@ def _search_and_rerank(
     )
     deadline = time.time() + settings.timeout if settings.timeout is not None else None
     job = session.job(search, plan, task, epochs=settings.epochs, pruner=settings.pruner, deadline=deadline)
-    then = Stage(name="re-ranking", num_runs=NUM_RUNS * settings.rerank) if settings.rerank else None
+    then = Stage(name=KINDS[Kind.RERANK].stage, num_runs=NUM_RUNS * settings.rerank) if settings.rerank else None
     notes = NoteKeeper(search)
     was_finished = is_finished(search, plan)
     interrupted = session.run(search, job, then=then, on_update=notes.update)
@@ -158,7 +158,9 @@ def _search_and_rerank(
 def _check_study_name(name: str) -> None:
     """A study's name is that of its results folder, too."""
     if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
-        raise StudyError(f"Study name {name!r} cannot be used: it names a folder, so no slashes and no leading dot.")
+        raise StudyError(
+            f"Study name {name!r} cannot be used: it names a folder: no slashes, no leading dot, nothing unprintable."
+        )
     if len(name.encode()) > LONGEST_NAME:
         raise StudyError(f"The study name of {len(name.encode())} bytes cannot be used: {LONGEST_NAME} are the most.")
     if search_followed_by(name) is not None:

@@ -16,6 +16,8 @@ from search.studies.facts import TrialFacts
 from search.studies.kinds import KINDS, Kind
 from search.studies.study import FINISHED
 
+LONGEST_BAR = 20  # columns
+
 
 class StudyProgress:
     """Reads how far a study is."""
@@ -32,13 +34,23 @@ class StudyProgress:
         trials = self._trials()
         counts, epochs = count_trials(trials), count_epochs(trials, self._work.epochs)
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        num_left = len(self._keys) - counts.total
         line = f"complete {counts.complete}   pruned {counts.pruned}   running {len(running)}"
         for word, count in (("interrupted", counts.interrupted), ("failed", counts.failed)):
             line += f"   {word} {count}" if count else ""
-        saved = epochs.saved_by_pruning
-        line += f"   epochs saved {saved} ({saved / (epochs.trained + saved):.0%})" if saved else ""
-        line += "   (workers are starting)" if not running else ""
-        parts: list[RenderableType] = [self._bar(trials, running), Text(line)]
+        line += "   (workers are starting)" if num_left and not running else ""
+        left = self._seconds_left(trials)
+        parts: list[RenderableType] = [self._bar(counts.total, left), Text(line)]
+        notes = []
+        if epochs.saved_by_pruning:
+            saved = epochs.saved_by_pruning
+            notes.append(f"epochs saved {saved} ({saved / (epochs.trained + saved):.0%})")
+        if self._work.then is not None and left is not None:
+            notes.append(f"the time left includes {self._work.then.name}")
+        if running and num_left == len(running) and all(self._has_trained(trial) for trial in running):
+            notes.append("measuring by all views")
+        if notes:
+            parts.append(Text("   ".join(notes)))
         if running:
             parts.append(self._table(running))
         best = self._work.stored.best_trial()
@@ -63,28 +75,26 @@ class StudyProgress:
         plan = self._work.plan
         return [trial for trial in self._work.stored.trials() if plan.key_of(trial) in self._keys]
 
-    def _bar(self, trials: Sequence[FrozenTrial], running: Sequence[FrozenTrial]) -> RenderableType:
-        num_done = sum(trial.state in FINISHED for trial in trials)
+    def _bar(self, num_done: int, left: float | None) -> RenderableType:
+        """The stage of the command, how much of it is done, and the time; `left` is that of the whole command."""
+        clock = f"{format_seconds(time.monotonic() - self._start)} elapsed"
+        clock += f", about {format_seconds(left)} left" if left is not None else ""
         grid = Table.grid(padding=(0, 1))
-        grid.add_row(
-            ProgressBar(total=len(self._keys), completed=num_done, width=20),
-            f"{num_done}/{len(self._keys)} done",
-            self._clock(trials, running, len(self._keys) - num_done),
-        )
+        for max_width in (None, LONGEST_BAR, None, None):  # the bar alone gives way in a narrow terminal
+            grid.add_column(max_width=max_width, no_wrap=max_width is None)
+        bar = ProgressBar(total=len(self._keys), completed=num_done)
+        grid.add_row(KINDS[self._kind].stage, bar, f"{num_done}/{len(self._keys)} done", clock)
         return grid
 
-    def _clock(self, trials: Sequence[FrozenTrial], running: Sequence[FrozenTrial], num_left: int) -> str:
-        """The time that has passed, and an estimate of what the whole command still takes."""
+    def _seconds_left(self, trials: Sequence[FrozenTrial]) -> float | None:
+        """An estimate of what the whole command still takes; None where it is not known, or next to nothing."""
         work = self._work
-        clock = f"{format_seconds(time.monotonic() - self._start)} elapsed"
         num_later_runs = work.then.num_runs if work.then is not None else 0
         left = seconds_left(trials, len(self._keys), work.epochs, len(work.devices), num_later_runs)
-        if left is None:
-            return clock
-        if num_left == len(running) and all(TrialFacts.of(trial).epochs == work.epochs for trial in running):
-            clock += ", measuring the last by all views"
-        later = f", {work.then.name} included" if work.then is not None else ""
-        return f"{clock}, about {format_seconds(left)} left{later}" if left >= 1 else f"{clock}{later}"
+        return left if left is not None and left >= 1 else None
+
+    def _has_trained(self, trial: FrozenTrial) -> bool:
+        return TrialFacts.of(trial).epochs == self._work.epochs
 
     def _table(self, running: Sequence[FrozenTrial]) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")

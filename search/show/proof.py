@@ -15,7 +15,7 @@ STYLES = {True: "bold green", False: "bold red", None: "bold yellow"}
 
 def verdict(proof: Proof) -> str:
     """The verdict in one sentence."""
-    n, passed, target = len(proof.seeds), proof.num_passed, f"{proof.target:g} %"
+    n, passed, target = len(proof.seeds), proof.num_passed, f"{proof.target:.15g} %"
     if proof.confirmed is None:
         return (
             f"NOT JUDGED: {target} is a claim about a complete set of test digits; it cannot be judged on the "
@@ -25,7 +25,8 @@ def verdict(proof: Proof) -> str:
     if proof.confirmed:
         return f"CONFIRMED: {f'every one of {n} fresh seeds' if n > 1 else 'the one fresh seed'} reaches {bar}."
     if passed == n:
-        return f"NOT CONFIRMED: these {n} seeds reach {bar}, but an earlier attempt at this configuration did not."
+        these = f"these {n} seeds reach" if n > 1 else "this seed reaches"
+        return f"NOT CONFIRMED: {these} {bar}, but an earlier attempt at this configuration did not."
     return f"NOT CONFIRMED: {n - passed} of {n} fresh seeds miss {bar}."
 
 

@@ -6,8 +6,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.records import Reranking, SearchedTrial, StorageStatus, StudySummary
+from search.proof.records import Reranking, SearchedTrial, StorageStatus, StudyRow, StudySummary
+from search.settings import BEST_MODEL
 from search.show.words import format_channels, format_seconds, plural
+
+HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Cut off", "Failed", "Best %")  # of `studies_table`
 
 
 def search_report(summary: StudySummary, num_planned: int, folder: Path) -> RenderableType:
@@ -16,7 +19,7 @@ def search_report(summary: StudySummary, num_planned: int, folder: Path) -> Rend
     parts: list[RenderableType] = [Text(line) for line in _what_was_done(summary, num_planned)]
     parts += [Text(line, style="green") for line in _leader(summary)]
     if shown is not None:
-        parts.append(_parameters(shown))
+        parts += [Text(f"Parameters of trial {shown.number}:"), _parameters(shown)]
     parts += [Text(line) for line in _where(summary, folder)]
     if not summary.judged and summary.trials.total >= num_planned:
         parts.append(Text(f"The {summary.target:g} % claim cannot be judged on the {summary.dataset}."))
@@ -26,9 +29,10 @@ def search_report(summary: StudySummary, num_planned: int, folder: Path) -> Rend
 def _what_was_done(summary: StudySummary, num_planned: int) -> list[str]:
     trials, epochs = summary.trials, summary.epochs
     of_total = f" of {num_planned}" if trials.total < num_planned else ""
+    cut_off = "cut off" if of_total else "cut off and tried again"
     again = "".join(
         f"; {plural(count, 'trial')} {word}"
-        for count, word in ((trials.interrupted, "cut off and tried again"), (trials.failed, "failed"))
+        for count, word in ((trials.interrupted, cut_off), (trials.failed, "failed"))
         if count
     )
     peak = summary.peak_memory_mb
@@ -87,31 +91,46 @@ def _parameters(trial: SearchedTrial) -> Table:
 
 
 def _where(summary: StudySummary, folder: Path) -> list[str]:
+    """Where everything lies, and whose the models are; none is told that is not there."""
     lines = [f"Results: {folder}{'/' if str(folder) != '.' else ''} (summary.json, trials.csv)."]
-    if summary.winner_model is not None:
+    winner, best = summary.winner, summary.best
+    models = []
+    if winner is not None and summary.winner_model is not None:
+        reranked = summary.reranking is not None and summary.reranking.finished
+        run = ", its first further run" if reranked else ""
+        models.append(f"{summary.winner_model} (the winner's: trial {winner.number}{run})")
+    if best is not None and (folder / BEST_MODEL).is_file():
+        models.append(f"{BEST_MODEL} (of the best single run whose results went there)")  # other hosts have others
+    if models:
         lines.append(
-            f"Model: {folder / summary.winner_model}, the winner's, trained on the search's training digits; "
-            f"verify-best trains it on all of them, and that one is to be used."
+            f"Models there: {', '.join(models)}; trained on the search's training digits. verify-best trains the "
+            f"winner on all of them, and that model is to be used."
         )
     return lines
 
 
 def studies_table(status: StorageStatus) -> RenderableType:
     """All studies, and which trials have lost their worker."""
+    rows = [_cells(row) for row in status.studies]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    longest = max((len(row.study_name) for row in status.studies), default=0)
-    table.add_column("Study", no_wrap=True, min_width=longest)  # whole, to be copied
-    table.add_column("Kind", no_wrap=True)
-    for heading in ("Complete", "Pruned", "Running", "Cut off", "Failed", "Best %"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in status.studies:
-        counts = row.trials
-        numbers = (counts.complete, counts.pruned, row.running, counts.interrupted, counts.failed)
-        best = f"{row.best:.2f}" if row.best is not None else ""
-        table.add_row(Text(row.study_name), row.kind or "other", *map(str, numbers), best)
+    for place, heading in enumerate(HEADINGS):
+        longest = max((len(cells[place]) for cells in rows), default=0)
+        if heading in ("Study", "Kind"):
+            table.add_column(heading, no_wrap=True, min_width=longest)  # whole, to be copied
+        else:  # in a narrow terminal the heading gives way: a number cut short would be another number
+            table.add_column(heading, justify="right", overflow="ellipsis", min_width=longest)
+    for cells in rows:
+        table.add_row(*map(Text, cells))
     stale = [
         f"{row.study_name}: the workers of trials {list(row.stale)} have ended; the same command tries them again."
         for row in status.studies
         if row.stale
     ]
     return Group(table, *map(Text, stale))
+
+
+def _cells(row: StudyRow) -> list[str]:
+    counts = row.trials
+    numbers = (counts.complete, counts.pruned, row.running, counts.interrupted, counts.failed)
+    best = f"{row.best:.2f}" if row.best is not None else ""
+    return [row.study_name, row.kind or "other", *map(str, numbers), best]

@@ -65,8 +65,8 @@ def seconds_left(
 ) -> float | None:
     """An estimate from the pace so far, for the whole command. None before any epoch.
 
-    The pace is the time that complete runs took for an epoch, with what follows their last one (all views are
-    measured); before there is one, the time of the epochs alone.
+    A run takes as long as complete ones took, what follows their last epoch (all views are measured) included; before
+    there is one, as long as the epochs so far suggest. One that is under way takes no less than its own pace says.
 
     Args:
         num_planned: Trials in all.
@@ -77,18 +77,22 @@ def seconds_left(
     num_epochs = sum(each.epochs for each in facts.values())
     if num_epochs == 0:
         return None
-    epoch = sum(each.seconds for each in facts.values()) / num_epochs
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and facts[trial.number].epochs]
-    whole_run = epoch * epochs
+    runs = [facts[trial.number] for trial in trials if trial.state == TrialState.COMPLETE]
+    complete = [each for each in runs if each.epochs]
+    whole_run = epochs * sum(each.seconds for each in facts.values()) / num_epochs
     if complete:
-        whole_run = sum(facts[trial.number].seconds / facts[trial.number].epochs for trial in complete)
-        whole_run *= epochs / len(complete)
-    finished = [trial for trial in trials if trial.state in FINISHED]
-    per_trial = sum(facts[trial.number].seconds for trial in finished) / len(finished) if finished else whole_run
-    running = [facts[trial.number] for trial in trials if trial.state == TrialState.RUNNING]
+        whole_run = epochs * sum(each.seconds / each.epochs for each in complete) / len(complete)
+    finished = [facts[trial.number] for trial in trials if trial.state in FINISHED]
+    per_trial = sum(each.seconds for each in finished) / len(finished) if finished else whole_run
     # A running trial has outlived some that were pruned: it may well go on to the end.
-    under_way = sum(max(0.0, whole_run - epoch * each.epochs) for each in running)
+    running = [facts[trial.number] for trial in trials if trial.state == TrialState.RUNNING]
+    under_way = [_rest_of_run(each, epochs, whole_run) for each in running]
     not_begun = max(0, num_planned - len(finished) - len(running))
-    work = under_way + not_begun * per_trial + num_later_runs * whole_run
-    longest = max((max(0.0, whole_run - epoch * each.epochs) for each in running), default=0.0)
-    return max(work / max(1, num_workers), longest)
+    work = sum(under_way) + not_begun * per_trial + num_later_runs * whole_run
+    return max(work / max(1, num_workers), *under_way, 0.0)
+
+
+def _rest_of_run(facts: TrialFacts, epochs: int, whole_run: float) -> float:
+    """The seconds that a running trial still takes: it may be slower than others were."""
+    of_own_pace = facts.seconds / facts.epochs * (epochs - facts.epochs) if facts.epochs else 0.0
+    return max(whole_run - facts.seconds, of_own_pace)

@@ -26,6 +26,7 @@ class KindRow:
         suffix: What the name of a search is followed by in the name of this study; may hold `{trial}` and `{identity}`.
         unit: What its trials are counted in.
         label: What a trial is called.
+        stage: What a command calls the work on such a study.
         did: What such a study did to its subject, for the complaint that it did it to another.
         shows_test: Whether its trials measure on the test digits.
     """
@@ -33,6 +34,7 @@ class KindRow:
     suffix: str = ""
     unit: str
     label: Callable[[FrozenTrial], str]
+    stage: str
     did: str
     shows_test: bool = False
     parts: dict[str, str] = field(default_factory=lambda: {"trial": r"\d+", "identity": "[0-9a-f]{6}"})
@@ -65,12 +67,31 @@ def _rung_label(trial: FrozenTrial) -> str:
 
 
 KINDS = {
-    Kind.SEARCH: KindRow(unit="trial", label=lambda trial: f"trial {trial.number}", did="searched"),
-    Kind.RERANK: KindRow(suffix="-rerank", unit="run", label=_run_label, did="re-ranked"),
-    Kind.VERIFY: KindRow(suffix="-verify-{trial}", unit="seed", label=_seed_label, did="verified", shows_test=True),
-    Kind.ABLATE: KindRow(suffix="-ablate-{trial}", unit="run", label=_rung_label, did="took apart", shows_test=True),
+    Kind.SEARCH: KindRow(unit="trial", label=lambda trial: f"trial {trial.number}", stage="search", did="searched"),
+    Kind.RERANK: KindRow(suffix="-rerank", unit="run", label=_run_label, stage="re-ranking", did="re-ranked"),
+    Kind.VERIFY: KindRow(
+        suffix="-verify-{trial}",
+        unit="seed",
+        label=_seed_label,
+        stage="verification",
+        did="verified",
+        shows_test=True,
+    ),
+    Kind.ABLATE: KindRow(
+        suffix="-ablate-{trial}",
+        unit="run",
+        label=_rung_label,
+        stage="ablation",
+        did="took apart",
+        shows_test=True,
+    ),
     Kind.REPRODUCE: KindRow(
-        suffix="-reproduce-{trial}-{identity}", unit="seed", label=_seed_label, did="repeated", shows_test=True
+        suffix="-reproduce-{trial}-{identity}",
+        unit="seed",
+        label=_seed_label,
+        stage="reproduction",
+        did="repeated",
+        shows_test=True,
     ),
 }
 

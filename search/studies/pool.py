@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from search.studies.job import Job
 from search.studies.study import StoredStudy
-from search.studies.tickets import release_dead_trials
+from search.studies.tickets import release_dead_trials, release_own_trials
 from search.studies.worker import WorkerError, run_trials
 
 MAX_LOST_WORKERS = 3  # workers that may die young before the command gives up
@@ -104,23 +104,18 @@ def in_this_process(
     on_interrupt: Callable[[], None],
 ) -> bool:
     """Runs a job in this process, on the first device (`Executor`): for debuggers, notebooks and tests."""
-    with _count_interrupts(raise_second=True) as num_interrupts:
-        told = False
+    with _count_interrupts(on_first=on_interrupt) as num_interrupts:
 
         def should_stop() -> bool:
-            nonlocal told
-            if num_interrupts() > 0 and not told:
-                told = True
-                on_interrupt()
             on_update()
-            return told
+            return num_interrupts() > 0
 
         try:
             run_trials(job, devices[0], should_stop)
-        except KeyboardInterrupt:
-            told = True
+        except KeyboardInterrupt:  # the second Ctrl-C: this process lives on, so nobody would take its trial for dead
+            release_own_trials(stored)
         on_update()
-    return told
+        return num_interrupts() > 0
 
 
 def work(job: Job, device: str, stop: Any, errors: Any) -> None:
@@ -225,18 +220,23 @@ class WorkerPool:
 
 
 @contextlib.contextmanager
-def _count_interrupts(*, raise_second: bool = False) -> Iterator[Callable[[], int]]:
+def _count_interrupts(*, on_first: Callable[[], None] | None = None) -> Iterator[Callable[[], int]]:
     """Counts Ctrl-C and SIGTERM instead of raising: the caller acts on them where it is safe to.
 
     Outside the main thread, which alone may handle signals, none is counted.
+
+    Args:
+        on_first: For a caller that is too busy to look: called at once, and a second interrupt is raised.
     """
     count = 0
 
     def handle(_signal: int, _frame: Any) -> None:
         nonlocal count
         count += 1
-        if raise_second and count > 1:
-            raise KeyboardInterrupt
+        if on_first is not None:
+            if count > 1:
+                raise KeyboardInterrupt
+            on_first()
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0

@@ -143,7 +143,7 @@ def open_search_study(
         StudyError: If a study of this name is bound to something else, or is new but has followers.
     """
     with exclusive(storage):
-        followers = followers_of(storage, name)
+        followers = [each for each in followers_of(storage, name) if _needs_its_search(StoredStudy.load(storage, each))]
         if followers and name not in optuna.get_all_study_names(storage):
             raise StudyError(
                 f"Studies that followed an earlier search {name!r} are still there: {', '.join(followers)}. Delete "
@@ -156,6 +156,11 @@ def open_search_study(
         _refuse_other_binding(stored, binding)
         stored.record_use()
     return stored
+
+
+def _needs_its_search(follower: StoredStudy) -> bool:
+    """A reproduction does not: it repeats a record, be it of a search of another storage."""
+    return follower.kind != Kind.REPRODUCE
 
 
 def _is_new(stored: StoredStudy) -> bool:

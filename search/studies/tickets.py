@@ -70,10 +70,18 @@ def release_dead_trials(stored: StoredStudy) -> list[int]:
         dead = find_dead_trials(stored)
         for trial in dead:
             stored.study.tell(trial.number, state=TrialState.FAIL)
-            queued = fixed_params(trial)
-            if TrialFacts.of(trial).owner is None and queued is not None:
+            queued, facts = fixed_params(trial), TrialFacts.of(trial)
+            if facts.ticket is None and facts.owner is None and queued is not None:
                 stored.study.enqueue_trial(queued)  # died before it was on record
     return [trial.number for trial in dead]
+
+
+def release_own_trials(stored: StoredStudy) -> None:
+    """Fails what this process has left running, so that it is tried again."""
+    with exclusive(stored.storage):
+        for trial in stored.trials((TrialState.RUNNING,)):
+            if TrialFacts.of(trial).owner == this_process():
+                stored.study.tell(trial.number, state=TrialState.FAIL)
 
 
 def find_dead_trials(stored: StoredStudy) -> list[FrozenTrial]:

@@ -4,7 +4,7 @@ import sys
 import psutil
 import torch
 
-from search.memory import peak_memory_mb
+from search.net.memory import peak_memory_mb
 
 
 def test_the_peak_is_no_less_than_what_is_held_now() -> None:
@@ -23,5 +23,5 @@ def test_the_peak_is_a_process_own_and_not_that_of_the_one_that_started_it() -> 
 
 def child_peak(code: str) -> int:
     """What a small new process that runs some code says of itself."""
-    code += "; from search.memory import peak_memory_mb; print(peak_memory_mb())"
+    code += "; from search.net.memory import peak_memory_mb; print(peak_memory_mb())"
     return int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)

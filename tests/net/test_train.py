@@ -1,4 +1,4 @@
-"""Training, averaging, evaluation, and the choice of device and precision."""
+"""Training, averaging and evaluation."""
 
 import itertools
 import math
@@ -12,19 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from search.augment import Batch, augmented_batches
 from search.config import AugmentConfig, ModelConfig, TrialConfig
-from search.data import Split, normalise
-from search.model import TinyCNN, View
-from search.train import (
-    DeviceError,
+from search.net.augment import Batch, augmented_batches
+from search.net.crops import Crop
+from search.net.data import Split, normalise
+from search.net.datasets import MNIST_PIXELS
+from search.net.device import Runtime
+from search.net.model import TinyCNN
+from search.net.train import (
     DivergedError,
     EpochResult,
-    Runtime,
     WeightAverage,
     augment_strength,
-    choose_device,
-    choose_precision,
     evaluate,
     train,
 )
@@ -168,7 +167,7 @@ def test_each_epoch_is_augmented_by_its_strength(
         rotations.append(strengths.rotation)
         return augmented_batches(split, size, strengths, generator)
 
-    monkeypatch.setattr("search.train.augmented_batches", watched)
+    monkeypatch.setattr("search.net.train.augmented_batches", watched)
     list(train(CONFIG, few_digits, epochs=3, seed=1, runtime=cpu))
     assert rotations == pytest.approx([10.0, 10.0, 3.0])
 
@@ -223,7 +222,7 @@ def test_the_train_loss_is_the_mean_over_the_epoch(few_digits: Split, cpu: Runti
     model = TinyCNN(plain.model)
     model.load_state_dict(result.model.state_dict())
     model.train()  # batch statistics, as in training
-    expected = F.cross_entropy(model(normalise(few_digits.images)), few_digits.labels).detach()
+    expected = F.cross_entropy(model(normalise(few_digits.images, MNIST_PIXELS)), few_digits.labels).detach()
     assert result.train_loss == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -349,7 +348,7 @@ def test_errors_are_counted_one_by_one(
     errors, losses = 0, []
     with torch.no_grad():
         for image, label in zip(split.images, split.labels, strict=True):
-            logits = trained(normalise(image[None]))[0]
+            logits = trained(normalise(image[None], MNIST_PIXELS))[0]
             errors += max(range(10), key=lambda digit: float(logits[digit])) != int(label)
             losses.append(float(-logits.log_softmax(dim=0)[label]))
     evaluation = evaluate(trained, split, cpu)
@@ -366,15 +365,15 @@ def test_evaluating_changes_neither_weights_nor_mode(trained: TinyCNN, few_digit
 
 
 def test_several_views_are_classified_by_their_mean_logits(trained: TinyCNN, few_digits: Split, cpu: Runtime) -> None:
-    views = (View(28, 0, 0), View(28, 1, -1))
-    images = normalise(few_digits.images)
+    crops = (Crop(28, 0, 0), Crop(28, 1, -1))
+    images = normalise(few_digits.images, MNIST_PIXELS)
     with torch.no_grad():
         # Shifting the image one way shows the network what moving its crop the other way does.
         shifted = images.roll((-1, 1), dims=(2, 3))
         expected = (trained(images) + trained(shifted)) / 2
-        torch.testing.assert_close(trained(images, views), expected)
+        torch.testing.assert_close(trained(images, crops), expected)
     loss = float(torch.nn.functional.cross_entropy(expected, few_digits.labels))
-    evaluation = evaluate(trained, few_digits, cpu, views)
+    evaluation = evaluate(trained, few_digits, cpu, crops)
     assert evaluation.loss == pytest.approx(loss, rel=1e-5)
     assert evaluation.errors == int((expected.argmax(dim=1) != few_digits.labels).sum())
     assert evaluation.loss != pytest.approx(evaluate(trained, few_digits, cpu).loss, rel=1e-5)
@@ -385,52 +384,3 @@ def test_evaluation_in_bf16_nearly_agrees(trained: TinyCNN, few_digits: Split, c
     fine = evaluate(trained, few_digits, cpu)
     assert coarse.loss != fine.loss
     assert coarse.loss == pytest.approx(fine.loss, rel=0.05)
-
-
-# Device and precision
-
-
-@pytest.mark.parametrize(
-    ("cuda", "mps", "chosen"),
-    [(False, False, "cpu"), (False, True, "mps"), (True, False, "cuda"), (True, True, "cuda")],
-)
-def test_auto_is_the_first_of_cuda_mps_and_cpu(
-    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose_device("auto") == torch.device(chosen)
-    assert choose_device("cpu") == torch.device("cpu")
-
-
-@pytest.mark.parametrize("name", ["cuda", "mps"])
-def test_a_device_that_is_not_there_is_refused_with_the_fix(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match=f"No {name} device.*--device auto"):
-        choose_device(name)
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "precision"),
-    [({"amx_bf16": True}, "bf16"), ({"amx_bf16": False, "avx512_bf16": True}, "fp32"), ({}, "fp32")],
-)
-def test_a_cpu_computes_in_bf16_where_it_has_matrix_units(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], precision: str
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert choose_precision(torch.device("cpu")) == precision
-
-
-@pytest.mark.parametrize(("supported", "precision"), [(True, "bf16"), (False, "fp32")])
-def test_a_gpu_computes_in_bf16_where_it_does_not_emulate_it(
-    monkeypatch: pytest.MonkeyPatch, supported: bool, precision: str
-) -> None:
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported or including_emulation
-    )
-    assert choose_precision(torch.device("cuda")) == precision
-
-
-def test_other_devices_compute_in_fp32() -> None:
-    assert choose_precision(torch.device("mps")) == "fp32"

@@ -6,23 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import optuna
 import pytest
 import torch
-from optuna.storages import RDBStorage
+from commands import run
 from optuna.trial import FrozenTrial, TrialState
+from training import EPOCHS, after_an_epoch, shorten, work_off
 
 from cli import cli
-from search import ablate
-from search.ablate import HAND_MADE, RUNGS, AblationJob
 from search.config import AugmentConfig, ModelConfig, TrialConfig
-from search.data import Split
-from search.final import LARGEST_SEED
-from search.model import TinyCNN, num_params
-from search.study import StudyError
-from search.tickets import claim_trial, tickets_left
-from search.train import Runtime
-from search.verify import Choice
+from search.net.data import Split
+from search.net.device import Runtime
+from search.net.model import TinyCNN, num_params
+from search.proof.records import ByHand, Ladder
+from search.provenance import Code
+from search.runs import ablating
+from search.runs.ablating import BY_HAND, RUNGS, RungTask, make_ladder, open_ablation_study, rung_config, runs_of
+from search.runs.testing import LARGEST_SEED, FinalResources, FinalTest
+from search.runs.winner import Choice
+from search.studies.facts import StudyFacts, TrialFacts
+from search.studies.job import ShouldStop
+from search.studies.plan import GivenPlan
+from search.studies.study import StoredStudy, StudyError
+from search.studies.tickets import keys_left
 
 TINY = TrialConfig(
     model=ModelConfig(channels=((2,), (3,), (4,))),
@@ -34,26 +39,26 @@ TINY = TrialConfig(
 
 
 def test_a_rung_has_its_methods_and_everything_else_of_the_winner() -> None:
-    plain = ablate.rung_config(TINY, ())
+    plain = rung_config(TINY, ())
     assert (plain.model.norm, plain.model.dropout, plain.augment) == (False, 0.0, AugmentConfig())
     assert (plain.model.channels, plain.lr, plain.weight_decay) == (TINY.model.channels, TINY.lr, TINY.weight_decay)
-    full = ablate.rung_config(TINY, ("norm", "dropout", "augmentation"))
-    assert (full.model.norm, full.model.dropout, full.augment) == (True, ablate.SOME_DROPOUT, TINY.augment)
+    full = rung_config(TINY, ("norm", "dropout", "augmentation"))
+    assert (full.model.norm, full.model.dropout, full.augment) == (True, ablating.SOME_DROPOUT, TINY.augment)
 
 
 def test_the_winners_own_dropout_is_kept_where_it_has_one() -> None:
     config = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, dropout=0.1))
-    assert ablate.rung_config(config, ("dropout",)).model.dropout == 0.1
+    assert rung_config(config, ("dropout",)).model.dropout == 0.1
 
 
 @pytest.mark.parametrize("rung", RUNGS)
 def test_no_rung_is_over_the_budget_of_the_full_recipe(rung: str) -> None:
-    model = ablate.rung_config(TINY, RUNGS[rung]).model
+    model = rung_config(TINY, RUNGS[rung]).model
     assert num_params(TinyCNN(model)) == model.num_params <= TINY.model.num_params
 
 
 def test_each_method_is_added_in_turn_and_each_is_left_out_alone() -> None:
-    added = [set(RUNGS[rung]) for rung in HAND_MADE]
+    added = [set(RUNGS[rung]) for rung in BY_HAND]
     assert [len(methods) for methods in added] == [0, 1, 2, 3]
     assert all(fewer < more for fewer, more in itertools.pairwise(added))
     full = added[-1]
@@ -61,112 +66,100 @@ def test_each_method_is_added_in_turn_and_each_is_left_out_alone() -> None:
 
 
 def test_the_plan_of_more_seeds_begins_with_that_of_fewer() -> None:
-    assert ablate.tickets_of(3)[: len(ablate.tickets_of(2))] == ablate.tickets_of(2)
-    places = [ablate.place_of(ticket) for ticket in ablate.tickets_of(2)]
-    assert sorted(set(places)) == sorted(places)
-    assert {seed for _, seed in places} == {ablate.FIRST_SEED, ablate.FIRST_SEED + 1}
-    assert [rung for rung, _ in places[: len(RUNGS)]] == list(RUNGS)
+    assert runs_of(3).keys[: len(runs_of(2).keys)] == runs_of(2).keys
+    runs = runs_of(2).runs
+    assert len(runs) == len(set(runs_of(2).keys)) == 2 * len(RUNGS)
+    assert {params["seed"] for params in runs} == {ablating.FIRST_SEED, ablating.FIRST_SEED + 1}
+    assert [params["rung"] for params in runs[: len(RUNGS)]] == list(RUNGS)
 
 
 @pytest.fixture
-def ablation(searched_storage: RDBStorage, search_study: optuna.Study, winner: Choice) -> optuna.Study:
-    return ablate.open_ablation_study(searched_storage, search_study, winner.trial, TINY)
+def ablation(search_study: StoredStudy, winner: Choice) -> StoredStudy:
+    return open_ablation_study(search_study, winner, TINY)
 
 
 def test_another_configuration_is_not_taken_apart_in_the_same_study(
-    searched_storage: RDBStorage, search_study: optuna.Study, winner: Choice, ablation: optuna.Study
+    search_study: StoredStudy, winner: Choice, ablation: StoredStudy
 ) -> None:
-    again = ablate.open_ablation_study(searched_storage, search_study, winner.trial, TINY)
-    assert again.study_name == ablation.study_name == "small-ablate-2"
+    assert open_ablation_study(search_study, winner, TINY).name == ablation.name == "small-ablate-2"
     other = dataclasses.replace(TINY, lr=0.5)
     with pytest.raises(StudyError, match="'small-ablate-2' took apart something else"):
-        ablate.open_ablation_study(searched_storage, search_study, winner.trial, other)
+        open_ablation_study(search_study, winner, other)
 
 
 @pytest.fixture
-def job(storage_url: str, ablation: optuna.Study, tmp_path: Path) -> AblationJob:
-    return AblationJob(
-        storage_url=storage_url,
-        study_name=ablation.study_name,
-        tickets=ablate.tickets_of(1),
+def task(tmp_path: Path) -> RungTask:
+    return RungTask(
+        test=FinalTest(dataset="sample", data_dir=tmp_path, precision="fp32", epochs=EPOCHS),
         config=TINY,
-        epochs=2,
-        dataset="sample",
-        data_dir=tmp_path,
-        precision="fp32",
-        commit="0123abc",
     )
 
 
 @pytest.fixture
-def run_next(
-    ablation: optuna.Study,
-    searched_storage: RDBStorage,
-    few_digits: Split,
-    final_splits: tuple[Split, Split],
-    cpu: Runtime,
-) -> Callable[..., FrozenTrial]:
-    def run(job: AblationJob, *, should_stop: Callable[[], bool] = lambda: False) -> FrozenTrial:
-        trial = claim_trial(
-            ablation,
-            searched_storage,
-            job.tickets,
-            sampler=job.sampler,
-            seed=job.seed,
-            fixed_params=job.fixed_params(),
-        )
-        assert trial is not None
-        test = final_splits[1].select(torch.arange(100))
-        job.run(ablation, trial, searched_storage, (few_digits, test, cpu), should_stop)
-        return ablation.trials[trial.number]
+def train_runs(
+    ablation: StoredStudy, few_digits: Split, final_splits: tuple[Split, Split], cpu: Runtime, code: Code
+) -> Callable[..., list[FrozenTrial]]:
+    """Trains runs as a worker does, on few digits; returns their trials."""
+    test = final_splits[1].select(torch.arange(0, 1_000, 10))
+    resources = FinalResources(training=few_digits, test=test, runtime=cpu)
+    code = dataclasses.replace(code, commit="0123abc")
 
-    return run
+    def train(task: RungTask, plan: GivenPlan, should_stop: ShouldStop = lambda: False) -> list[FrozenTrial]:
+        return work_off(ablation, plan, task, resources, code, should_stop)
+
+    return train
 
 
 def test_every_rung_is_run_and_recorded(
-    job: AblationJob, ablation: optuna.Study, run_next: Callable[..., FrozenTrial]
+    task: RungTask, ablation: StoredStudy, train_runs: Callable[..., list[FrozenTrial]]
 ) -> None:
     with pytest.raises(StudyError, match="Another command is at work"):
-        ablate.make_record(ablation, 1)
-    runs = [run_next(job) for _ in job.tickets]
-    assert tickets_left(ablation, job.tickets) == []
-    facts = ablate.make_record(ablation, 1)
-    assert [rung["rung"] for rung in facts["rungs"]] == list(RUNGS) == [run.params["rung"] for run in runs]
-    for rung, run in zip(facts["rungs"], runs, strict=True):
-        assert rung["test"] == {"accuracies": [run.value], "mean": run.value, "std": None}
-        assert rung["test_one_view"]["mean"] == 100 - run.user_attrs["errors_one_view"]
-        assert rung["diverged"] == 0
-        assert rung["train_one_view"]["accuracies"] == [run.user_attrs["train_accuracy"]]
-        assert rung["num_params"] == ablate.rung_config(TINY, RUNGS[rung["rung"]]).model.num_params
-    assert facts["seeds"] == [ablate.FIRST_SEED]
-    assert (facts["dropout"], facts["winner_has_dropout"]) == (ablate.SOME_DROPOUT, False)
-    assert (facts["device"], facts["precision"], facts["commit"]) == ("cpu", "fp32", "0123abc")
-    assert ablate.num_complete_seeds(ablation) == 1
-    assert {rung["hand_made"] for rung in facts["rungs"]} == {None}  # the sample is not what they were measured on
-    ablation.set_user_attr("dataset", "mnist")
-    hand_made = [rung["hand_made"] for rung in ablate.make_record(ablation, 1)["rungs"]]
-    assert (hand_made[0], hand_made[-1]) == ({"train": 80.05, "test": 79.29}, None)
-    assert len({run.user_attrs["train_loss"] for run in runs}) == len(runs)  # no two rungs are the same
+        make_ladder(ablation, TINY, 1)
+    trials = train_runs(task, runs_of(1))
+    facts = [TrialFacts.of(trial) for trial in trials]
+    assert keys_left(ablation, runs_of(1)) == []
+    ladder = make_ladder(ablation, TINY, 1)
+    assert [rung.rung for rung in ladder.rungs] == list(RUNGS) == [trial.params["rung"] for trial in trials]
+    for rung, trial, each in zip(ladder.rungs, trials, facts, strict=True):
+        assert trial.value is not None
+        assert each.errors_one_view is not None
+        assert (rung.test.accuracies, rung.test.mean, rung.test.std) == ((trial.value,), trial.value, None)
+        assert rung.test_one_view.mean == 100 - each.errors_one_view
+        assert rung.diverged == 0
+        assert rung.train_one_view.accuracies == (each.train_accuracy,)
+        assert rung.methods == RUNGS[rung.rung]
+        assert rung.num_params == each.num_params == rung_config(TINY, rung.methods).model.num_params
+    assert list(ladder.seeds) == [ablating.FIRST_SEED]
+    assert (ladder.study_name, ladder.trial, ladder.dataset, ladder.config) == ("small", 2, "sample", TINY)
+    assert (ladder.dropout, ladder.winner_has_dropout) == (ablating.SOME_DROPOUT, False)
+    assert (ladder.device, ladder.precision, ladder.commit) == ("cpu", "fp32", "0123abc")
+    assert ablating.num_complete_seeds(ablation) == 1
+    assert {rung.by_hand for rung in ladder.rungs} == {None}  # the sample is not what they were measured on
+    StudyFacts(dataset="mnist").write(ablation.study)
+    by_hand = [rung.by_hand for rung in make_ladder(ablation, TINY, 1).rungs]
+    assert (by_hand[0], by_hand[-1]) == (ByHand(train=80.05, test=79.29), None)
+    assert len({each.train_loss for each in facts}) == len(trials)  # no two rungs are the same
 
 
-def test_an_interrupted_run_is_tried_again(
-    job: AblationJob, ablation: optuna.Study, run_next: Callable[..., FrozenTrial]
-) -> None:
-    cut_off = run_next(job, should_stop=lambda: True)
+def test_an_interrupted_run_is_tried_again(task: RungTask, train_runs: Callable[..., list[FrozenTrial]]) -> None:
+    first = GivenPlan(runs=runs_of(1).runs[:1])
+    [cut_off] = train_runs(task, first, after_an_epoch())
     assert cut_off.state == TrialState.FAIL
-    assert "errors" not in cut_off.user_attrs
-    assert run_next(job).params == cut_off.params
+    assert TrialFacts.of(cut_off).errors is None
+    [again] = train_runs(task, first)
+    assert (again.state, again.params) == (TrialState.COMPLETE, cut_off.params)
 
 
 def test_runs_that_diverge_are_counted_and_left_out_of_the_means(
-    job: AblationJob, ablation: optuna.Study, run_next: Callable[..., FrozenTrial]
+    task: RungTask, ablation: StoredStudy, train_runs: Callable[..., list[FrozenTrial]]
 ) -> None:
-    diverging = dataclasses.replace(job, config=dataclasses.replace(TINY, lr=1e38))
-    runs = [run_next(diverging), *(run_next(job) for _ in job.tickets[1:])]
-    assert (runs[0].state, runs[0].value) == (TrialState.COMPLETE, 0.0)
-    rung, *others = ablate.make_record(ablation, 1)["rungs"]
-    assert (rung["diverged"], rung["test"]["mean"], rung["train_one_view"]["mean"]) == (1, None, None)
-    assert all(other["diverged"] == 0 for other in others)
+    diverging = dataclasses.replace(task, config=dataclasses.replace(TINY, lr=1e38))
+    [diverged] = train_runs(diverging, GivenPlan(runs=runs_of(1).runs[:1]))
+    assert (diverged.state, diverged.value) == (TrialState.COMPLETE, 0.0)
+    train_runs(task, runs_of(1))
+    rung, *others = make_ladder(ablation, TINY, 1).rungs
+    assert (rung.diverged, rung.test.mean, rung.train_one_view.mean) == (1, None, None)
+    assert all(other.diverged == 0 for other in others)
 
 
 def test_no_verification_can_take_a_seed_of_the_ladder() -> None:
@@ -174,5 +167,23 @@ def test_no_verification_can_take_a_seed_of_the_ladder() -> None:
     first_seed, num_seeds = options["first_seed"].type, options["seeds"].type
     assert isinstance(first_seed, click.IntRange)
     assert isinstance(num_seeds, click.IntRange)
-    assert (first_seed.max or 0) + (num_seeds.max or 0) < ablate.FIRST_SEED
-    assert ablate.place_of(max(ablate.tickets_of(100)))[1] <= LARGEST_SEED
+    assert (first_seed.max or 0) + (num_seeds.max or 0) < ablating.FIRST_SEED
+    assert max(params["seed"] for params in runs_of(100).runs) <= LARGEST_SEED
+
+
+def test_the_ladder_has_a_table_a_plot_and_every_rung(
+    search_study: StoredStudy, places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten(search_study, monkeypatch)
+    result = run("ablate", "--seeds", "1", "--workers", "0", "--json", *places)
+    assert result.exit_code == 0, result.stderr
+    ladder = Ladder.model_validate_json(result.stdout)
+    assert [rung.rung for rung in ladder.rungs] == list(RUNGS)
+    assert all(len(rung.test.accuracies) == 1 for rung in ladder.rungs)
+    folder = tmp_path / "results" / "small"
+    assert Ladder.read(folder / "ablation.json") == ladder
+    assert (folder / "ablation.png").read_bytes().startswith(b"\x89PNG")
+    assert run("ablate", "--trial", "0", "--seeds", "1", "--study-name", "nowhere", *places).exit_code == 1
+    table = run("ablate", "--seeds", "1", *places).stdout
+    assert all(rung in table for rung in RUNGS)
+    assert "Nothing is picked by these figures." in (folder / "ablation.md").read_text(encoding="utf-8")

@@ -1,275 +1,269 @@
+"""A search, summed up: the record, the table of trials, and whose the models are."""
+
 import csv
 import json
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import pytest
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
-from optuna_dashboard import get_note
+from optuna.trial import FrozenTrial
+from recording import add_runs
 
-from search import report
-from search.study import best_trial
+import space
+from search.config import ModelConfig, TrialConfig
+from search.net.model import TinyCNN
+from search.net.model_file import read_origin, save_model
+from search.proof.records import ModelOrigin, SearchedTrial, StudySummary
+from search.runs.reporting import WINNER_MODEL, summarise, write_search_records
+from search.runs.reranking import model_path, open_rerank_study
+from search.runs.standings import leading_trials, read_ranking
+from search.runs.winner import rebuild_config
+from search.settings import BEST_MODEL
+from search.studies.facts import StudyFacts, TrialFacts
+from search.studies.space import Space
+from search.studies.storage import open_storage
+from search.studies.study import Binding, StoredStudy, open_search_study
 
-MIDNIGHT = datetime(2026, 1, 1)
-STATES = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING]
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The results of `search_study`; nothing is there yet."""
+    return tmp_path / "results" / "small"
 
 
-def make_trial(state: TrialState, start: int, wall: int, **user_attrs: object) -> FrozenTrial:
-    """A trial that started `start` seconds after midnight, and whose end was noted `wall` seconds later."""
-    begun = MIDNIGHT + timedelta(seconds=start)
-    return FrozenTrial(
-        number=0,
-        trial_id=0,
-        state=state,
-        value=98.0 if state == TrialState.COMPLETE else None,
-        datetime_start=begun,
-        datetime_complete=begun + timedelta(seconds=wall) if state.is_finished() else None,
-        params={},
-        distributions={},
-        user_attrs=user_attrs,
-        system_attrs={},
-        intermediate_values={},
+@pytest.fixture
+def summed_up(search_study: StoredStudy, folder: Path) -> Callable[[], StudySummary]:
+    return lambda: summarise(search_study, read_ranking(search_study), folder)
+
+
+def described(trial: FrozenTrial) -> SearchedTrial:
+    facts = TrialFacts.of(trial)
+    assert facts.num_params is not None
+    assert facts.channels is not None
+    assert trial.value is not None
+    return SearchedTrial(
+        number=trial.number,
+        val_accuracy=trial.value,
+        num_params=facts.num_params,
+        channels=facts.channels,
+        params=trial.params,
     )
 
 
-def test_the_total_counts_trials_that_reached_an_outcome(search_study: optuna.Study) -> None:
-    counts = report.count_trials(search_study.get_trials())
-    assert counts == {"total": 3, "complete": 2, "pruned": 1, "failed": 1}
+def test_the_summary_is_about_the_whole_study(
+    search_study: StoredStudy, storage_url: str, summed_up: Callable[[], StudySummary]
+) -> None:
+    summary = summed_up()
+    assert (summary.study_name, summary.storage) == ("small", storage_url)
+    assert (summary.dataset, summary.judged, summary.target, summary.device) == ("sample", False, 99.4, "cpu")
+    assert (summary.epochs.trained, summary.epochs.saved_by_pruning) == (12, 3)
+    assert summary.peak_memory_mb == 604  # the most of all trials', the running one's
+    assert summary.best == described(search_study.trials()[2])
+    assert summary.reranking is None
+    counts = summary.trials
+    assert (counts.total, counts.complete, counts.pruned) == (3, 2, 1)
+    assert (counts.interrupted, counts.failed) == (1, 0)
 
 
-def test_only_pruned_trials_save_epochs(search_study: optuna.Study) -> None:
-    trials = search_study.get_trials()
-    assert [report.epochs_trained(trial) for trial in trials] == [4, 1, 4, 1, 2]
-    assert report.epochs_saved(trials, epochs=4) == 3
+def test_what_failed_is_counted_apart_from_what_was_interrupted(
+    search_study: StoredStudy, summed_up: Callable[[], StudySummary]
+) -> None:
+    for reason in ("OutOfMemoryError: 12 GB", None):
+        attributes = TrialFacts(fail_reason=reason).as_attributes() if reason else {}
+        search_study.study.add_trial(
+            optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs=attributes)
+        )
+    counts = summed_up().trials
+    assert (counts.interrupted, counts.failed, counts.total) == (2, 1, 3)
 
 
-def test_a_trial_pruned_untrained_saves_all_its_epochs() -> None:
-    assert report.epochs_saved([make_trial(TrialState.PRUNED, 0, 1)], epochs=15) == 15
+def test_the_summary_says_what_the_search_was_made_with(
+    search_study: StoredStudy, sample_binding: Binding, summed_up: Callable[[], StudySummary]
+) -> None:
+    StudyFacts(sampler="tpe", pruner="percentile", seed=7).write(search_study.study)
+    made_with, facts = summed_up().settings, search_study.facts
+    assert (made_with.sampler, made_with.pruner, made_with.seed) == ("tpe", "percentile", 7)
+    for name in ("max_params", "epochs", "split", "space", "recipe"):
+        assert getattr(made_with, name) == getattr(sample_binding, name)
+    assert (made_with.commit, made_with.versions) == (facts.commit, facts.versions)
 
 
-def test_parallel_trials_are_busy_once() -> None:
-    trials = [make_trial(TrialState.COMPLETE, 0, 10), make_trial(TrialState.PRUNED, 4, 8)]
-    assert report.busy_seconds(trials) == 12
+def test_the_summary_names_the_winner_once_it_is_settled(
+    search_study: StoredStudy, summed_up: Callable[[], StudySummary]
+) -> None:
+    StudyFacts(num_reranked=2).write(search_study.study)
+    assert summed_up().winner is None
+    first, second = leading_trials(search_study, 2)
+    reranking = open_rerank_study(search_study, (first, second))
+    add_runs(reranking, first, 98.0, 98.0)
+    summary = summed_up()
+    assert summary.winner is None
+    assert summary.reranking is not None
+    assert [standing.number for standing in summary.reranking.standings] == [first.number]
+    add_runs(reranking, second, 98.1, 98.1)
+    summary = summed_up()
+    assert (summary.winner, summary.best) == (described(second), described(first))
+    assert summary.reranking is not None
+    assert (summary.reranking.winner, summary.reranking.finished) == (second.number, True)
 
 
-def test_pauses_between_commands_are_not_busy() -> None:
-    trials = [make_trial(TrialState.COMPLETE, 5_000, 10), make_trial(TrialState.COMPLETE, 0, 10)]
-    assert report.busy_seconds(trials) == 20
+def test_a_study_without_a_complete_trial_has_no_best(
+    storage: RDBStorage, sample_binding: Binding, folder: Path
+) -> None:
+    new = open_search_study(storage, "new", sample_binding, space.REFERENCE)
+    summary = summarise(new, None, folder)
+    assert (summary.best, summary.winner, summary.winner_model) == (None, None, None)
+    assert summary.device is None
+    assert summary.peak_memory_mb is None
+    assert summary.seconds == 0
 
 
-def test_an_interrupted_trial_is_busy_for_what_it_trained_not_until_it_was_noticed() -> None:
-    assert report.busy_seconds([make_trial(TrialState.FAIL, 0, 86_400, seconds=7.0)]) == 7
-    assert report.busy_seconds([make_trial(TrialState.FAIL, 0, 86_400)]) == 0
-
-
-def test_nothing_run_is_zero_seconds() -> None:
-    waiting = make_trial(TrialState.RUNNING, 0, 0)
-    waiting.state, waiting.datetime_start = TrialState.WAITING, None
-    assert report.busy_seconds([]) == report.busy_seconds([waiting]) == 0
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(STATES), st.integers(0, 60), st.integers(0, 20), st.integers(0, 20))))
-def test_busy_seconds_are_those_in_which_any_trial_runs(plan: list[tuple[TrialState, int, int, int]]) -> None:
-    trials = [make_trial(state, start, wall, seconds=trained) for state, start, wall, trained in plan]
-    busy = {
-        second
-        for state, start, wall, trained in plan
-        for second in range(start, start + (wall if state in (TrialState.COMPLETE, TrialState.PRUNED) else trained))
-    }
-    assert report.busy_seconds(trials) == len(busy)
-
-
-def test_time_left_is_unknown_before_the_first_epoch() -> None:
-    assert report.seconds_left([], total=10, epochs=15, num_workers=1) is None
-    assert report.seconds_left([make_trial(TrialState.RUNNING, 0, 0)], total=10, epochs=15, num_workers=1) is None
-
-
-def test_time_left_is_known_from_the_first_epoch_on() -> None:
-    running = make_trial(TrialState.RUNNING, 0, 0, epochs=1, seconds=3.0)
-    # 10 trials of 15 epochs of 3 seconds, but for the epoch that is done
-    assert report.seconds_left([running], total=10, epochs=15, num_workers=1) == 3 * 149
-    assert report.seconds_left([running], total=10, epochs=15, num_workers=2) == 3 * 149 / 2
-
-
-def test_time_left_expects_trials_to_be_pruned_as_they_were() -> None:
-    complete = make_trial(TrialState.COMPLETE, 0, 30, epochs=15, seconds=30.0)
-    pruned = make_trial(TrialState.PRUNED, 0, 10, epochs=5, seconds=10.0)
-    assert report.seconds_left([complete, pruned], total=4, epochs=15, num_workers=1) == 2 * 10 * 2
-
-
-def test_no_time_is_left_at_the_end() -> None:
-    complete = make_trial(TrialState.COMPLETE, 0, 30, epochs=15, seconds=30.0)
-    assert report.seconds_left([complete], total=1, epochs=15, num_workers=1) == 0
-
-
-def test_the_summary_has_the_keys_that_are_promised(search_study: optuna.Study, storage_url: str) -> None:
-    summary = report.summarise(search_study, storage_url)
-    assert list(summary) == [
-        "study_name",
-        "storage",
-        "dataset",
-        "device",
-        "settings",
-        "trials",
-        "epochs",
-        "seconds",
-        "peak_memory_mb",
-        "winner",
-        "best",
-        "rerank",
-    ]
-    assert list(summary["trials"]) == ["total", "complete", "pruned", "failed"]
-    assert list(summary["epochs"]) == ["trained", "saved_by_pruning"]
-    assert list(summary["best"]) == ["number", "val_accuracy", "num_params", "channels", "params"]
-
-
-def test_the_summary_is_about_the_whole_study(search_study: optuna.Study, storage_url: str) -> None:
-    summary = report.summarise(search_study, storage_url)
-    best = search_study.get_trials()[2]
-    assert (summary["study_name"], summary["storage"]) == ("small", storage_url)
-    assert (summary["dataset"], summary["device"]) == ("sample", "cpu")
-    assert summary["epochs"] == {"trained": 12, "saved_by_pruning": 3}
-    assert summary["peak_memory_mb"] == 604  # the most of all trials', the running one's
-    assert summary["best"] == {
-        "number": 2,
-        "val_accuracy": 98.5,
-        "num_params": best.user_attrs["num_params"],
-        "channels": best.user_attrs["channels"],
-        "params": best.params,
-    }
-    assert summary["winner"] is None
-    assert report.summarise(search_study, storage_url, winner=best)["winner"] == summary["best"]
-
-
-def test_a_study_without_a_complete_trial_has_no_best() -> None:
-    study = optuna.create_study(direction="maximize")
-    for key, value in {"dataset": "sample", "epochs": 4}.items():
-        study.set_user_attr(key, value)
-    summary = report.summarise(study, "sqlite:///study.db")
-    assert summary["best"] is None
-    assert summary["device"] is None
-    assert summary["peak_memory_mb"] is None
-    assert summary["seconds"] == 0
-
-
-def test_the_summary_hides_the_password_of_a_server(search_study: optuna.Study) -> None:
-    summary = report.summarise(search_study, "postgresql://me:secret@server/optuna")
-    assert summary["storage"] == "postgresql://me:***@server/optuna"
-
-
-def test_the_summary_hides_a_password_in_the_query_of_a_url(search_study: optuna.Study) -> None:
-    summary = report.summarise(search_study, "postgresql://server/optuna?password=secret&pwd=hush&port=1")
-    assert summary["storage"] == "postgresql://server/optuna?password=hidden&port=1&pwd=hidden"
+def test_the_summary_hides_a_password_in_the_query_of_a_url(
+    search_study: StoredStudy, tmp_path: Path, folder: Path
+) -> None:
+    url = f"sqlite:///file:{tmp_path / 'study.db'}?password=secret&pwd=hush&timeout=1&uri=true"
+    storage = open_storage(url)
+    summary = summarise(StoredStudy.load(storage, "small"), None, folder)
+    assert summary.storage.endswith("study.db?password=hidden&pwd=hidden&timeout=1&uri=true")
+    assert summary.best == described(search_study.trials()[2])
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def test_records_hold_the_summary_and_a_row_per_trial(
-    search_study: optuna.Study, storage_url: str, tmp_path: Path
+    search_study: StoredStudy, summed_up: Callable[[], StudySummary], folder: Path
 ) -> None:
-    summary = report.summarise(search_study, storage_url)
-    report.write_search_records(search_study, summary, tmp_path / "results" / "small")
-    assert sorted(path.name for path in (tmp_path / "results" / "small").iterdir()) == ["summary.json", "trials.csv"]
-    assert json.loads((tmp_path / "results" / "small" / "summary.json").read_text()) == summary
-    with (tmp_path / "results" / "small" / "trials.csv").open(newline="") as file:
+    summary = summed_up()
+    write_search_records(search_study, summary, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["summary.json", "trials.csv"]
+    assert StudySummary.read(folder / "summary.json") == summary
+    with (folder / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["state"] for row in rows] == ["COMPLETE", "PRUNED", "COMPLETE", "FAIL", "RUNNING"]
     assert [row["ticket"] for row in rows] == ["0", "1", "2", "3", "3"]
     assert [row["epochs"] for row in rows] == ["4", "1", "4", "1", "2"]
-    for row, trial in zip(rows, search_study.get_trials(), strict=True):
+    assert [row["val_accuracy"] for row in rows] == ["98.0", "60.0", "98.5", "", ""]
+    for row, trial in zip(rows, search_study.trials(), strict=True):
         assert {name: float(row[name]) for name in trial.params} == trial.params
         assert json.loads(row["channels"]) == trial.user_attrs["channels"]
 
 
-def test_a_row_of_the_status_tells_live_trials_from_stale_ones(
-    search_study: optuna.Study, searched_storage: RDBStorage
+# Whose the models are
+
+
+@pytest.fixture
+def save(search_study: StoredStudy, folder: Path, the_space: Space) -> Callable[..., bytes]:
+    """Saves the model of a run, as its worker does, with what is given changed; returns the file's content."""
+
+    def save(path: Path, searched: FrozenTrial, accuracy: float, **changes: Any) -> bytes:
+        config: TrialConfig = rebuild_config(search_study, searched, the_space)
+        origin = {
+            "study_name": "small",
+            "trial": searched.number,
+            "seed": 7,
+            "val_accuracy": accuracy,
+            "num_params": config.model.num_params,
+            "epochs": 4,
+            "dataset": "sample",
+            "precision": "fp32",
+            "commit": "0123abc",
+            "config": config,
+        }
+        found = ModelOrigin.model_validate(origin | changes)
+        save_model(path, TinyCNN(config.model), config.model, found.model_dump_json())
+        return path.read_bytes()
+
+    return save
+
+
+def test_without_a_reranking_the_winners_model_is_the_best_single_runs(
+    search_study: StoredStudy, save: Callable[..., bytes], summed_up: Callable[[], StudySummary], folder: Path
 ) -> None:
-    search_study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))  # its owner died before saying so
-    row = report.describe_study(search_study, searched_storage)
-    assert row["trials"] == {"total": 3, "complete": 2, "pruned": 1, "failed": 1}
-    assert (row["running"], row["stale"]) == (2, [5])
-    assert (row["best"], row["best_trial"]) == (98.5, 2)
-    assert (row["study_name"], row["kind"], row["dataset"]) == ("small", "search", "sample")
+    content = save(folder / BEST_MODEL, search_study.trials()[2], 98.5)
+    assert summed_up().winner_model == WINNER_MODEL == "winner.safetensors"
+    assert (folder / WINNER_MODEL).read_bytes() == content
+    assert (folder / BEST_MODEL).read_bytes() == content
 
 
-def test_a_row_of_the_status_says_when_a_trial_last_ended(
-    search_study: optuna.Study, searched_storage: RDBStorage
+def test_after_a_reranking_the_winners_model_is_of_its_first_further_run(
+    search_study: StoredStudy, save: Callable[..., bytes], summed_up: Callable[[], StudySummary], folder: Path
 ) -> None:
-    before = report.describe_study(search_study, searched_storage)["last_active"]
-    search_study.tell(4, 99.0)  # hours after the command began, say
-    ended = search_study.get_trials()[4].datetime_complete
-    assert ended is not None
-    after = report.describe_study(search_study, searched_storage)["last_active"]
-    assert after == ended.astimezone(UTC).isoformat(timespec="milliseconds") > before
+    first, second = leading_trials(search_study, 2)
+    save(folder / BEST_MODEL, first, 98.5)
+    reranking = open_rerank_study(search_study, (first, second))
+    save(model_path(folder, first.number), first, 98.0)
+    content = save(model_path(folder, second.number), second, 98.2)
+    add_runs(reranking, first, 98.0, 98.0)
+    add_runs(reranking, second, 98.2, 98.3)
+    assert summed_up().winner_model == WINNER_MODEL
+    assert (folder / WINNER_MODEL).read_bytes() == content
+    origin = ModelOrigin.model_validate_json(read_origin(folder / WINNER_MODEL))
+    assert (origin.trial, origin.val_accuracy) == (second.number, 98.2)
 
 
-def test_a_study_of_another_program_has_a_row_too(storage: RDBStorage) -> None:
-    foreign = optuna.create_study(storage=storage, study_name="foreign", directions=["minimize", "maximize"])
-    foreign.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING))
-    row = report.describe_study(foreign, storage)
-    assert (row["study_name"], row["kind"], row["dataset"], row["best"]) == ("foreign", None, None, None)
-    assert (row["running"], row["stale"]) == (1, [])  # whose workers are not ours to judge
+def test_while_there_is_no_winner_an_earlier_winners_model_goes(
+    search_study: StoredStudy, save: Callable[..., bytes], summed_up: Callable[[], StudySummary], folder: Path
+) -> None:
+    best = save(folder / BEST_MODEL, search_study.trials()[2], 98.5)
+    summed_up()
+    assert (folder / WINNER_MODEL).exists()
+    StudyFacts(num_reranked=5).write(search_study.study)
+    assert summed_up().winner_model is None
+    assert not (folder / WINNER_MODEL).exists()
+    assert (folder / BEST_MODEL).read_bytes() == best
 
 
-def test_a_study_that_nothing_happened_in_was_never_active(storage: RDBStorage) -> None:
-    row = report.describe_study(optuna.create_study(storage=storage, study_name="foreign"), storage)
-    assert row["last_active"] is None
+OTHER_CONFIG = TrialConfig(
+    model=ModelConfig(channels=((2,), (3,), (4,))), augment=space.reference_config().augment, lr=0.02, weight_decay=0.01
+)
 
 
-def note_of_trial(study: optuna.Study, number: int) -> str:
-    return str(get_note(optuna.Trial(study, study.get_trials()[number]._trial_id)))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trial": 0},  # trained here; that of the leader, on another host
+        {"trial": None},
+        {"val_accuracy": 98.25},
+        {"epochs": 15},
+        {"config": OTHER_CONFIG},
+        None,
+    ],
+    ids=["another trial", "none", "another run", "longer runs", "another network", "no file"],
+)
+@pytest.mark.parametrize("reranked", [False, True], ids=["best single run", "re-ranked"])
+def test_a_model_that_is_not_the_winners_is_not_taken_for_it(
+    search_study: StoredStudy,
+    save: Callable[..., bytes],
+    summed_up: Callable[[], StudySummary],
+    folder: Path,
+    changes: dict[str, Any] | None,
+    reranked: bool,
+) -> None:
+    [winner] = leading_trials(search_study, 1)
+    path = model_path(folder, winner.number) if reranked else folder / BEST_MODEL
+    if reranked:
+        add_runs(open_rerank_study(search_study, (winner,)), winner, 98.5, 98.5)
+    save(path, winner, 98.5)
+    assert summed_up().winner_model == WINNER_MODEL
+    if changes is None:
+        path.unlink()
+    else:
+        save(path, winner, 98.5, **changes)
+    summary = summed_up()
+    assert summary.winner == described(winner)
+    assert summary.winner_model is None
+    assert not (folder / WINNER_MODEL).exists()
 
 
-def test_notes_name_what_the_study_is_and_who_leads(search_study: optuna.Study) -> None:
-    report.NoteKeeper(search_study).update()
-    channels = report.format_channels(search_study.get_trials()[2].user_attrs["channels"])
-    assert "1,999 parameters" in get_note(search_study)
-    assert "4 epochs" in get_note(search_study)
-    assert "data set: sample" in get_note(search_study)
-    assert f"trial 2, 98.50 % with {search_study.get_trials()[2].user_attrs['num_params']:,}" in get_note(search_study)
-    assert channels in note_of_trial(search_study, 2)
-    assert "verify-best" in note_of_trial(search_study, 2)
-
-
-def test_notes_follow_the_leader(search_study: optuna.Study) -> None:
-    notes = report.NoteKeeper(search_study)
-    notes.update()
-    search_study.tell(4, 99.0)
-    notes.update()
-    assert "trial 4, 99.00 %" in get_note(search_study)
-    assert "trial 4, 99.00 %" in note_of_trial(search_study, 4)
-    assert "trial 0" not in get_note(search_study)
-
-
-def test_notes_are_written_only_when_the_leader_changes(search_study: optuna.Study) -> None:
-    notes = report.NoteKeeper(search_study)
-    notes.update()
-    before = search_study._storage.get_study_system_attrs(search_study._study_id)
-    notes.update()
-    assert search_study._storage.get_study_system_attrs(search_study._study_id) == before
-
-
-def test_notes_name_the_winner_until_another_trial_leads(search_study: optuna.Study) -> None:
-    notes = report.NoteKeeper(search_study)
-    notes.name_winner(search_study.get_trials()[0], 98.125)
-    assert "Winner of the re-ranking: trial 0, 98.125 % on average" in get_note(search_study)
-    assert note_of_trial(search_study, 0).startswith("Winner of the re-ranking")
-    search_study.tell(4, 99.0)
-    notes.update()
-    assert "Winner" not in get_note(search_study)
-
-
-def test_a_study_without_a_leader_has_a_note_already() -> None:
-    study = optuna.create_study(direction="maximize")
-    for key, value in {"dataset": "sample", "epochs": 4, "max_params": 7_999}.items():
-        study.set_user_attr(key, value)
-    report.NoteKeeper(study).update()
-    assert best_trial(study) is None
-    assert "7,999 parameters" in get_note(study)
-    assert "Best" not in get_note(study)
-
-
-def test_channels_are_written_stage_by_stage() -> None:
-    assert report.format_channels([[8, 10], [12, 14], [15]]) == "8,10 / 12,14 / 15"
+@pytest.mark.parametrize("content", [b"", b"damaged", b"\x08\0\0\0\0\0\0\0{}      "], ids=["empty", "text", "bare"])
+def test_a_damaged_file_is_not_taken_for_the_winners_model(
+    summed_up: Callable[[], StudySummary], folder: Path, content: bytes
+) -> None:
+    folder.mkdir(parents=True)
+    (folder / BEST_MODEL).write_bytes(content)
+    (folder / WINNER_MODEL).write_bytes(content)
+    assert summed_up().winner_model is None
+    assert not (folder / WINNER_MODEL).exists()

@@ -10,67 +10,88 @@ from typing import Any
 import optuna
 import pytest
 import torch
+from commands import assert_refused, run
+from evidence import CONFIG, ON_THE_SAMPLE, changed, make_proof
 from optuna.storages import RDBStorage
-from recording import add_seed
+from training import shorten
 
-from search import reproduce, verdict
-from search.config import RECIPE, AugmentConfig, ModelConfig, TrialConfig, config_from_dict
-from search.data import Split
-from search.model import ALL_VIEWS, TinyCNN, save_model
-from search.reproduce import Record, RecordError
-from search.train import Runtime, evaluate
+from search.config import RECIPE, ModelConfig
+from search.net.crops import ALL_CROPS
+from search.net.data import Split
+from search.net.device import Runtime
+from search.net.model import TinyCNN
+from search.net.model_file import save_model
+from search.net.train import evaluate
+from search.proof.records import Proof, RecordError, Reproduction
+from search.runs.reproducing import RecordedProof, count_errors, open_reproduction_study, read_proof
+from search.studies.kinds import Kind
+from search.studies.space import Space
+from search.studies.study import StoredStudy
 
-SPACE = "0123456789abcdef"
-CONFIG = TrialConfig(
-    model=ModelConfig(channels=((2,), (3,), (4,))), augment=AugmentConfig(), lr=0.02, weight_decay=0.01
-)
-
-
-@pytest.fixture
-def write_record(tmp_path: Path) -> Callable[..., Path]:
-    """Writes the record of a proof over three seeds, with what is given changed; returns its folder."""
-
-    def write(**changes: Any) -> Path:
-        seeds = [{"seed": seed, "test_accuracy": 99.5, "errors": 50} for seed in (10_000, 10_001, 10_002)]
-        made_with = {"device": "cpu", "precision": "fp32", "versions": {"torch": "2.14.1"}}
-        facts = {
-            **made_with, "num_images": 10_000,
-            "study_name": "small", "trial": 2, "dataset": "sample", "epochs": 2, "num_params": CONFIG.model.num_params,
-            "channels": [[2], [3], [4]], "config": dataclasses.asdict(CONFIG), "recipe": RECIPE, "space": SPACE,
-            "seeds": seeds, "mean": 99.5, "std": 0.05, "commit": "0123abc4567def89",
-            "model": {"file": "seed.safetensors", "seed": 10_000},
-        }  # fmt: skip
-        (tmp_path / "verify.json").write_text(json.dumps(facts | changes))
-        save_model(tmp_path / "seed.safetensors", TinyCNN(CONFIG.model), CONFIG.model, {})
-        return tmp_path
-
-    return write
+TINY = dataclasses.replace(CONFIG, model=ModelConfig(channels=((2,), (3,), (4,))))
 
 
 @pytest.fixture
-def record(write_record: Callable[..., Path]) -> Record:
-    return reproduce.read_record(write_record(), SPACE)
+def proof(the_space: Space) -> Proof:
+    """Of three seeds."""
+    return make_proof(
+        [5, 4, 6],
+        **ON_THE_SAMPLE,
+        trial=2,
+        epochs=2,
+        config=TINY,
+        recipe=RECIPE,
+        space=the_space.hash,
+        device="cpu",
+        precision="fp32",
+        commit="0123abc4567def89",
+        model={"file": "seed.safetensors", "seed": 10_000},
+    )
 
 
-def test_a_configuration_survives_its_way_through_a_record() -> None:
-    assert config_from_dict(json.loads(json.dumps(dataclasses.asdict(CONFIG)))) == CONFIG
+@pytest.fixture
+def read(tmp_path: Path, proof: Proof, the_space: Space) -> Callable[..., RecordedProof]:
+    """Reads the proof, beside a model that nobody trained, after some values were changed in its file."""
+
+    def read(**changes: Any) -> RecordedProof:
+        (tmp_path / "verify.json").write_text(json.dumps(json.loads(proof.to_json()) | changes), encoding="utf-8")
+        save_model(tmp_path / "seed.safetensors", TinyCNN(TINY.model), TINY.model, "{}")
+        return read_proof(tmp_path, the_space)
+
+    return read
 
 
-def test_a_record_names_its_configuration_and_its_model(record: Record, tmp_path: Path) -> None:
-    assert record.config == CONFIG
-    assert record.model_path == tmp_path / "seed.safetensors"
+@pytest.fixture
+def recorded(read: Callable[..., RecordedProof]) -> RecordedProof:
+    return read()
 
 
-def test_a_record_without_a_model_has_none_to_check(write_record: Callable[..., Path], final_splits: Any) -> None:
-    record = reproduce.read_record(write_record(model=None), SPACE)
-    assert record.model_path is None
-    assert reproduce.count_errors(record, final_splits[1]) is None
+def test_a_configuration_survives_its_way_through_a_record(recorded: RecordedProof, proof: Proof) -> None:
+    assert recorded.proof == proof
+    assert recorded.proof.config == TINY
+
+
+def test_a_record_names_its_model(recorded: RecordedProof, tmp_path: Path) -> None:
+    assert recorded.model_path == tmp_path / "seed.safetensors"
+
+
+def test_a_model_outside_of_the_folder_is_not_opened(read: Callable[..., RecordedProof], tmp_path: Path) -> None:
+    recorded = read(model={"file": "../../elsewhere.safetensors", "seed": 10_000})
+    assert recorded.model_path == tmp_path / "elsewhere.safetensors"
+
+
+def test_a_record_without_a_model_has_none_to_check(
+    read: Callable[..., RecordedProof], final_splits: tuple[Split, Split]
+) -> None:
+    recorded = read(model=None)
+    assert recorded.model_path is None
+    assert count_errors(recorded, final_splits[1]) is None
 
 
 @pytest.mark.parametrize("changes", [{"space": "another"}, {"recipe": RECIPE - 1}], ids=["space", "recipe"])
-def test_a_record_of_another_version_is_refused(write_record: Callable[..., Path], changes: dict[str, Any]) -> None:
+def test_a_record_of_another_version_is_refused(read: Callable[..., RecordedProof], changes: dict[str, Any]) -> None:
     with pytest.raises(RecordError, match=r"another version .* \(at 0123abc4567d\)"):
-        reproduce.read_record(write_record(**changes), SPACE)
+        read(**changes)
 
 
 @pytest.mark.parametrize(
@@ -88,144 +109,134 @@ def test_a_record_of_another_version_is_refused(write_record: Callable[..., Path
         {"mean": None},
         {"std": None},
         {"study_name": "../small"},
-        {"dataset": "cifar10"},
         {"versions": None},
         {"trial": None},
         {"channels": None},
         {"num_images": 0},
     ],
-    ids=lambda changes: str(changes),
+    ids=str,
 )
-def test_a_damaged_record_is_told(write_record: Callable[..., Path], changes: dict[str, Any]) -> None:
+def test_a_damaged_record_is_told(read: Callable[..., RecordedProof], changes: dict[str, Any]) -> None:
     with pytest.raises(RecordError, match=r"verify\.json is damaged"):
-        reproduce.read_record(write_record(**changes), SPACE)
-
-
-def test_a_record_may_be_named_itself(record: Record, tmp_path: Path) -> None:
-    path = (tmp_path / "verify.json").rename(tmp_path / "verify-2.json")
-    assert reproduce.read_record(path, SPACE) == record
+        read(**changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"config": {}}, "it has no 'model'"), ({"seeds": 7}, "a value is of the wrong kind"), ({"mean": 99.6}, "mean")],
+    [
+        ({"config": {}}, "it has no 'config.model'"),
+        ({"seeds": 7}, "seeds: Input should be a valid array"),
+        ({"mean": 99.6}, "mean is 99.6, but the rest of the record gives 99.5"),
+    ],
 )
-def test_the_damage_is_told_in_words(write_record: Callable[..., Path], changes: dict[str, Any], words: str) -> None:
+def test_the_damage_is_told_in_words(read: Callable[..., RecordedProof], changes: dict[str, Any], words: str) -> None:
     with pytest.raises(RecordError, match=re.escape(f"is damaged ({words})")):
-        reproduce.read_record(write_record(**changes), SPACE)
+        read(**changes)
 
 
-def test_a_record_cut_off_in_the_middle_is_told(write_record: Callable[..., Path]) -> None:
-    path = write_record() / "verify.json"
-    path.write_text(path.read_text()[:100])
+def test_a_record_may_be_named_itself(recorded: RecordedProof, tmp_path: Path, the_space: Space) -> None:
+    path = (tmp_path / "verify.json").rename(tmp_path / "verify-2.json")
+    assert read_proof(path, the_space) == recorded
+
+
+def test_a_record_cut_off_in_the_middle_is_told(recorded: RecordedProof, tmp_path: Path, the_space: Space) -> None:
+    path = tmp_path / "verify.json"
+    path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
     with pytest.raises(RecordError, match=r"verify\.json is damaged .* Restore it"):
-        reproduce.read_record(path.parent, SPACE)
+        read_proof(tmp_path, the_space)
 
 
-def test_the_recorded_model_is_measured_again(record: Record, final_splits: tuple[Split, Split], cpu: Runtime) -> None:
-    assert record.model_path is not None
-    test = final_splits[1].select(torch.arange(100))
-    model = TinyCNN(CONFIG.model).eval()
-    save_model(record.model_path, model, CONFIG.model, {})
-    assert reproduce.count_errors(record, test) == evaluate(model, test, cpu, ALL_VIEWS).errors
+# Its model
+
+
+def test_the_recorded_model_is_measured_again(
+    recorded: RecordedProof, final_splits: tuple[Split, Split], cpu: Runtime
+) -> None:
+    assert recorded.model_path is not None
+    test = final_splits[1].select(torch.arange(0, 1_000, 10))
+    model = TinyCNN(TINY.model).eval()
+    save_model(recorded.model_path, model, TINY.model, "{}")
+    assert count_errors(recorded, test) == evaluate(model, test, cpu, ALL_CROPS).errors
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "is missing"), (b"damaged", "is not a model")])
 def test_a_model_file_that_cannot_be_used_is_told(
-    record: Record, final_splits: tuple[Split, Split], content: bytes | None, words: str
+    recorded: RecordedProof, final_splits: tuple[Split, Split], content: bytes | None, words: str
 ) -> None:
-    assert record.model_path is not None
-    record.model_path.unlink()
+    assert recorded.model_path is not None
+    recorded.model_path.unlink()
     if content is not None:
-        record.model_path.write_bytes(content)
+        recorded.model_path.write_bytes(content)
     with pytest.raises(RecordError, match=f"{words}.*Restore it"):
-        reproduce.count_errors(record, final_splits[1])
+        count_errors(recorded, final_splits[1])
 
 
-def test_each_configuration_is_repeated_in_a_study_of_its_own(
-    storage: RDBStorage, record: Record, write_record: Callable[..., Path]
+# Its study
+
+
+def test_each_configuration_is_repeated_in_a_study_of_its_own(storage: RDBStorage, proof: Proof) -> None:
+    stored = open_reproduction_study(storage, proof)
+    assert re.fullmatch(r"small-reproduce-2-[0-9a-f]{6}", stored.name)
+    assert stored.kind == Kind.REPRODUCE
+    facts = stored.facts
+    assert (facts.reproduces, facts.trial, facts.dataset, facts.epochs) == ("small", 2, "sample", 2)
+    assert (facts.num_params, facts.channels) == (proof.num_params, proof.channels)
+    assert open_reproduction_study(storage, proof).name == stored.name
+    other = changed(proof, config=dataclasses.replace(TINY, lr=0.5))
+    assert open_reproduction_study(storage, other).name != stored.name
+
+
+# The command
+
+
+@pytest.mark.parametrize("option", [["--trial", "3"], ["--target", "99"], ["--study-name", "small"]], ids=" ".join)
+def test_what_a_record_says_is_not_said_again(option: list[str], places: list[str], tmp_path: Path) -> None:
+    assert_refused(run("reproduce", tmp_path, *option, *places), 2, "No such option", option[0])
+
+
+def test_a_folder_without_a_record_is_named(places: list[str], tmp_path: Path) -> None:
+    assert_refused(run("reproduce", tmp_path / "nowhere", *places), 1, "verify.json is missing", "results/reference")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_data_set_is_told_before_anything_starts(proof: Proof, places: list[str], tmp_path: Path) -> None:
+    changed(proof, dataset="cifar10").write(tmp_path / "proof" / "verify.json")
+    assert_refused(run("reproduce", tmp_path / "proof", *places), 1, "no data set 'cifar10'", "mnist, sample")
+    assert [path.name for path in tmp_path.iterdir()] == ["proof"]
+
+
+def test_a_damaged_record_is_told_before_anything_starts(places: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "verify.json"
+    path.write_text("{")
+    assert_refused(run("reproduce", tmp_path, *places), 1, f"{path} is damaged (it is not JSON). Restore it.")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_recorded_proof_is_repeated_to_the_last_error(
+    search_study: StoredStudy, places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = reproduce.open_reproduction_study(storage, record)
-    assert re.fullmatch(r"small-reproduce-2-[0-9a-f]{6}", study.study_name)
-    assert study.user_attrs["kind"] == "reproduce"
-    assert reproduce.open_reproduction_study(storage, record).study_name == study.study_name
-    config = dataclasses.asdict(dataclasses.replace(CONFIG, lr=0.5))
-    other = reproduce.read_record(write_record(config=config), SPACE)
-    assert reproduce.open_reproduction_study(storage, other).study_name != study.study_name
-
-
-def repeat(*seeds: int) -> list[optuna.trial.FrozenTrial]:
-    """These seeds, of 60 errors each, as a worker records them."""
-    study = optuna.create_study(direction="maximize")
-    for seed in seeds:
-        add_seed(study, seed)
-    return study.get_trials()
-
-
-def test_recorded_seeds_are_compared_error_by_error(record: Record, write_record: Callable[..., Path]) -> None:
-    facts = reproduce.compare(record, repeat(10_000), 50)
-    assert (facts["identical"], facts["reproduced"]) == (False, True)  # 60, recorded 50, which is within the spread
-    assert any(line.startswith("Not identical") for line in verdict.agreement(facts))
-    seeds = [{"seed": 10_000, "test_accuracy": 99.4, "errors": 60}]
-    same = reproduce.read_record(write_record(seeds=seeds, mean=99.4, std=None), SPACE)
-    one_off = [{"seed": 10_000, "test_accuracy": 99.41, "errors": 59}]
-    other = reproduce.read_record(write_record(seeds=one_off, mean=99.41, std=None), SPACE)
-    facts = reproduce.compare(other, repeat(10_000), 59)
-    assert (facts["identical"], facts["within_spread"], facts["reproduced"]) == (False, None, None)  # no spread
-    assert reproduce.compare(other, repeat(20_000), None)["reproduced"] is None
-    assert reproduce.compare(other, repeat(20_000), 59)["reproduced"] is None  # the file alone repeats nothing
-    assert reproduce.compare(other, repeat(20_000), 58)["reproduced"] is False
-    facts = reproduce.compare(same, repeat(10_000), 60)
-    assert (facts["identical"], facts["within_spread"]) == (True, None)  # of one seed there is no spread
-    assert facts["reproduced"] is True
-    assert verdict.agreement(facts)[:2] == [
-        "The recorded model makes 60 errors, as recorded.",
-        "IDENTICAL: every recorded seed that was repeated makes the recorded number of errors.",
-    ]
-
-
-def test_a_model_that_errs_otherwise_than_recorded_is_told(record: Record) -> None:
-    facts = reproduce.compare(record, repeat(20_000), 51)
-    assert verdict.agreement(facts)[0] == "The recorded model makes 51 errors, not as recorded (50)."
-    assert facts["reproduced"] is False
-    assert verdict.reproduction_verdict(facts).startswith("NOT REPRODUCED")
-    on_gpu = dataclasses.replace(record, facts=record.facts | {"device": "cuda"})  # rounds otherwise
-    assert reproduce.compare(on_gpu, repeat(20_000), 51)["reproduced"] is True
-
-
-def test_repeated_seeds_that_agree_leave_the_others_to_be_judged(write_record: Callable[..., Path]) -> None:
-    seeds = [{"seed": 10_000, "errors": 60}, {"seed": 10_001, "errors": 40}]
-    record = reproduce.read_record(write_record(seeds=seeds, std=0.0001), SPACE)
-    facts = reproduce.compare(record, repeat(10_000), None)
-    assert (facts["identical"], facts["num_judged"], facts["reproduced"]) == (True, 0, True)
-    facts = reproduce.compare(record, repeat(10_000, 20_000), None)
-    assert (facts["identical"], facts["num_judged"], facts["within_spread"]) == (True, 1, False)
-    assert facts["reproduced"] is False
-
-
-def test_runs_of_an_earlier_command_are_told(record: Record) -> None:
-    facts = reproduce.compare(record, repeat(10_000, 10_001), None, num_earlier=1)
-    assert verdict.agreement(facts)[0].endswith("and not again: 1 of 2.")
-
-
-def test_a_reproduction_names_what_it_and_the_record_were_made_with(record: Record) -> None:
-    *_, recorded, repeated = verdict.agreement(reproduce.compare(record, repeat(20_000), None))
-    assert recorded == "Recorded: cpu in fp32, torch 2.14.1, commit 0123abc4567def89."
-    assert repeated == "Repeated: cpu in fp32, python 3.12.3, torch 2.14.1, commit 0123abc."
-
-
-def test_other_seeds_are_compared_by_the_spread(record: Record) -> None:
-    facts = reproduce.compare(record, repeat(20_000, 20_001), None)
-    assert facts["identical"] is None
-    assert facts["mean"] == pytest.approx(99.4)
-    # t(0.975, 2 degrees of freedom) = 4.303; 4.303 * 0.05 * sqrt(1/3 + 1/2)
-    assert facts["margin"] == pytest.approx(0.1964, abs=1e-4)
-    assert facts["within_spread"] is True
-    assert verdict.agreement(facts)[0] == (
-        "The mean of 2 seeds, 99.400 %, lies within the recorded 99.500 ± 0.196 % "
-        "(95 % prediction interval for so many)."
-    )
-    far = dataclasses.replace(record, facts=record.facts | {"mean": 99.7})
-    facts = reproduce.compare(far, repeat(20_000, 20_001), None)
-    assert (facts["within_spread"], facts["reproduced"]) == (False, False)
-    assert "LIES OUTSIDE" in verdict.agreement(facts)[0]
+    shorten(search_study, monkeypatch)
+    here = ["--workers", "0", "--json"]
+    proved = run("verify-best", "--seeds", "1", "--first-seed", "12000", *here, *places)
+    assert proved.exit_code == 0, proved.stderr
+    folder = tmp_path / "results" / "small"
+    elsewhere = ["--storage", f"{places[1]}.repeated", "--results-dir", tmp_path / "repeated"]
+    result = run("reproduce", folder, "--seeds", "2", *here, *elsewhere)
+    assert result.exit_code == 0, result.stderr
+    found = Reproduction.model_validate_json(result.stdout)
+    assert found.identical is True
+    assert [row.seed for row in found.seeds] == [12_000, 12_001]
+    assert found.seeds[0].errors == found.seeds[0].recorded_errors
+    assert found.seeds[1].recorded_errors is None
+    assert found.model_errors == found.recorded_model_errors == found.seeds[0].errors
+    [written] = (tmp_path / "repeated").glob("*/reproduce.json")
+    assert Reproduction.read(written) == found
+    assert found.num_earlier == 0
+    again = run("reproduce", folder, "--seeds", "2", *elsewhere)  # all is there: no worker starts
+    assert again.stdout.splitlines()[-1].startswith("REPRODUCED")
+    assert "Trained by an earlier command with this storage, and not again: 2 of 2." in again.stdout
+    [model] = folder.glob("*.safetensors")
+    model.write_bytes(b"damaged")
+    assert_refused(run("reproduce", folder, "--seeds", "2", *elsewhere), 1, model.name, "Restore it")
+    assert Reproduction.read(written) == found.model_copy(update={"num_earlier": 2})
+    assert len(optuna.get_all_study_names(f"{places[1]}.repeated")) == 1

@@ -1,250 +1,227 @@
-"""Re-ranking: further runs of the leading trials decide who wins."""
+"""Re-ranking: further runs of the leading trials."""
 
-import copy
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
-import torch
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from recording import add_runs
+from tiny import CHANNELS, FIRST, Listener
+from training import EPOCHS, after_an_epoch, work_off
 
 import space
-from search import rerank
-from search.config import AugmentConfig, ModelConfig, TrialConfig
-from search.data import Split, fingerprint
-from search.provenance import space_hash
-from search.rerank import Candidate, RerankJob
-from search.study import StudyError
-from search.tickets import claim_trial, tickets_left
-from search.train import Runtime
+from search.config import AugmentConfig, ModelConfig, TrialConfig, derive_seed
+from search.net.data import fingerprint
+from search.net.model_file import load_model, read_origin
+from search.proof.records import ModelOrigin
+from search.provenance import Code
+from search.runs.reranking import (
+    Candidate,
+    RerankTask,
+    model_path,
+    open_rerank_study,
+    run_reranking,
+    runs_of,
+)
+from search.runs.session import Session
+from search.runs.standings import NUM_RUNS, leading_trials
+from search.runs.validating import Validation, ValidationResources
+from search.settings import SearchSettings
+from search.studies.facts import TrialFacts
+from search.studies.job import Job
+from search.studies.kinds import Kind
+from search.studies.space import Space
+from search.studies.study import Binding, StoredStudy, open_search_study
+from search.studies.tickets import keys_left
 
 TINY = TrialConfig(
-    model=ModelConfig(channels=((2,), (3,), (4,))), augment=AugmentConfig(), lr=0.02, weight_decay=0.01, batch_size=64
+    model=ModelConfig(channels=CHANNELS), augment=AugmentConfig(), lr=0.02, weight_decay=0.01, batch_size=64
 )
+CANDIDATE = Candidate(config=TINY, seed=7, params=FIRST)
 
 
 @pytest.fixture
-def reranking(searched_storage: RDBStorage, search_study: optuna.Study) -> optuna.Study:
-    return rerank.open_rerank_study(searched_storage, search_study, rerank.leading_trials(search_study, 2))
+def reranking(search_study: StoredStudy) -> StoredStudy:
+    """The re-ranking of both complete trials; still empty."""
+    return open_rerank_study(search_study, leading_trials(search_study, 2))
 
 
-def test_the_leading_trials_are_the_best_complete_ones_best_first(search_study: optuna.Study) -> None:
-    assert [trial.number for trial in rerank.leading_trials(search_study, 1)] == [2]
-    assert [trial.number for trial in rerank.leading_trials(search_study, 2)] == [2, 0]
-    assert [trial.number for trial in rerank.leading_trials(search_study, 9)] == [2, 0]  # all that there are
+def test_every_leading_trial_runs_once_before_any_runs_again(search_study: StoredStudy) -> None:
+    runs = runs_of(leading_trials(search_study, 2)).runs
+    assert [(run["trial"], run["run"]) for run in runs] == [(2, 0), (0, 0), (2, 1), (0, 1)]
 
 
-def test_every_leading_trial_runs_once_before_any_runs_again(search_study: optuna.Study) -> None:
-    tickets = rerank.tickets_of(rerank.leading_trials(search_study, 2))
-    assert [divmod(ticket, rerank.NUM_RUNS) for ticket in tickets] == [(2, 0), (0, 0), (2, 1), (0, 1)]
+def test_a_search_is_reranked_in_a_study_of_its_own(search_study: StoredStudy, reranking: StoredStudy) -> None:
+    facts = reranking.facts
+    assert reranking.name == "small-rerank"
+    assert (reranking.kind, facts.search_study, facts.planned_trials) == (Kind.RERANK, "small", (2, 0))
+    assert reranking.binding == search_study.binding
+    assert open_rerank_study(search_study, leading_trials(search_study, 1)).facts.planned_trials == (2,)
 
 
-def test_a_search_is_reranked_in_a_study_of_its_own(reranking: optuna.Study) -> None:
-    assert reranking.study_name == "small-rerank"
-    assert (reranking.user_attrs["kind"], reranking.user_attrs["search_study"]) == ("rerank", "small")
-
-
-def test_further_runs_alone_decide_and_the_searched_one_does_not_count(
-    search_study: optuna.Study, reranking: optuna.Study
-) -> None:
-    first, second = rerank.leading_trials(search_study, 2)
-    add_runs(reranking, first, 98.0, 98.2)
-    add_runs(reranking, second, 98.1, 98.2)  # searched: 0.5 less than the first
-    ranking = rerank.rank_again(search_study, reranking)
-    assert [(standing.trial.number, standing.mean) for standing in ranking] == [
-        (second.number, pytest.approx(98.15)),
-        (first.number, pytest.approx(98.1)),
-    ]
-
-
-def test_equal_means_are_ranked_as_the_search_did(search_study: optuna.Study, reranking: optuna.Study) -> None:
-    first, second = rerank.leading_trials(search_study, 2)
-    add_runs(reranking, second, 98.0, 98.2)
-    add_runs(reranking, first, 98.2, 98.0)
-    assert [standing.trial.number for standing in rerank.rank_again(search_study, reranking)] == [2, 0]
-
-
-def test_a_trial_without_all_its_runs_has_no_standing(search_study: optuna.Study, reranking: optuna.Study) -> None:
-    first, second = rerank.leading_trials(search_study, 2)
-    add_runs(reranking, first, 99.0)
-    add_runs(reranking, second, 98.0, 98.0)
-    assert [standing.trial.number for standing in rerank.rank_again(search_study, reranking)] == [second.number]
-
-
-@pytest.mark.parametrize("changed", [{"params": {"lr": 0.5}}, {"number": 77}], ids=["other params", "no such trial"])
-def test_runs_of_another_search_of_the_same_name_are_refused(
-    search_study: optuna.Study, reranking: optuna.Study, changed: dict[str, object]
-) -> None:
-    other = copy.deepcopy(rerank.leading_trials(search_study, 1)[0])  # the study's own is cached
-    if "params" in changed:
-        other.params = {**other.params, "lr": 0.5}
-    else:
-        other.number = 77
-    add_runs(reranking, other, 98.0, 98.0)
-    with pytest.raises(StudyError, match="'small-rerank' re-ranked another search of this name"):
-        rerank.rank_again(search_study, reranking)
-
-
-def test_a_search_that_was_not_reranked_has_no_standings(
-    search_study: optuna.Study, searched_storage: RDBStorage
-) -> None:
-    assert rerank.find_ranking(search_study, searched_storage) is None
-    assert rerank.describe(None) is None
-
-
-def test_a_search_called_like_a_reranking_is_none(search_study: optuna.Study, searched_storage: RDBStorage) -> None:
-    optuna.create_study(storage=searched_storage, study_name="small-rerank").set_user_attr("kind", "search")
-    assert rerank.find_ranking(search_study, searched_storage) is None
-
-
-def test_a_reranking_is_finished_when_all_that_was_planned_is_there(
-    search_study: optuna.Study, searched_storage: RDBStorage, reranking: optuna.Study
-) -> None:
-    def finished() -> bool:
-        ranking = rerank.find_ranking(search_study, searched_storage)
-        assert ranking is not None
-        return ranking.finished
-
-    first, second = rerank.leading_trials(search_study, 2)
-    assert not finished()
-    add_runs(reranking, first, 98.0, 98.0)
-    assert not finished()
-    add_runs(reranking, second, 98.1, 98.1)
-    assert finished()
-
-
-def test_a_reranking_of_a_search_that_was_bound_to_something_else_is_refused(
-    search_study: optuna.Study, searched_storage: RDBStorage, reranking: optuna.Study
-) -> None:
-    reranking.set_user_attr("space", "0123")
-    with pytest.raises(StudyError, match="'small-rerank' re-ranked another search of this name"):
-        rerank.find_ranking(search_study, searched_storage)
-
-
-def test_a_trial_that_has_come_to_lead_since_makes_a_reranking_unfinished(
-    search_study: optuna.Study, searched_storage: RDBStorage, reranking: optuna.Study
-) -> None:
-    for trial in rerank.leading_trials(search_study, 2):
-        add_runs(reranking, trial, 98.0, 98.0)
-    ranking = rerank.find_ranking(search_study, searched_storage)
-    assert ranking is not None
-    assert ranking.finished
-    better = copy.deepcopy(rerank.leading_trials(search_study, 1)[0])
-    better.value = 99.0
-    search_study.add_trial(better)
-    ranking = rerank.find_ranking(search_study, searched_storage)
-    facts = rerank.describe(ranking)
-    assert facts is not None
-    assert (facts["finished"], facts["winner"], facts["regression"]) == (False, None, None)
-    assert len(facts["standings"]) == 2
-
-
-def test_the_regression_is_what_the_first_ranked_trial_had_looked_too_good_by(
-    search_study: optuna.Study, searched_storage: RDBStorage, reranking: optuna.Study
-) -> None:
-    first, second = rerank.leading_trials(search_study, 2)
-    add_runs(reranking, first, 98.1, 98.3)
-    add_runs(reranking, second, 98.4, 98.4)
-    facts = rerank.describe(rerank.find_ranking(search_study, searched_storage))
-    assert facts is not None
-    assert facts["winner"] == second.number
-    assert facts["regression"] == pytest.approx(98.5 - 98.2)
-    assert [each["number"] for each in facts["standings"]] == [second.number, first.number]
-    assert facts["standings"][1]["val_accuracies"] == [98.1, 98.3]
-
-
-def test_the_candidates_are_rebuilt_from_their_recorded_draws(search_study: optuna.Study) -> None:
-    leading = rerank.leading_trials(search_study, 2)
-    built = rerank.candidates(search_study, leading, space.suggest_config, space_hash(Path(space.__file__)))
-    assert built.keys() == {2, 0}
-    for trial in leading:
-        channels = [list(stage) for stage in built[trial.number].config.model.channels]
-        assert channels == trial.user_attrs["channels"]
-        assert built[trial.number].seed == trial.user_attrs["seed"]
+# A run
 
 
 @pytest.fixture
-def job(storage_url: str, tmp_path: Path) -> RerankJob:
-    return RerankJob(
-        storage_url=storage_url,
-        study_name="small-rerank",
-        tickets=(4, 5),
-        candidates={2: Candidate(config=TINY, seed=7, params={"lr": 0.02})},
-        max_params=7_999,
-        epochs=2,
-        dataset="sample",
-        data_dir=tmp_path,
-        precision="fp32",
-        commit="0123abc",
-        deadline=None,
-    )
-
-
-@pytest.mark.full
-@pytest.mark.usefixtures("no_mirror")
-def test_further_runs_measure_on_the_searchs_digits_where_no_test_digits_are(
-    job: RerankJob, training_files: Path
-) -> None:
-    (training, validation), _ = replace(job, dataset="mnist", data_dir=training_files).prepare("cpu")
-    summary = Path(space.__file__).parent / "results" / "reference" / "summary.json"
-    assert fingerprint(training, validation) == json.loads(summary.read_text())["settings"]["split"]
-    assert (len(training), len(validation)) == (50_000, 10_000)
+def task(tmp_path: Path) -> RerankTask:
+    """Runs trial 2 again, as if it had drawn `TINY`."""
+    validation = Validation(dataset="sample", data_dir=tmp_path, precision="fp32", max_params=7_999, epochs=EPOCHS)
+    return RerankTask(validation=validation, candidates={2: CANDIDATE}, search_name="small", folder=tmp_path / "small")
 
 
 @pytest.fixture
-def run_next(
-    reranking: optuna.Study, searched_storage: RDBStorage, few_digits: Split, cpu: Runtime
-) -> Callable[..., FrozenTrial]:
-    def run(job: RerankJob, *, should_stop: Callable[[], bool] = lambda: False) -> FrozenTrial:
-        trial = claim_trial(
-            reranking,
-            searched_storage,
-            job.tickets,
-            sampler=job.sampler,
-            seed=job.seed,
-            fixed_params=job.fixed_params(),
-        )
-        assert trial is not None
-        resources = (few_digits, few_digits.select(torch.arange(100))), cpu
-        job.run(reranking, trial, searched_storage, resources, should_stop)
-        return reranking.trials[trial.number]
+def run(
+    search_study: StoredStudy, reranking: StoredStudy, few_to_validate: ValidationResources, code: Code
+) -> Callable[..., list[FrozenTrial]]:
+    """Works off what is left of trial 2's further runs."""
+    plan = runs_of(leading_trials(search_study, 1))
+
+    def run(task: RerankTask, **options: Any) -> list[FrozenTrial]:
+        return work_off(reranking, plan, task, few_to_validate, code, **options)
 
     return run
 
 
 def test_each_run_has_a_seed_of_its_own_and_records_what_it_was(
-    job: RerankJob, run_next: Callable[..., FrozenTrial]
+    task: RerankTask, run: Callable[..., list[FrozenTrial]]
 ) -> None:
-    first, second = run_next(job), run_next(job)
-    assert [(run.params["trial"], run.params["run"]) for run in (first, second)] == [(2, 0), (2, 1)]
-    assert len({first.user_attrs["seed"], second.user_attrs["seed"], 7}) == 3
+    first, second = run(task)
+    assert [(trial.params["trial"], trial.params["run"]) for trial in (first, second)] == [(2, 0), (2, 1)]
+    seeds = [TrialFacts.of(trial).seed for trial in (first, second)]
+    assert seeds == [derive_seed(7, "rerank", 0), derive_seed(7, "rerank", 1)]
+    assert len({*seeds, 7}) == 3
     assert first.intermediate_values != second.intermediate_values
-    assert first.user_attrs["num_params"] == TINY.model.num_params
-    assert first.user_attrs["searched_params"] == {"lr": 0.02}
+    facts = TrialFacts.of(first)
+    assert (facts.num_params, facts.channels) == (TINY.model.num_params, CHANNELS)
+    assert facts.searched_params == FIRST
+
+
+def test_the_first_runs_model_is_kept_and_says_what_it_is(
+    task: RerankTask, run: Callable[..., list[FrozenTrial]], code: Code
+) -> None:
+    first, second = run(task)
+    path = model_path(task.folder, 2)
+    assert [each.name for each in path.parent.iterdir()] == ["trial-2.safetensors"]
+    origin = ModelOrigin.model_validate_json(read_origin(path))
+    assert (origin.study_name, origin.trial, origin.val_accuracy) == ("small", 2, first.value)
+    assert origin.seed == TrialFacts.of(first).seed != TrialFacts.of(second).seed
+    assert (origin.epochs, origin.dataset, origin.precision) == (EPOCHS, "sample", "fp32")
+    assert (origin.config, origin.num_params, origin.commit) == (TINY, TINY.model.num_params, code.commit)
+    assert load_model(path) is not None
 
 
 def test_an_interrupted_run_is_tried_again_and_comes_to_the_same(
-    job: RerankJob, reranking: optuna.Study, run_next: Callable[..., FrozenTrial]
+    task: RerankTask, reranking: StoredStudy, search_study: StoredStudy, run: Callable[..., list[FrozenTrial]]
 ) -> None:
-    cut_off = run_next(job, should_stop=lambda: True)
+    [cut_off] = run(task, should_stop=after_an_epoch())
     assert cut_off.state == TrialState.FAIL
-    assert tickets_left(reranking, job.tickets) == [4, 5]
-    again = run_next(job)
+    assert TrialFacts.of(cut_off).fail_reason is None
+    assert not model_path(task.folder, 2).exists()
+    plan = runs_of(leading_trials(search_study, 1))
+    assert keys_left(reranking, plan) == list(plan.keys)
+    again, _ = run(task)
     assert again.params == cut_off.params
     assert again.intermediate_values[1] == cut_off.intermediate_values[1]
 
 
-def test_a_run_that_diverges_counts_as_the_worst(job: RerankJob, run_next: Callable[..., FrozenTrial]) -> None:
-    diverging = Candidate(config=replace(TINY, lr=1e38), seed=7, params={"lr": 0.02})
-    trial = run_next(replace(job, candidates={2: diverging}))
-    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.0)
+def test_a_run_that_diverges_counts_as_the_worst(task: RerankTask, run: Callable[..., list[FrozenTrial]]) -> None:
+    diverging = replace(CANDIDATE, config=replace(TINY, lr=1e38))
+    trials = run(replace(task, candidates={2: diverging}))
+    assert [(trial.state, trial.value) for trial in trials] == [(TrialState.COMPLETE, 0.0)] * NUM_RUNS
+    assert not model_path(task.folder, 2).exists()
 
 
-def test_the_deadline_is_that_of_the_search(job: RerankJob) -> None:
-    assert not job.expired()
-    assert replace(job, deadline=0.0).expired()
+def test_a_run_can_be_sent_to_a_worker(task: RerankTask) -> None:
+    assert pickle.loads(pickle.dumps(task)) == task
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("no_mirror")
+def test_further_runs_measure_on_the_searchs_digits_where_no_test_digits_are(
+    task: RerankTask, training_files: Path
+) -> None:
+    validation = replace(task.validation, dataset="mnist", data_dir=training_files)
+    resources = replace(task, validation=validation).prepare("cpu")
+    summary = Path(space.__file__).parent / "results" / "reference" / "summary.json"
+    split = fingerprint(resources.training, resources.validation)
+    assert split == json.loads(summary.read_text())["settings"]["split"]
+    assert (len(resources.training), len(resources.validation)) == (50_000, 10_000)
+
+
+# All runs
+
+
+@pytest.fixture
+def jobs() -> list[Job]:
+    """Those that `session` was to execute."""
+    return []
+
+
+@pytest.fixture
+def session(
+    search_study: StoredStudy, the_space: Space, code: Code, jobs: list[Job], storage_url: str, tmp_path: Path
+) -> Session:
+    """A session in which nothing is executed, as if Ctrl-C came first."""
+
+    def execute(job: Job, *_: Any, **__: Any) -> bool:
+        jobs.append(job)
+        return True
+
+    return Session(
+        settings=SearchSettings(storage=storage_url, results_dir=tmp_path / "results"),
+        space=the_space,
+        storage=search_study.storage,
+        devices=("cpu",),
+        precision="fp32",
+        execute=execute,
+        screen=Listener(),
+        code=code,
+    )
+
+
+def test_the_candidates_are_rebuilt_from_their_recorded_draws(
+    search_study: StoredStudy, session: Session, jobs: list[Job], task: RerankTask, tmp_path: Path
+) -> None:
+    assert run_reranking(session, search_study, task.validation, 2, deadline=None)
+    [job] = jobs
+    assert isinstance(job.task, RerankTask)
+    assert job.task.candidates.keys() == {2, 0}
+    assert job.task.folder == tmp_path / "results" / "small"
+    for trial in leading_trials(search_study, 2):
+        candidate, facts = job.task.candidates[trial.number], TrialFacts.of(trial)
+        assert candidate.config.model.channels == facts.channels
+        assert (candidate.seed, candidate.params) == (facts.seed, trial.params)
+
+
+def test_further_runs_are_never_pruned_and_their_deadline_is_that_of_the_search(
+    search_study: StoredStudy, session: Session, jobs: list[Job], task: RerankTask
+) -> None:
+    run_reranking(session, search_study, task.validation, 1, deadline=12_345.0)
+    [job] = jobs
+    assert (job.settings.deadline, job.settings.pruner) == (12_345.0, "none")
+    assert job.settings.study_name == "small-rerank"
+
+
+def test_what_is_reranked_already_is_not_run_again(
+    search_study: StoredStudy, reranking: StoredStudy, session: Session, jobs: list[Job], task: RerankTask
+) -> None:
+    for trial in leading_trials(search_study, 2):
+        add_runs(reranking, trial, 98.0, 98.0)
+    assert not run_reranking(session, search_study, task.validation, 2, deadline=None)
+    assert jobs == []
+    assert isinstance(session.screen, Listener)
+    assert session.screen.said == []
+
+
+def test_without_a_complete_trial_nothing_is_reranked(
+    search_study: StoredStudy, sample_binding: Binding, session: Session, jobs: list[Job], task: RerankTask
+) -> None:
+    new = open_search_study(search_study.storage, "new", sample_binding, space.REFERENCE)
+    assert not run_reranking(session, new, task.validation, 5, deadline=None)
+    assert jobs == []
+    assert optuna.get_all_study_names(search_study.storage) == ["small", "new"]

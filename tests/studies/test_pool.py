@@ -3,131 +3,72 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import optuna
 import psutil
 import pytest
+from fakes import (
+    DyingTask,
+    EpochsTask,
+    FailingTask,
+    FakeTask,
+    LookingTask,
+    PatientTask,
+    StillbornTask,
+    StubbornTask,
+    ends,
+    make_job,
+    states,
+    ticket_of,
+)
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from search.storage import open_storage
-from search.study import Binding, open_search_study
-from search.tickets import release_dead_trials
-from search.worker import WorkerError
-from search.workers import WORKER_ENVIRONMENT, WorkerPool, run_workers
+from search.provenance import Code, CodeError
+from search.studies import pool as pool_module
+from search.studies.facts import TrialFacts
+from search.studies.job import Job
+from search.studies.pool import WORKER_ENVIRONMENT, Executor, WorkerPool, in_processes, in_this_process
+from search.studies.study import StoredStudy
+from search.studies.tickets import release_dead_trials
+from search.studies.worker import WorkerError
 
-BINDING = Binding(dataset="sample", split="none", max_params=1_000, epochs=1, space="numbers")
-FIRST = {"x": 0.5}
-RUN_IN_A_PARENT = "import sys, test_workers; test_workers.run_for_ever(sys.argv[1])"
+RUN_IN_A_PARENT = "import sys, fakes; fakes.run_for_ever(sys.argv[1])"
+HANDLED = (signal.SIGINT, signal.SIGTERM)
 
-
-@dataclass(frozen=True, kw_only=True)
-class NumberJob:
-    """Trials that compute next to nothing; subclasses add an accident."""
-
-    storage_url: str
-    tickets: range
-    study_name: str = "numbers"
-    sampler: str = "random"
-    seed: int = 0
-    epochs: int = 1
-    precision: str = "fp32"
-
-    def fixed_params(self) -> dict[int, dict[str, Any]]:
-        return {}
-
-    def expired(self) -> bool:
-        return False
-
-    def prepare(self, device: str) -> str:
-        return device
-
-    def run(
-        self,
-        study: optuna.Study,
-        trial: optuna.Trial,
-        storage: RDBStorage,
-        resources: str,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        value = trial.suggest_float("x", 0.0, 1.0)
-        trial.set_user_attr("pid", os.getpid())
-        self.befall(study, trial, should_stop)
-        study.tell(trial, value)
-
-    def befall(self, study: optuna.Study, trial: optuna.Trial, should_stop: Callable[[], bool]) -> None:
-        import torch
-
-        trial.set_user_attr("environment", {name: os.environ.get(name) for name in WORKER_ENVIRONMENT})
-        trial.set_user_attr("num_threads", torch.get_num_threads())
-
-
-class FailingJob(NumberJob):
-    def befall(self, study: optuna.Study, trial: optuna.Trial, should_stop: Callable[[], bool]) -> None:
-        raise MemoryError("out of\nmemory")
-
-
-class DyingJob(NumberJob):
-    """The first attempt at ticket 1 is killed, as for want of memory."""
-
-    def befall(self, study: optuna.Study, trial: optuna.Trial, should_stop: Callable[[], bool]) -> None:
-        if trial.user_attrs["ticket"] == 1 and "retry_of" not in trial.user_attrs:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-class PatientJob(NumberJob):
-    """A trial that runs until it is asked to stop."""
-
-    def befall(self, study: optuna.Study, trial: optuna.Trial, should_stop: Callable[[], bool]) -> None:
-        while not should_stop():
-            time.sleep(0.02)
-
-
-class StubbornJob(NumberJob):
-    """A trial that runs until it is killed."""
-
-    def befall(self, study: optuna.Study, trial: optuna.Trial, should_stop: Callable[[], bool]) -> None:
-        time.sleep(600)
-
-
-class StillbornJob(NumberJob):
-    """Kills every worker that receives it."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os._exit, (7,)
+MakeJob = Callable[[FakeTask, int], Job]
 
 
 @pytest.fixture
-def study(storage: RDBStorage) -> optuna.Study:
-    return open_search_study(storage, "numbers", BINDING, FIRST)
+def job(search: StoredStudy, storage_url: str, code: Code) -> MakeJob:
+    """A task as a job of so many trials of the search."""
+    return lambda task, num_trials: make_job(storage_url, code, task, num_trials)
 
 
 def run(
-    job: NumberJob,
-    study: optuna.Study,
+    execute: Executor,
+    job: Job,
+    search: StoredStudy,
     num_workers: int = 1,
     on_update: Callable[[], None] = lambda: None,
     on_interrupt: Callable[[], None] = lambda: None,
 ) -> bool:
-    storage = open_storage(job.storage_url)
-    devices = ["cpu"] * num_workers
-    return run_workers(job, devices, study, storage, on_update=on_update, on_interrupt=on_interrupt)
+    return execute(job, ["cpu"] * num_workers, search, on_update=on_update, on_interrupt=on_interrupt)
 
 
-def run_for_ever(url: str) -> None:
-    storage = open_storage(url)
-    study = optuna.load_study(study_name="numbers", storage=storage)
-    run(StubbornJob(storage_url=url, tickets=range(2)), study)
+def pid_of(trial: FrozenTrial) -> int:
+    pid = trial.user_attrs["pid"]
+    assert isinstance(pid, int)
+    return pid
 
 
-def running(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def running(search: StoredStudy) -> list[FrozenTrial]:
     """The trials that are under way."""
-    return [trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if "pid" in trial.user_attrs]
+    return [trial for trial in search.trials((TrialState.RUNNING,)) if "pid" in trial.user_attrs]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -148,55 +89,57 @@ def press_ctrl_c_when(condition: Callable[[], bool]) -> Callable[[], None]:
     return press
 
 
-def test_two_workers_complete_every_ticket_exactly_once(study: optuna.Study, storage_url: str) -> None:
+def handlers() -> list[object]:
+    return [signal.getsignal(number) for number in HANDLED]
+
+
+def test_two_workers_complete_every_ticket_exactly_once(search: StoredStudy, job: MakeJob) -> None:
     updates: list[None] = []
-    before = signal.getsignal(signal.SIGINT)
-    job = NumberJob(storage_url=storage_url, tickets=range(8))
-    assert not run(job, study, num_workers=2, on_update=lambda: updates.append(None))
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8
-    assert sorted(trial.user_attrs["ticket"] for trial in study.trials) == list(range(8))
-    assert os.getpid() not in {trial.user_attrs["pid"] for trial in study.trials}
+    before = handlers()
+    assert not run(in_processes, job(FakeTask(), 8), search, 2, on_update=lambda: updates.append(None))
+    assert states(search) == ["COMPLETE"] * 8
+    assert sorted(ticket_of(trial) or 0 for trial in search.trials()) == list(range(8))
+    assert os.getpid() not in set(map(pid_of, search.trials()))
     assert updates
-    assert signal.getsignal(signal.SIGINT) is before
+    assert handlers() == before
 
 
 def test_a_worker_has_its_own_environment_and_one_thread_heeds_no_signal_and_ends_once_done(
-    study: optuna.Study, storage_url: str, monkeypatch: pytest.MonkeyPatch
+    search: StoredStudy, job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in WORKER_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1234567")  # what the user has set stays
     before = dict(os.environ)
-    pool = WorkerPool(NumberJob(storage_url=storage_url, tickets=range(1)), ["cpu"])
+    pool = WorkerPool(job(LookingTask(), 1), ["cpu"])
     pool.start()
     assert dict(os.environ) == before
     (worker,) = multiprocessing.active_children()
     assert worker.pid is not None
-    for number in (signal.SIGINT, signal.SIGTERM):  # from birth: it has not begun to run Python yet
+    for number in HANDLED:  # from birth: it has not begun to run Python yet
         os.kill(worker.pid, number)
     worker.join()
     assert not pool.replace_lost()  # it was not lost: there was nothing left to do
     assert not pool.wait(0)
-    recorded = study.trials[0].user_attrs
+    recorded = search.trials()[0].user_attrs
     assert recorded["environment"] == {**WORKER_ENVIRONMENT, "MALLOC_TOP_PAD_": "1234567"}
     assert recorded["num_threads"] == 1
 
 
-def test_three_failures_in_a_row_end_it_with_the_reason(study: optuna.Study, storage_url: str) -> None:
+def test_three_failures_in_a_row_end_it_with_the_reason(search: StoredStudy, job: MakeJob) -> None:
     with pytest.raises(WorkerError, match="MemoryError: out of memory") as caught:
-        run(FailingJob(storage_url=storage_url, tickets=range(8)), study)
+        run(in_processes, job(FailingTask(), 8), search)
     assert "\n" not in str(caught.value)
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 3
-    assert {trial.user_attrs["fail_reason"] for trial in study.trials} == {"MemoryError: out of memory"}
-    assert len({trial.params["x"] for trial in study.trials}) == 3
+    assert states(search) == ["FAIL"] * 3
+    assert {TrialFacts.of(trial).fail_reason for trial in search.trials()} == {"MemoryError: out of memory"}
+    assert len({trial.params["lr"] for trial in search.trials()}) == 3
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_trial_tried_again(study: optuna.Study, storage_url: str) -> None:
-    assert not run(DyingJob(storage_url=storage_url, tickets=range(3)), study)
-    ends = [(trial.user_attrs["ticket"], trial.state.name) for trial in study.trials]
-    assert ends == [(0, "COMPLETE"), (1, "FAIL"), (1, "COMPLETE"), (2, "COMPLETE")]
-    assert study.trials[2].params == study.trials[1].params
-    assert len({trial.user_attrs["pid"] for trial in study.trials}) == 2
+def test_a_worker_that_is_killed_is_replaced_and_its_trial_tried_again(search: StoredStudy, job: MakeJob) -> None:
+    assert not run(in_processes, job(DyingTask(), 3), search)
+    assert ends(search) == [(0, "COMPLETE"), (1, "FAIL"), (1, "COMPLETE"), (2, "COMPLETE")]
+    assert search.trials()[2].params == search.trials()[1].params
+    assert len(set(map(pid_of, search.trials()))) == 2
 
 
 def let_workers_end() -> None:
@@ -204,17 +147,17 @@ def let_workers_end() -> None:
         process.join(60)  # its exit code is known only a moment after the pool's `wait` sees it end
 
 
-def test_workers_that_keep_dying_end_it(study: optuna.Study, storage_url: str) -> None:
+def test_workers_that_keep_dying_end_it(search: StoredStudy, job: MakeJob) -> None:
     with pytest.raises(WorkerError, match=r"dying \(exit_code=7\)"):
-        run(StillbornJob(storage_url=storage_url, tickets=range(3)), study)
+        run(in_processes, job(StillbornTask(), 3), search)
 
 
 def test_a_worker_that_dies_old_is_replaced_without_being_counted_unless_all_are_to_end(
-    storage_url: str, monkeypatch: pytest.MonkeyPatch
+    job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.workers.MAX_LOST_WORKERS", 0)
-    monkeypatch.setattr("search.workers.YOUNG_SECONDS", 0)
-    pool = WorkerPool(StillbornJob(storage_url=storage_url, tickets=range(3)), ["cpu"])
+    monkeypatch.setattr(pool_module, "MAX_LOST_WORKERS", 0)
+    monkeypatch.setattr(pool_module, "YOUNG_SECONDS", 0)
+    pool = WorkerPool(job(StillbornTask(), 3), ["cpu"])
     pool.start()
     let_workers_end()
     assert pool.wait(0)
@@ -228,30 +171,114 @@ def test_a_worker_that_dies_old_is_replaced_without_being_counted_unless_all_are
     assert not pool.wait(0)  # nobody took its place
 
 
-def test_ctrl_c_lets_the_trial_end(study: optuna.Study, storage_url: str) -> None:
+def test_ctrl_c_lets_the_trial_end(search: StoredStudy, job: MakeJob) -> None:
     told: list[str] = []
-    job = PatientJob(storage_url=storage_url, tickets=range(5))
-    press = press_ctrl_c_when(lambda: len(running(study)) == 1)
-    assert run(job, study, 1, press, lambda: told.append("stopping"))
+    press = press_ctrl_c_when(lambda: len(running(search)) == 1)
+    assert run(in_processes, job(PatientTask(), 5), search, 1, press, lambda: told.append("stopping"))
     assert told == ["stopping"]
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
+    assert states(search) == ["COMPLETE"]
 
 
-def test_a_second_signal_ends_at_once_and_leaves_nothing_running(study: optuna.Study, storage_url: str) -> None:
-    job = StubbornJob(storage_url=storage_url, tickets=range(5))
-    press = press_ctrl_c_when(lambda: len(running(study)) == 1)
-    assert run(job, study, 1, press, on_interrupt=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL]
-    assert not psutil.pid_exists(study.trials[0].user_attrs["pid"])
+def test_a_second_signal_ends_at_once_and_leaves_nothing_running(search: StoredStudy, job: MakeJob) -> None:
+    press = press_ctrl_c_when(lambda: len(running(search)) == 1)
+    before = handlers()
+    assert run(
+        in_processes,
+        job(StubbornTask(), 5),
+        search,
+        on_update=press,
+        on_interrupt=lambda: os.kill(os.getpid(), signal.SIGTERM),
+    )
+    assert states(search) == ["FAIL"]
+    assert not psutil.pid_exists(pid_of(search.trials()[0]))
+    assert handlers() == before
 
 
-def test_workers_end_with_their_parent(study: optuna.Study, storage: RDBStorage, storage_url: str) -> None:
+def test_workers_end_with_their_parent(search: StoredStudy, storage: RDBStorage, storage_url: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     parent = subprocess.Popen([sys.executable, "-c", RUN_IN_A_PARENT, storage_url], env=environment)
-    wait_until(lambda: len(running(study)) == 1)
-    worker = psutil.Process(study.trials[0].user_attrs["pid"])
+    wait_until(lambda: len(running(search)) == 1)
+    worker = psutil.Process(pid_of(search.trials()[0]))
     parent.kill()
     parent.wait()
     psutil.wait_procs([worker], timeout=30)
     assert not worker.is_running()
-    assert release_dead_trials(study, storage) == [0]
+    assert release_dead_trials(search) == [0]
+
+
+def test_a_worker_process_that_finds_other_code_ends_the_command_in_one_line(
+    search: StoredStudy, storage_url: str, code: Code
+) -> None:
+    changed = replace(code, hash="0123456789abcdef")
+    with pytest.raises(WorkerError, match="changed while the command ran") as caught:
+        run(in_processes, make_job(storage_url, changed, FakeTask(), 3), search)
+    assert "\n" not in str(caught.value)
+    assert states(search) == ["WAITING"]
+
+
+def test_all_trials_run_in_this_process_on_the_first_device(search: StoredStudy, job: MakeJob) -> None:
+    updates: list[None] = []
+    before = handlers()
+    assert not run(in_this_process, job(FakeTask(), 3), search, 2, on_update=lambda: updates.append(None))
+    assert ends(search) == [(0, "COMPLETE"), (1, "COMPLETE"), (2, "COMPLETE")]
+    assert set(map(pid_of, search.trials())) == {os.getpid()}
+    assert len(updates) >= 3
+    assert handlers() == before
+
+
+def test_in_this_process_ctrl_c_ends_after_the_running_epoch_and_the_trial_is_tried_again(
+    search: StoredStudy, job: MakeJob
+) -> None:
+    told: list[str] = []
+    before = handlers()
+    task = EpochsTask(presses={2: 1})
+    assert run(in_this_process, job(task, 3), search, on_interrupt=lambda: told.append("stopping"))
+    assert told == ["stopping"]
+    assert ends(search) == [(0, "FAIL")]
+    assert TrialFacts.of(search.trials()[0]).epochs == 2
+    assert handlers() == before
+    assert not run(in_this_process, job(task, 2), search)
+    assert ends(search) == [(0, "FAIL"), (0, "COMPLETE"), (1, "COMPLETE")]
+    assert search.trials()[1].params == search.trials()[0].params
+    assert TrialFacts.of(search.trials()[1]).retry_of == 0
+
+
+def test_in_this_process_a_second_ctrl_c_ends_at_once_and_the_trial_is_tried_again(
+    search: StoredStudy, job: MakeJob
+) -> None:
+    before = handlers()
+    task = EpochsTask(presses={2: 2})
+    assert run(in_this_process, job(task, 3), search)
+    assert ends(search) == [(0, "FAIL")]
+    assert TrialFacts.of(search.trials()[0]).epochs == 1  # not even this epoch was ended
+    assert handlers() == before
+    assert not run(in_this_process, job(task, 1), search)
+    assert search.trials()[1].params == search.trials()[0].params
+
+
+def test_in_this_process_ctrl_c_in_the_last_epoch_lets_the_trial_count_and_starts_no_other(
+    search: StoredStudy, job: MakeJob
+) -> None:
+    assert run(in_this_process, job(EpochsTask(presses={5: 1}), 3), search)
+    assert ends(search) == [(0, "COMPLETE")]
+
+
+def test_in_this_process_an_error_is_raised_as_it_is_and_ctrl_c_means_what_it_did(
+    search: StoredStudy, job: MakeJob, storage_url: str, code: Code
+) -> None:
+    before = handlers()
+    with pytest.raises(WorkerError, match="MemoryError: out of memory"):
+        run(in_this_process, job(FailingTask(), 8), search)
+    assert handlers() == before
+    with pytest.raises(CodeError):
+        run(in_this_process, make_job(storage_url, replace(code, hash="0123456789abcdef"), FakeTask(), 3), search)
+    assert handlers() == before
+
+
+def test_trials_can_run_outside_the_main_thread_which_alone_handles_signals(search: StoredStudy, job: MakeJob) -> None:
+    ended: list[bool] = []
+    thread = threading.Thread(target=lambda: ended.append(run(in_this_process, job(FakeTask(), 2), search)))
+    thread.start()
+    thread.join()
+    assert ended == [False]
+    assert states(search) == ["COMPLETE"] * 2

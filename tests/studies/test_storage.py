@@ -9,28 +9,26 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import optuna
-import psutil
 import pytest
 from optuna.storages import RDBStorage
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import OperationalError
 
-from search.storage import (
+from search.studies.optuna_private import start_trial
+from search.studies.storage import (
     StorageError,
     exclusive,
     explain,
     heartbeat,
     hide_password,
-    is_dead,
     open_storage,
     sqlite_path,
-    this_process,
 )
 
 HOLD_THE_LOCK = """
 import sys, time
-from search.storage import exclusive, open_storage
+from search.studies.storage import exclusive, open_storage
 with exclusive(open_storage(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -38,7 +36,7 @@ with exclusive(open_storage(sys.argv[1])):
 
 OPEN_EACH = """
 import sys
-from search.storage import open_storage
+from search.studies.storage import open_storage
 print("ready", flush=True)
 sys.stdin.readline()
 for url in sys.argv[1:]:
@@ -205,6 +203,14 @@ def test_only_the_password_of_a_url_is_hidden() -> None:
     assert hide_password("sqlite:///study.db") == "sqlite:///study.db"
 
 
+def test_what_a_drivers_query_may_keep_secret_is_hidden_and_the_rest_told() -> None:
+    url = "postgresql://user:secret@host/optuna?sslmode=require&sslkey=hush&Options=hush"
+    hidden = hide_password(url)
+    assert "secret" not in hidden
+    assert "hush" not in hidden
+    assert "sslmode=require" in hidden
+
+
 def test_a_servers_url_names_no_file() -> None:
     assert sqlite_path("postgresql://host/optuna") is None
     assert sqlite_path("sqlite:////srv/study.db") == Path("/srv/study.db")
@@ -237,35 +243,11 @@ def test_the_lock_is_released_when_its_holder_raises(storage: RDBStorage) -> Non
 
 
 def test_a_heartbeat_is_recorded_from_the_start(storage: RDBStorage, tmp_path: Path) -> None:
-    trial_id = storage.create_new_trial(optuna.create_study(storage=storage)._study_id)
+    study = optuna.create_study(storage=storage)
+    _, trial = (start_trial(study, {}, {}) for _ in range(2))
     reader = sqlite3.connect(tmp_path / "study.db")
-    with heartbeat(storage, trial_id):
-        wait_until(lambda: reader.execute("SELECT trial_id FROM trial_heartbeats").fetchall() == [(trial_id,)])
+    beats = "SELECT number FROM trial_heartbeats JOIN trials USING (trial_id)"
+    with heartbeat(storage, trial):
+        wait_until(lambda: reader.execute(beats).fetchall() == [(trial.number,)])
     reader.close()
     assert not any("heartbeat" in thread.name for thread in threading.enumerate())
-
-
-def test_this_process_is_alive() -> None:
-    assert not is_dead(this_process())
-
-
-def test_an_ended_process_is_dead_even_where_nobody_reaps_it() -> None:
-    process = subprocess.Popen(["sleep", "60"])
-    watched = psutil.Process(process.pid)
-    owner = {**this_process(), "pid": process.pid, "started": watched.create_time()}
-    alive_before = not is_dead(owner)
-    process.kill()
-    wait_until(lambda: watched.status() == psutil.STATUS_ZOMBIE)  # as under a container's first process
-    dead_unreaped = is_dead(owner)
-    process.wait()
-    assert (alive_before, dead_unreaped, is_dead(owner)) == (True, True, True)
-
-
-def test_a_process_that_got_a_dead_ones_number_is_another() -> None:
-    owner = this_process()
-    assert is_dead({**owner, "started": owner["started"] - 3600})
-    assert is_dead({**owner, "started": owner["started"] + 3600})
-
-
-def test_nothing_is_claimed_to_be_known_of_another_hosts_processes() -> None:
-    assert not is_dead({**this_process(), "host": "elsewhere", "started": 0.0})

@@ -1,79 +1,325 @@
-import threading
+import shutil
+import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import optuna
 import pytest
-from optuna.storages import RDBStorage
-from optuna.trial import TrialState
-from test_workers import BINDING, FIRST, NumberJob
+from fakes import FailingTask, FakeTask, PatientTask, accuracy, claim, draw, drawn, ends, lose, make_job, states
+from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial, TrialState
 
-from search.study import open_search_study
-from search.worker import _run_trials
+from search.provenance import Code, CodeError, versions
+from search.studies.choices import ChoiceError
+from search.studies.facts import TrialFacts
+from search.studies.job import Result, ShouldStop, TrialInterruptedError
+from search.studies.plan import GivenPlan
+from search.studies.space import Space
+from search.studies.storage import open_storage
+from search.studies.study import StoredStudy
+from search.studies.worker import LONGEST_REASON, WorkerError, run_trials
+
+Run = Callable[..., None]
 
 
-class RobbedJob(NumberJob):
+@dataclass(frozen=True, kw_only=True)
+class NotingTask(FakeTask):
+    """Notes what is called."""
+
+    calls: list[str] = field(default_factory=list)
+
+    def prepare(self, device: str) -> str:
+        self.calls.append(f"prepare {device}")
+        return device
+
+    def run(self, trial: optuna.Trial, resources: str, should_stop: ShouldStop) -> Result:
+        self.calls.append(f"run {trial.number} on {resources}")
+        return super().run(trial, resources, should_stop)
+
+    def recover(self) -> None:
+        self.calls.append("recover")
+
+
+class RobbedTask(FakeTask):
     """While the first trial runs, another command fails it, as where its host seems to be silent."""
 
-    def befall(self, study: optuna.Study, trial: optuna.Trial, should_stop: Callable[[], bool]) -> None:
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
         if trial.number == 0:
-            study.tell(trial.number, state=TrialState.FAIL)
+            trial.study.tell(trial.number, state=TrialState.FAIL)
 
 
-class UnsteadyJob(NumberJob):
+class UnsteadyTask(NotingTask):
     """Two failures, a success, two failures, and so on."""
 
-    def befall(self, study: optuna.Study, trial: optuna.Trial, should_stop: Callable[[], bool]) -> None:
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
         if trial.number % 3 < 2:
             raise RuntimeError(f"accident {trial.number}")
 
 
-class ExpiredJob(NumberJob):
-    def expired(self) -> bool:
-        return True
+class TalkativeTask(FakeTask):
+    """Says at length why its first trial failed."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        if trial.number == 0:
+            raise RuntimeError("no\n" * 1_000)
+
+
+class PruningTask(FakeTask):
+    """Reports a curve, and does as the pruner says."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        for epoch in range(1, 9):
+            trial.report(95.0 - trial.number, step=epoch)
+            if trial.should_prune():
+                TrialFacts(prune_reason="not promising").write(trial)
+                raise optuna.TrialPruned
+
+
+class HopelessTask(FakeTask):
+    """Every trial is over budget, say."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        raise optuna.TrialPruned
+
+
+class StoppedTask(FakeTask):
+    """Is asked to stop in the middle of its first trial."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        if trial.number == 0:
+            raise TrialInterruptedError
+
+
+class TiredTask(FakeTask):
+    """Somebody presses Ctrl-C a second time, in this process."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        raise KeyboardInterrupt
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepingTask(FakeTask):
+    """Has something to keep, and looks around meanwhile.
+
+    Attributes:
+        seen: For each value that was kept: the best trial so far, whether the lock was held, and how the trials stood.
+    """
+
+    url: str
+    seen: list[tuple[int | None, bool, list[str]]] = field(default_factory=list)
+
+    def run(self, trial: optuna.Trial, resources: str, should_stop: ShouldStop) -> Result:
+        draw(trial)
+
+        def keep(best: FrozenTrial | None) -> None:
+            held = False
+            try:
+                with FileLock(f"{self.url.removeprefix('sqlite:///')}.lock", timeout=0):
+                    pass
+            except Timeout:
+                held = True
+            stored = StoredStudy.load(open_storage(self.url), "small")
+            self.seen.append((None if best is None else best.number, held, states(stored)))
+
+        return Result(value=[91.0, 95.0, 93.0][trial.number], keep=keep)
+
+
+class CarelessTask(FakeTask):
+    """Cannot keep what the first trial has come to."""
+
+    def run(self, trial: optuna.Trial, resources: str, should_stop: ShouldStop) -> Result:
+        def keep(_best: FrozenTrial | None) -> None:
+            raise OSError("No space left on device")
+
+        return Result(value=accuracy(draw(trial)), keep=keep if trial.number == 0 else None)
 
 
 @pytest.fixture
-def study(storage: RDBStorage) -> optuna.Study:
-    return open_search_study(storage, "numbers", BINDING, FIRST)
+def run(search: StoredStudy, storage_url: str, code: Code) -> Run:
+    """Runs a task's trials in this process: `run(task, num_trials, should_stop=..., **settings)`."""
+
+    def run_task(
+        task: FakeTask, num_trials: int, *, should_stop: ShouldStop = lambda: False, **settings: object
+    ) -> None:
+        run_trials(make_job(storage_url, code, task, num_trials, **settings), "cpu", should_stop)
+
+    return run_task
 
 
-def run_here(job: NumberJob, stop: threading.Event | None = None) -> None:
-    _run_trials(job, "cpu", stop or threading.Event())
+def test_a_worker_ends_when_no_ticket_is_left(search: StoredStudy, run: Run) -> None:
+    run(FakeTask(), 3)
+    assert ends(search) == [(0, "COMPLETE"), (1, "COMPLETE"), (2, "COMPLETE")]
+    assert [trial.value for trial in search.trials()] == [accuracy(trial.params) for trial in search.trials()]
 
 
-def ends(study: optuna.Study) -> list[tuple[Any, str]]:
-    return [(trial.user_attrs.get("ticket"), trial.state.name) for trial in study.trials]
+def test_a_worker_prepares_once_and_runs_each_trial_on_what_it_prepared(search: StoredStudy, run: Run) -> None:
+    task = NotingTask()
+    run(task, 2)
+    assert task.calls == ["prepare cpu", "run 0 on cpu", "run 1 on cpu"]
 
 
-def test_a_worker_ends_when_no_ticket_is_left(study: optuna.Study, storage_url: str) -> None:
-    run_here(NumberJob(storage_url=storage_url, tickets=range(3)))
-    assert ends(study) == [(0, "COMPLETE"), (1, "COMPLETE"), (2, "COMPLETE")]
+def test_given_runs_are_made_as_they_are_given(search: StoredStudy, run: Run) -> None:
+    runs = tuple({"depth": depth, "width": 1.0, "lr": 0.05} for depth in (4, 5))
+    run(FakeTask(), 0, plan=GivenPlan(runs=runs))
+    assert [trial.params for trial in search.complete_trials()] == list(runs)
 
 
-def test_failures_that_are_not_in_a_row_are_recorded_and_the_study_goes_on(
-    study: optuna.Study, storage_url: str
+def test_failures_that_are_not_in_a_row_are_recorded_and_the_study_goes_on(search: StoredStudy, run: Run) -> None:
+    task = UnsteadyTask()
+    run(task, 2)
+    assert ends(search) == [(0, "FAIL"), (0, "FAIL"), (0, "COMPLETE"), (1, "FAIL"), (1, "FAIL"), (1, "COMPLETE")]
+    assert TrialFacts.of(search.trials()[3]).fail_reason == "RuntimeError: accident 3"
+    assert task.calls.count("recover") == 4
+    assert task.calls[:4] == ["prepare cpu", "run 0 on cpu", "recover", "run 1 on cpu"]
+
+
+def test_three_failures_in_a_row_end_it(search: StoredStudy, run: Run) -> None:
+    with pytest.raises(WorkerError, match=r"3 trials in a row failed\. The last one: MemoryError: out of memory"):
+        run(FailingTask(), 8)
+    assert states(search) == ["FAIL"] * 3
+
+
+def test_a_long_reason_is_cut_off(search: StoredStudy, run: Run) -> None:
+    run(TalkativeTask(), 1)
+    reason = TrialFacts.of(search.trials()[0]).fail_reason
+    assert reason is not None
+    assert reason.startswith("RuntimeError: no no no")
+    assert len(reason) == LONGEST_REASON
+
+
+def test_a_worker_whose_trial_was_taken_away_goes_on(search: StoredStudy, run: Run) -> None:
+    run(RobbedTask(), 2)
+    assert ends(search) == [(0, "FAIL"), (0, "COMPLETE"), (1, "COMPLETE")]
+
+
+def test_a_worker_that_is_to_stop_starts_nothing(search: StoredStudy, run: Run) -> None:
+    run(FakeTask(), 3, should_stop=lambda: True)
+    assert states(search) == ["WAITING"]
+
+
+def test_a_worker_that_is_asked_to_stop_takes_no_further_trial(search: StoredStudy, run: Run) -> None:
+    answers = iter([False, False, False])
+    run(PatientTask(), 3, should_stop=lambda: next(answers, True))
+    assert ends(search) == [(0, "COMPLETE")]
+
+
+def test_a_time_limit_allows_each_worker_a_first_trial_and_no_second(search: StoredStudy, run: Run) -> None:
+    run(FakeTask(), 3, deadline=0.0)
+    assert ends(search) == [(0, "COMPLETE")]
+    run(FakeTask(), 3, deadline=0.0)
+    assert ends(search) == [(0, "COMPLETE"), (1, "COMPLETE")]
+
+
+def test_a_time_limit_that_is_far_off_stops_nothing(search: StoredStudy, run: Run) -> None:
+    run(FakeTask(), 3, deadline=time.time() + 3_600)
+    assert states(search) == ["COMPLETE"] * 3
+
+
+def test_a_trial_that_the_pruner_gives_up_is_pruned_and_its_place_taken(search: StoredStudy, run: Run) -> None:
+    run(PruningTask(), 6, pruner="percentile")
+    assert ends(search) == [*((ticket, "COMPLETE") for ticket in range(4)), (4, "PRUNED"), (5, "PRUNED")]
+    assert [len(trial.intermediate_values) for trial in search.trials()] == [8, 8, 8, 8, 5, 5]
+    assert TrialFacts.of(search.trials()[5]).prune_reason == "not promising"
+    assert TrialFacts.of(search.trials()[5]).fail_reason is None
+
+
+def test_nothing_is_pruned_unless_a_pruner_is_named(search: StoredStudy, run: Run) -> None:
+    run(PruningTask(), 6)
+    assert states(search) == ["COMPLETE"] * 6
+
+
+def test_an_unknown_pruner_is_refused_before_anything_starts(search: StoredStudy, run: Run) -> None:
+    with pytest.raises(ChoiceError, match="'median'"):
+        run(FakeTask(), 3, pruner="median")
+    assert states(search) == ["WAITING"]
+
+
+def test_pruned_trials_are_no_failures_however_many(search: StoredStudy, run: Run) -> None:
+    run(HopelessTask(), 5)
+    assert states(search) == ["PRUNED"] * 5
+
+
+def test_an_interrupted_trial_is_tried_again_with_its_parameters(search: StoredStudy, run: Run) -> None:
+    run(StoppedTask(), 2)
+    assert ends(search) == [(0, "FAIL"), (0, "COMPLETE"), (1, "COMPLETE")]
+    first, second, _ = search.trials()
+    assert TrialFacts.of(first).was_interrupted(first.state)
+    assert TrialFacts.of(second).retry_of == 0
+    assert second.params == first.params
+
+
+def test_interruptions_are_no_failures_however_many(search: StoredStudy, run: Run) -> None:
+    for _ in range(4):
+        lose(search, claim(search, drawn(1)))
+    run(FakeTask(), 1)
+    assert ends(search) == [(0, "FAIL")] * 4 + [(0, "COMPLETE")]
+
+
+def test_ctrl_c_in_this_process_leaves_a_trial_to_be_tried_again(search: StoredStudy, run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(TiredTask(), 2)
+    assert ends(search) == [(0, "FAIL")]
+    run(FakeTask(), 1)
+    assert search.trials()[1].params == search.trials()[0].params
+
+
+def test_each_trial_says_with_which_code_and_libraries_it_was_made(search: StoredStudy, run: Run, code: Code) -> None:
+    run(CarelessTask(), 2)
+    assert states(search) == ["FAIL", "COMPLETE", "COMPLETE"]
+    for facts in map(TrialFacts.of, search.trials()):
+        assert (facts.commit, facts.versions) == (code.commit, versions())
+
+
+def test_what_is_kept_is_kept_under_the_lock_before_the_value_counts_and_with_the_best_so_far(
+    search: StoredStudy, run: Run, storage_url: str
 ) -> None:
-    run_here(UnsteadyJob(storage_url=storage_url, tickets=range(2)))
-    assert ends(study) == [(0, "FAIL"), (0, "FAIL"), (0, "COMPLETE"), (1, "FAIL"), (1, "FAIL"), (1, "COMPLETE")]
-    assert study.trials[3].user_attrs["fail_reason"] == "RuntimeError: accident 3"
+    task = KeepingTask(url=storage_url)
+    run(task, 3)
+    assert task.seen == [
+        (None, True, ["RUNNING"]),
+        (0, True, ["COMPLETE", "RUNNING"]),
+        (1, True, ["COMPLETE", "COMPLETE", "RUNNING"]),
+    ]
+    assert [trial.value for trial in search.trials()] == [91.0, 95.0, 93.0]
 
 
-def test_a_worker_whose_trial_was_taken_away_goes_on(study: optuna.Study, storage_url: str) -> None:
-    run_here(RobbedJob(storage_url=storage_url, tickets=range(2)))
-    assert ends(study) == [(0, "FAIL"), (0, "COMPLETE"), (1, "COMPLETE")]
+def test_a_value_whose_model_cannot_be_kept_does_not_count(search: StoredStudy, run: Run) -> None:
+    run(CarelessTask(), 1)
+    assert ends(search) == [(0, "FAIL"), (0, "COMPLETE")]
+    first = search.trials()[0]
+    assert TrialFacts.of(first).fail_reason == "OSError: No space left on device"
+    assert first.value is None
 
 
-def test_a_worker_that_is_to_stop_starts_nothing(study: optuna.Study, storage_url: str) -> None:
-    stop = threading.Event()
-    stop.set()
-    run_here(NumberJob(storage_url=storage_url, tickets=range(3)), stop)
-    assert [trial.state for trial in study.trials] == [TrialState.WAITING]
+@pytest.fixture
+def edited_code(the_space: Space, tmp_path: Path) -> Code:
+    """What a command was started with whose search space is edited meanwhile."""
+    copy = tmp_path / "space.py"
+    shutil.copy(the_space.path, copy)
+    started_with = Code.at_hand(copy)
+    copy.write_text(copy.read_text().replace("0.9, 2.2", "0.9, 2.3"))
+    return started_with
 
 
-def test_a_time_limit_allows_each_worker_a_first_trial_and_no_second(study: optuna.Study, storage_url: str) -> None:
-    job = ExpiredJob(storage_url=storage_url, tickets=range(3))
-    run_here(job)
-    assert ends(study) == [(0, "COMPLETE")]
-    run_here(job)
-    assert ends(study) == [(0, "COMPLETE"), (1, "COMPLETE")]
+def test_a_worker_that_finds_another_space_refuses_and_starts_nothing(
+    search: StoredStudy, storage_url: str, edited_code: Code
+) -> None:
+    task = NotingTask()
+    with pytest.raises(CodeError, match="changed while the command ran") as caught:
+        run_trials(make_job(storage_url, edited_code, task, 3), "cpu", lambda: False)
+    assert "\n" not in str(caught.value)
+    assert (task.calls, states(search)) == ([], ["WAITING"])
+
+
+def test_a_worker_that_finds_other_code_of_this_tool_refuses(search: StoredStudy, storage_url: str, code: Code) -> None:
+    with pytest.raises(CodeError):
+        run_trials(make_job(storage_url, replace(code, hash="0123456789abcdef"), FakeTask(), 3), "cpu", lambda: False)
+
+
+def test_a_space_that_was_put_back_as_it_was_is_accepted(
+    search: StoredStudy, storage_url: str, edited_code: Code, the_space: Space
+) -> None:
+    shutil.copy(the_space.path, edited_code.space)
+    run_trials(make_job(storage_url, edited_code, FakeTask(), 1), "cpu", lambda: False)
+    assert states(search) == ["COMPLETE"]

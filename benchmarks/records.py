@@ -1,0 +1,236 @@
+"""The records of the benchmarks: what each has measured, as one value and one JSON file. Loads no PyTorch."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from search.config import Channels
+from search.proof.records import RecordError, describe_damage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What every benchmark's record says of the code that was measured."""
+
+    commit: str
+    versions: dict[str, str]
+
+
+MeasurementType = TypeVar("MeasurementType", bound=Measurement)
+
+
+def to_json(measurement: Measurement) -> str:
+    return json.dumps(asdict(measurement), indent=2)
+
+
+def read(kind: type[MeasurementType], path: Path) -> MeasurementType:
+    """Reads a benchmark's record.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        RecordError: If it is damaged, or of another version of the benchmark.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise RecordError(f"{path} is no record of this benchmark ({describe_damage(error)}). Measure anew.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput(Measurement):
+    """Training throughput (`benchmarks.throughput`).
+
+    Attributes:
+        reference_images_per_s: The better of the two loops with and without loader workers, to which all are compared.
+        gemm_fp32_gflops: Of a large fp32 matrix product, in as many processes as ours has workers.
+        train_gflops: What ours computes in convolutions and the head.
+        rounds: Every round's images per second (of the matrix product: operations per second), by contestant.
+    """
+
+    reference_images_per_s: int
+    reference_no_loader_workers_images_per_s: int
+    reference_two_loader_workers_images_per_s: int
+    reference_two_processes_images_per_s: int
+    reference_our_net_images_per_s: int
+    ours_one_worker_images_per_s: int
+    ours_images_per_s: int
+    ratio: float
+    ratio_to_process_per_core: float
+    ratio_to_our_net: float
+    scaling: float
+    gemm_fp32_gflops: float
+    train_gflops: float
+    share_of_fp32_peak: float
+    channels: Channels
+    batch_size: int
+    precision: str
+    rounds: dict[str, list[float]]
+    dataset: str
+    device: str
+    num_workers: int
+    num_cores: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepProfile(Measurement):
+    """A training step in milliseconds (`benchmarks.step_profile`).
+
+    Attributes:
+        step_ms: Without the profiler.
+        kinds_ms: With it, by kind of operation; they add up to `profiled_step_ms`.
+    """
+
+    step_ms: float
+    profiled_step_ms: float
+    kinds_ms: dict[str, float]
+    operators_ms: dict[str, float]
+    channels: Channels
+    batch_size: int
+    precision: str
+    dataset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedAccuracy:
+    """The reference net after its last epoch; accuracies in percent, on the validation digits."""
+
+    seed: int
+    accuracy: float
+    accuracy_one_view: float
+    val_loss: float
+    train_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy(Measurement):
+    """The reference net over several seeds (`benchmarks.accuracy`); `std` needs two."""
+
+    mean: float
+    std: float | None
+    min: float
+    mean_one_view: float
+    val_loss: float
+    seconds: float
+    seeds: tuple[SeedAccuracy, ...]
+    channels: Channels
+    num_params: int
+    lr: float
+    batch_size: int
+    epochs: int
+    precision: str
+    dataset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvesMadeWith:
+    """The study that the learning curves come from."""
+
+    dataset: str
+    max_params: int
+    epochs: int
+    sampler: str | None
+    commit: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunerRow:
+    """A pruner over all orders of the curves, and over random parts of them.
+
+    Attributes:
+        epochs_saved, best_killed, parts_lost: Shares, from 0 to 1.
+        mean_regret, max_regret, parts_mean_regret: By how many points what is found falls short of the best curve.
+    """
+
+    pruner: str
+    epochs_saved: float
+    best_killed: float
+    mean_regret: float
+    max_regret: float
+    parts_mean_regret: float
+    parts_lost: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochPrediction:
+    """How well an epoch's accuracy ranks the configurations as the last epoch does (Spearman)."""
+
+    epoch: int
+    rank_correlation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalAccuracy:
+    """Of the curves, after their last epoch, in percent."""
+
+    best: float
+    median: float
+    worst: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunerReplays(Measurement):
+    """Pruners, replayed on learning curves (`benchmarks.pruners`).
+
+    Attributes:
+        curves: How many.
+        part: The share of the curves in each random part.
+        chosen: What saves most within the risk.
+    """
+
+    curves: int
+    made_with: CurvesMadeWith
+    orders: int
+    part: float
+    final_accuracy: FinalAccuracy
+    chosen: str
+    pruners: tuple[PrunerRow, ...]
+    predictiveness: tuple[EpochPrediction, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrchestrationRow:
+    """What a trial costs beside its training.
+
+    Attributes:
+        recorded: Trials that the study had before.
+        seconds_per_trial, slowest: Not slept between a worker's trials: the median, and the most.
+        seconds_to_first_trial: From the start of a worker: the median.
+    """
+
+    backend: str
+    recorded: int
+    workers: int
+    seconds_per_trial: float
+    slowest: float
+    seconds_to_first_trial: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartSeconds:
+    """Until `python cli.py --help` has ended, and a click program that does nothing."""
+
+    help: float
+    bare_click: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orchestration(Measurement):
+    """What trials cost beside their training (`benchmarks.orchestration`).
+
+    Attributes:
+        seconds_to_first_trial: The median over the rows with no more workers than cores; None without any.
+        epoch_seconds: How long each epoch slept.
+    """
+
+    trials: tuple[OrchestrationRow, ...]
+    interrupted: bool
+    start: StartSeconds
+    seconds_to_first_trial: float | None
+    dataset: str
+    epochs: int
+    epoch_seconds: float
+    num_cores: int

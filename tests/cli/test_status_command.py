@@ -1,0 +1,50 @@
+"""`status`: the studies of a storage."""
+
+import json
+
+import optuna
+import pytest
+from commands import run
+from optuna.trial import TrialState, create_trial
+
+from search.studies.facts import TrialFacts
+from search.studies.study import StoredStudy
+
+
+def test_the_status_lists_studies_with_counts_best_and_stale_trials(
+    search_study: StoredStudy, storage_url: str
+) -> None:
+    search_study.study.add_trial(create_trial(state=TrialState.RUNNING))
+    facts = json.loads(run("status", "--storage", storage_url, "--json").stdout)
+    (row,) = facts["studies"]
+    assert (row["study_name"], row["kind"], row["dataset"]) == ("small", "search", "sample")
+    assert row["trials"] == {"total": 3, "complete": 2, "pruned": 1, "failed": 0, "interrupted": 1}
+    assert (row["best"], row["best_trial"], row["running"], row["stale"]) == (98.5, 2, 2, [5])
+    text = run("status", "--storage", storage_url).stdout
+    assert text.splitlines()[1].split() == ["small", "search", "2", "1", "2", "1", "0", "98.50"]
+    assert any(line.startswith("small: the workers of trials [5] have ended") for line in text.splitlines())
+
+
+def test_the_status_tells_what_was_cut_off_from_what_failed(search_study: StoredStudy, storage_url: str) -> None:
+    broken = TrialFacts(fail_reason="OutOfMemoryError: 12 GB").as_attributes()
+    for attributes in (broken, broken, {}):
+        search_study.study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=attributes))
+    (row,) = json.loads(run("status", "--storage", storage_url, "--json").stdout)["studies"]
+    assert (row["trials"]["interrupted"], row["trials"]["failed"]) == (2, 2)
+    heading, line = run("status", "--storage", storage_url).stdout.splitlines()
+    assert heading.replace("Cut off", "Cut-off").split() == [
+        "Study", "Kind", "Complete", "Pruned", "Running", "Cut-off", "Failed", "Best", "%"
+    ]  # fmt: skip
+    assert line.split() == ["small", "search", "2", "1", "1", "2", "2", "98.50"]
+
+
+@pytest.mark.usefixtures("verification")
+def test_the_status_names_the_kind_of_each_study_and_those_of_other_tools(
+    search_study: StoredStudy, storage_url: str
+) -> None:
+    optuna.create_study(storage=search_study.storage, study_name="foreign")
+    lines = run("status", "--storage", storage_url).stdout.splitlines()
+    kinds = [["small", "search"], ["small-verify-2", "verify"], ["foreign", "other"]]
+    assert [line.split()[:2] for line in lines[1:]] == kinds
+    rows = json.loads(run("status", "--storage", storage_url, "--json").stdout)["studies"]
+    assert [row["kind"] for row in rows] == ["search", "verify", None]

@@ -1,0 +1,26 @@
+"""For what trains on a search's digits."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from optuna.storages import RDBStorage
+from tiny import TinySearch
+
+from search.net.data import Split
+from search.net.device import Runtime
+from search.provenance import Code
+from search.runs.validating import ValidationResources
+
+
+@pytest.fixture(scope="session")
+def few_to_validate(sample_splits: tuple[Split, Split], few_digits: Split, cpu: Runtime) -> ValidationResources:
+    """256 digits to train on and 100 to validate with, of all classes."""
+    validation = sample_splits[1].select(torch.arange(0, 800, 8))
+    return ValidationResources(training=few_digits, validation=validation, runtime=cpu)
+
+
+@pytest.fixture
+def tiny(storage: RDBStorage, few_to_validate: ValidationResources, code: Code, tmp_path: Path) -> TinySearch:
+    """A new search of tiny networks."""
+    return TinySearch.open(storage, few_to_validate, code, tmp_path)

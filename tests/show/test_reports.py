@@ -1,0 +1,82 @@
+"""What the commands that follow a search print in the end: its tables fit a terminal."""
+
+from evidence import make_ladder, make_proof, make_rung
+from showing import shown, widest
+
+from search.proof.records import ByHand, Environment, RepeatedSeed, Reproduction
+from search.runs.ablating import RUNGS
+from search.show.ladder import ladder_table
+from search.show.proof import proof_report
+from search.show.reproduction import reproduction_report
+
+
+def cells_of(text: str) -> list[list[str]]:
+    return [line.replace("│", " ").split() for line in text.splitlines()]
+
+
+def test_the_report_of_a_proof_shows_every_seed_and_the_verdict() -> None:
+    text = shown(proof_report(make_proof([60, 62])))
+    assert "Trial 31 of small" in text
+    assert ["10000", "99.40", "60", "69"] in cells_of(text)
+    assert ["10001", "99.38", "62", "71"] in cells_of(text)
+    assert "NOT CONFIRMED: 1 of 2 fresh seeds miss 99.4 %" in " ".join(text.split())
+    assert widest(text) <= 80
+
+
+def test_names_in_brackets_are_printed_as_they_are() -> None:
+    text = shown(proof_report(make_proof([60, 62], study_name="a [red] study")), width=200)
+    assert "Trial 31 of a [red] study" in text
+    assert "trial 31 of a [red] study" in text
+
+
+def test_the_report_of_a_reproduction_shows_repeated_and_recorded_errors_and_the_verdict() -> None:
+    made_with = {"device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.14.1"}}
+    seeds = (
+        RepeatedSeed(seed=10_000, test_accuracy=99.4, errors=60, recorded_errors=60),
+        RepeatedSeed(seed=10_001, test_accuracy=99.38, errors=62, recorded_errors=58),
+        RepeatedSeed(seed=10_002, test_accuracy=99.41, errors=59, recorded_errors=None),
+    )
+    found = Reproduction(
+        study_name="small",
+        trial=2,
+        num_params=7_893,
+        epochs=15,
+        dataset="mnist",
+        seeds=seeds,
+        identical=False,
+        num_judged=3,
+        mean=99.397,
+        recorded_mean=99.41,
+        margin=0.1,
+        within_spread=True,
+        model_errors=None,
+        recorded_model_errors=None,
+        model_agrees=None,
+        reproduced=False,
+        num_earlier=0,
+        recorded_with=Environment.model_validate(made_with),
+        device="cpu",
+        precision="fp32",
+        commit="0123abc",
+        versions={"torch": "2.14.1"},
+    )
+    text = shown(reproduction_report(found))
+    assert "Trial 2 of small, repeated" in text
+    assert ["10000", "99.40", "60", "60"] in cells_of(text)
+    assert ["10001", "99.38", "62", "58"] in cells_of(text)
+    assert ["10002", "99.41", "59", "not", "recorded"] in cells_of(text)
+    assert text.splitlines()[-1].startswith("NOT REPRODUCED")
+    assert widest(text) <= 80
+
+
+def test_the_ladder_fits_eighty_columns() -> None:
+    by_hand = ByHand(train=97.85, test=99.42)
+    ladder = make_ladder(
+        *(make_rung(rung, 99.5, 99.6, by_hand=by_hand) for rung in RUNGS), study_name="mnist-7999p-15e", trial=31
+    )
+    lines = shown(ladder_table(ladder)).splitlines()
+    assert max(map(len, lines)) <= 80
+    for rung in RUNGS:
+        [row] = [line for line in lines if line.startswith(f"{rung} ")]
+        assert row.count("99.55 ± 0.07") == 3
+        assert "97.85 / 99.42" in row

@@ -1,0 +1,39 @@
+"""Words for numbers."""
+
+import pytest
+
+from search.show.words import describe_seeds, format_channels, format_seconds, plural
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials"), (1_024, "1,024 trials")])
+def test_one_is_singular_and_all_else_plural(count: int, text: str) -> None:
+    assert plural(count, "trial") == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0:00:00"),
+        (0.4, "0:00:00"),
+        (59.6, "0:01:00"),
+        (205, "0:03:25"),
+        (3_599.6, "1:00:00"),
+        (36_000.4, "10:00:00"),
+    ],
+)
+def test_seconds_are_written_as_a_clock(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def test_channels_are_written_stage_by_stage() -> None:
+    assert format_channels([[8, 10], [12, 14], [15]]) == "8,10 / 12,14 / 15"
+    assert format_channels(((9,), (12, 14, 16), (15,))) == "9 / 12,14,16 / 15"
+
+
+def test_unknown_channels_are_left_out() -> None:
+    assert format_channels(None) == ""
+
+
+def test_seeds_are_counted() -> None:
+    assert describe_seeds(range(10_000, 10_005)) == "seeds 10000 to 10004 (n = 5)"
+    assert describe_seeds([7]) == "seed 7 (n = 1)"

@@ -1,0 +1,187 @@
+"""What the tool takes for granted of Optuna, though Optuna does not promise it: a test here fails when it changes."""
+
+import ast
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from fakes import BINDING, REFERENCE, draw, let_heartbeats_age, states
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from optuna_dashboard import get_note, save_note
+from sqlalchemy import event
+
+from search.studies import optuna_private
+from search.studies.optuna_private import (
+    find_silent_trials,
+    fixed_params,
+    record_heartbeat,
+    start_trial,
+    writable,
+)
+from search.studies.study import StoredStudy, open_search_study
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PARAMS = {"depth": 5, "width": 1.25, "lr": 0.02}
+ATTRIBUTES = {"ticket": 3, "owner": {"host": "here", "pid": 1, "started": 0.0}}
+PRIVATE_KEYS = {"fixed_params"}  # of system attributes
+
+
+@pytest.fixture
+def reader(storage: RDBStorage, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """Another program that looks into the database."""
+    connection = sqlite3.connect(tmp_path / "study.db")
+    yield connection
+    connection.close()
+
+
+def test_a_trial_starts_with_its_parameters_ahead_of_all_that_is_queued(search: StoredStudy) -> None:
+    trial = start_trial(search.study, PARAMS, ATTRIBUTES)
+    assert states(search) == ["WAITING", "RUNNING"]
+    assert trial.number == 1
+    assert draw(trial) == PARAMS
+    assert search.trials()[0].state == TrialState.WAITING  # still
+    assert trial.user_attrs.items() >= ATTRIBUTES.items()
+    search.study.tell(trial, 95.0)
+    ended = search.trials()[1]
+    assert (ended.value, ended.params) == (95.0, PARAMS)
+    assert ended.datetime_start is not None
+
+
+def test_a_started_trial_draws_what_it_was_not_given(search: StoredStudy) -> None:
+    search.study.sampler = optuna.samplers.RandomSampler(seed=1)
+    params = draw(start_trial(search.study, {"depth": 5}, {}))
+    assert params["depth"] == 5
+    assert params.keys() == PARAMS.keys()
+
+
+def test_trial_parameters_and_attributes_come_into_being_in_one_transaction(
+    search: StoredStudy, reader: sqlite3.Connection
+) -> None:
+    seen = set()
+
+    def look(*_: Any) -> None:
+        [trials] = reader.execute("SELECT count(*) FROM trials WHERE state = 'RUNNING'").fetchone()
+        [attributes] = reader.execute("SELECT count(*) FROM trial_user_attributes").fetchone()
+        [fixed] = reader.execute(
+            "SELECT count(*) FROM trial_system_attributes JOIN trials USING (trial_id) WHERE state = 'RUNNING'"
+        ).fetchone()
+        seen.add((trials, attributes, fixed))
+
+    event.listen(search.storage.engine, "begin", look)
+    start_trial(search.study, PARAMS, ATTRIBUTES)
+    look()
+    assert seen == {(0, 0, 0), (1, len(ATTRIBUTES), 1)}
+
+
+def test_the_parameters_that_a_trial_was_queued_or_started_with_are_known_before_it_draws(search: StoredStudy) -> None:
+    start_trial(search.study, PARAMS, {})
+    free = optuna.trial.create_trial(state=TrialState.RUNNING)
+    assert [fixed_params(trial) for trial in (*search.trials(), free)] == [REFERENCE, PARAMS, None]
+
+
+def test_what_was_queued_is_known_after_a_worker_has_taken_it(search: StoredStudy) -> None:
+    search.storage.set_trial_state_values(search.trials()[0]._trial_id, TrialState.RUNNING)
+    assert states(search) == ["RUNNING"]
+    assert fixed_params(search.trials()[0]) == REFERENCE
+
+
+def test_a_trial_that_was_read_can_be_written(search: StoredStudy) -> None:
+    start_trial(search.study, PARAMS, {})
+    read = search.trials()[1]
+    writable(search.study, read).set_user_attr("epochs", 3)
+    assert [trial.user_attrs for trial in search.trials()] == [{}, {"epochs": 3}]
+
+
+def test_a_note_can_be_put_on_a_trial_that_has_ended(search: StoredStudy) -> None:
+    for value in (95.0, 96.0):
+        trial = start_trial(search.study, PARAMS, {})
+        draw(trial)
+        search.study.tell(trial, value)
+    second = search.trials()[2]
+    save_note(writable(search.study, second), "The best.")
+    notes = [get_note(writable(search.study, trial)) for trial in search.trials()]
+    assert notes == ["", "", "The best."]
+    assert search.trials()[2].value == 96.0
+
+
+def test_a_heartbeat_is_on_record_and_renewed(search: StoredStudy, reader: sqlite3.Connection) -> None:
+    trial = start_trial(search.study, PARAMS, {})
+    beats = "SELECT number, heartbeat > datetime('now', '-1 minute') FROM trial_heartbeats JOIN trials USING (trial_id)"
+    assert reader.execute(beats).fetchall() == []
+    record_heartbeat(search.storage, trial)
+    assert reader.execute(beats).fetchall() == [(trial.number, 1)]
+    let_heartbeats_age(search.storage)
+    assert reader.execute(beats).fetchall() == [(trial.number, 0)]
+    record_heartbeat(search.storage, trial)
+    assert reader.execute(beats).fetchall() == [(trial.number, 1)]
+
+
+def test_running_trials_are_silent_once_their_heartbeat_has_stopped_for_long(search: StoredStudy) -> None:
+    other = open_search_study(search.storage, "other", BINDING, REFERENCE)
+    ended, silent, beating, never_beat = (start_trial(search.study, PARAMS, {}) for _ in range(4))
+    of_another_study = start_trial(other.study, PARAMS, {})
+    for trial in (ended, silent, beating, of_another_study):
+        record_heartbeat(search.storage, trial)
+    assert find_silent_trials(search.storage, search.study) == []
+    search.study.tell(ended, 90.0)
+    let_heartbeats_age(search.storage)
+    record_heartbeat(search.storage, beating)
+    found = [trial.number for trial in find_silent_trials(search.storage, search.study)]
+    assert found == [silent.number]
+    assert never_beat.number not in found
+
+
+def test_a_heartbeat_counts_as_stopped_after_the_grace_period_and_not_before(search: StoredStudy) -> None:
+    record_heartbeat(search.storage, start_trial(search.study, PARAMS, {}))
+    for seconds, num_silent in ((230, 0), (250, 1)):
+        with search.storage.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = datetime('now', '-{seconds} seconds')")
+        assert len(find_silent_trials(search.storage, search.study)) == num_silent
+
+
+def private_names() -> set[str]:
+    """The private attributes of Optuna's studies, trials and databases."""
+    study = optuna.create_study()
+    objects = [study, study.ask(), optuna.trial.create_trial(value=1.0), study.sampler, study.pruner]
+    names = {name for each in objects for name in (*dir(each), *vars(each))}
+    names |= set(dir(RDBStorage)) | {"system_attrs"}
+    return {name for name in names if name == "system_attrs" or (name.startswith("_") and not name.endswith("__"))}
+
+
+def private_uses(path: Path, private: set[str]) -> set[str]:
+    """What a file takes from Optuna that is private: attributes (but its own classes'), keys and modules."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Attribute(value=ast.Name(id="self" | "cls")):
+                pass
+            case ast.Attribute(attr=name) if name in private:
+                found.add(name)
+            case ast.Constant(value=str(name)) if name in private | PRIVATE_KEYS:
+                found.add(name)
+            case ast.ImportFrom(module=str(module)) if module.partition(".")[0] == "optuna":
+                found |= {name for name in (module, *(alias.name for alias in node.names)) if "._" in f".{name}"}
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names if alias.name.startswith("optuna.") and "._" in alias.name}
+    return found
+
+
+def test_what_is_private_to_optuna_is_used_in_one_module_alone() -> None:
+    private = private_names()
+    assert private >= {"_storage", "_study_id", "_trial_id", "_get_stale_trial_ids"}
+    files = [path for folder in ("search", "benchmarks", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
+    uses = {path.relative_to(ROOT).as_posix(): private_uses(path, private) for path in (*files, *ROOT.glob("*.py"))}
+    used = {path: names for path, names in uses.items() if names}
+    assert used.keys() == {Path(optuna_private.__file__).relative_to(ROOT).as_posix()}, used
+    assert used["search/studies/optuna_private.py"] == {
+        "_get_stale_trial_ids",
+        "_storage",
+        "_study_id",
+        "_trial_id",
+        "fixed_params",
+        "system_attrs",
+    }

@@ -1,0 +1,111 @@
+"""Parts of the pages that tell results: from the committed records, and the study that they come from."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from optuna.storages import RDBStorage
+
+from benchmarks.records import Accuracy, read
+from search.config import MAX_EPOCHS, ExplainedError
+from search.proof.records import Ladder, Proof, Reranking, StudySummary
+from search.show import ladder, proof
+from search.show.totals import busy_seconds
+from search.show.words import format_channels
+from search.studies.facts import TrialFacts
+from search.studies.kinds import KINDS, Kind
+from search.studies.storage import open_storage
+from search.studies.study import StoredStudy
+
+REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
+
+
+def result_table() -> str:
+    """The reference study and its proof, in short."""
+    summary, proved = StudySummary.read(REFERENCE / "summary.json"), Proof.read(REFERENCE / "verify.json")
+    views = f"mean of {proved.num_views} views"
+    rows = {
+        "Search": _describe_search(summary),
+        "Winner": f"trial {proved.trial}, {proved.chosen_by}",
+        "Network": f"{proved.num_params:,} parameters, channels {format_channels(proved.channels)}",
+        "Epochs": f"{proved.epochs} (at most {MAX_EPOCHS})",
+        f"Test accuracy over fresh seeds ({views})": f"mean {proved.mean:.3f} %, minimum {proved.min:.2f} %, "
+        f"n = {len(proved.seeds)}",
+        "Verdict": proof.verdict(proved),
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]) + "\n"
+
+
+def _describe_search(summary: StudySummary) -> str:
+    trials, epochs = summary.trials, summary.epochs
+    retried = f"; {trials.interrupted} more were interrupted, and tried again" if trials.interrupted else ""
+    failed = f"; {trials.failed} more failed" if trials.failed else ""
+    hours, minutes = divmod(round(summary.seconds / 60), 60)
+    saved = epochs.saved_by_pruning / (epochs.trained + epochs.saved_by_pruning)
+    return (
+        f"{trials.total} trials ({trials.complete} complete, {trials.pruned} pruned{retried}{failed}) in {hours} h "
+        f"{minutes:02} min on {summary.device}, re-ranking not included; pruning saved {saved:.0%} of the epochs"
+    )
+
+
+def evidence() -> str:
+    """What the verdict rests on, what the search and the views have earned, and how long it took."""
+    summary, proved = StudySummary.read(REFERENCE / "summary.json"), Proof.read(REFERENCE / "verify.json")
+    first, reranking, best = read(Accuracy, REFERENCE / "accuracy.json"), summary.reranking, summary.best
+    if reranking is None or reranking.regression is None or best is None:
+        raise ExplainedError(f"{REFERENCE / 'summary.json'} has no finished re-ranking: the pages rest on one.")
+    with _reference_study() as storage:
+        first_trial = StoredStudy.load(storage, summary.study_name).trials()[0]
+        minutes = {
+            "re-ranking": _minutes(storage, KINDS[Kind.RERANK].name(summary.study_name)),
+            "proof": _minutes(storage, KINDS[Kind.VERIFY].name(summary.study_name, trial=proved.trial)),
+        }
+    if first.channels != TrialFacts.of(first_trial).channels:
+        raise ExplainedError(f"{REFERENCE / 'accuracy.json'} is of another network than the study's first trial.")
+    lines = [
+        f"The search's first-ranked trial had reached {best.val_accuracy:.2f} % on validation; its further runs differ "
+        f"from that by {-reranking.regression:+.3f} points on average. The network that every study tries first "
+        f"(trial 0) had reached {first_trial.value:.2f} %.",
+        *proof.evidence(proved),
+        "",
+        _earned(first, reranking, proved),
+        "",
+        f"The re-ranking took another {minutes['re-ranking']:.0f} minutes, the proof {minutes['proof']:.0f}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _earned(first: Accuracy, reranking: Reranking, proved: Proof) -> str:
+    """What the search and the views have earned, as far as records show it."""
+    winner = reranking.standings[0]
+    search, views = winner.mean - first.mean, proved.mean - proved.one_view.mean
+    return (
+        f"What did the search earn? On validation, trial 0's network has {first.mean:.3f} % on average over "
+        f"{len(first.seeds)} further seeds, and the winner {winner.mean:.3f} % over its {len(winner.val_accuracies)} "
+        f"further runs: {search:+.3f} points, which so few runs do not prove. What did the views earn? On the test "
+        f"digits, {views:+.3f} points on average over the same {len(proved.seeds)} networks."
+    )
+
+
+@contextmanager
+def _reference_study() -> Iterator[RDBStorage]:
+    """A copy of the committed database: opening one writes to it."""
+    with TemporaryDirectory() as folder:
+        copy = shutil.copy(REFERENCE / "study.db", folder)
+        storage = open_storage(f"sqlite:///{copy}")
+        yield storage
+        storage.engine.dispose()
+
+
+def _minutes(storage: RDBStorage, study_name: str) -> float:
+    return busy_seconds(StoredStudy.load(storage, study_name).trials()) / 60
+
+
+def ladder_table() -> str:
+    """What each method earned."""
+    taken_apart, proved = Ladder.read(REFERENCE / "ablation.json"), Proof.read(REFERENCE / "verify.json")
+    if taken_apart.config != proved.config:
+        raise ExplainedError(f"{REFERENCE / 'ablation.json'} is of another trial than the proof.")
+    return ladder.to_markdown(taken_apart)

@@ -1,0 +1,91 @@
+"""The part of a page that tells how fast this is: from the benchmarks' committed records."""
+
+import statistics
+
+from benchmarks.records import Accuracy, Orchestration, PrunerReplays, StepProfile, Throughput, read
+from search.config import ExplainedError
+from tools.results import REFERENCE
+
+
+def speed() -> str:
+    """What the benchmarks have measured."""
+    paragraphs = [
+        _describe_throughput(read(Throughput, REFERENCE / "throughput.json")),
+        _describe_step(read(StepProfile, REFERENCE / "step_profile.json")),
+        _describe_accuracy(read(Accuracy, REFERENCE / "accuracy.json")),
+        _describe_pruners(read(PrunerReplays, REFERENCE / "pruners.json")),
+        _describe_orchestration(read(Orchestration, REFERENCE / "orchestration.json")),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _describe_throughput(measured: Throughput) -> str:
+    rates = {
+        "The loop that a user would write (the better of 0 and 2 loader workers)": measured.reference_images_per_s,
+        "The same loop, a process per core": measured.reference_two_processes_images_per_s,
+        "The same loop around exactly our net": measured.reference_our_net_images_per_s,
+        "Ours, 1 worker": measured.ours_one_worker_images_per_s,
+        f"Ours, {measured.num_workers} workers (the default)": measured.ours_images_per_s,
+    }
+    machine = f"{measured.num_cores} cores" if measured.device == "cpu" else measured.device
+    lines = [f"| Training the reference net, {machine}, {measured.precision} | Images/s | Ratio |", "|---|---|---|"]
+    lines += [f"| {name} | {rate:,} | {rate / measured.reference_images_per_s:.2f} |" for name, rate in rates.items()]
+    return "\n".join(lines) + (
+        "\n\nThe user's loop draws, warps and normalises one image at a time, and trains the net as textbooks have it, "
+        "on 28x28 pixels; ours has the same widths. "
+        f"All workers train {measured.scaling:.2f} times as fast as one, at {measured.share_of_fp32_peak:.0%} of what "
+        "a large fp32 matrix product reaches there."
+    )
+
+
+def _describe_step(measured: StepProfile) -> str:
+    shares = ", ".join(f"{kind} {ms / measured.profiled_step_ms:.0%}" for kind, ms in measured.kinds_ms.items())
+    return (
+        f"A step of {measured.batch_size} images takes a worker {measured.step_ms:.1f} ms. "
+        f"Under the profiler: {shares}."
+    )
+
+
+def _describe_accuracy(measured: Accuracy) -> str:
+    return (
+        f"What that net reaches on the validation digits: {measured.mean:.3f} % on average over {len(measured.seeds)} "
+        f"seeds (standard deviation {measured.std:.3f}, minimum {measured.min:.2f}; by one view "
+        f"{measured.mean_one_view:.3f}; batches of {measured.batch_size})."
+    )
+
+
+def _describe_pruners(replayed: PrunerReplays) -> str:
+    default = next(row for row in replayed.pruners if row.pruner == "the default")
+    return (
+        f"Replayed on {replayed.curves} full learning curves ({replayed.made_with.sampler} sampler), in "
+        f"{replayed.orders} orders, the default pruner saves {default.epochs_saved:.0%} of the epochs and kills the "
+        f"best configuration in {default.best_killed:.1%} of the orders (mean regret {default.mean_regret:.3f} "
+        f"points); with random {replayed.part:.0%} of the curves, it costs more than the noise of a run in "
+        f"{default.parts_lost:.1%} of the draws. It was chosen on these same curves."
+    )
+
+
+def _describe_orchestration(measured: Orchestration) -> str:
+    if measured.interrupted:
+        raise ExplainedError(f"{REFERENCE / 'orchestration.json'} is of a measurement that was interrupted.")
+    recorded = sorted({row.recorded for row in measured.trials})
+    lines = [
+        "| Seconds per trial outside training | " + " | ".join(f"{count:,} recorded" for count in recorded) + " |",
+        "|---|" + "---|" * len(recorded),
+    ]
+    seconds = {(row.backend, row.workers, row.recorded): row.seconds_per_trial for row in measured.trials}
+    for backend, workers in sorted({(row.backend, row.workers) for row in measured.trials}):
+        cells = [f"{seconds[backend, workers, count]:.2f}" for count in recorded]
+        lines.append(f"| {backend}, {workers} worker{'s' * (workers > 1)} | " + " | ".join(cells) + " |")
+    begins = ", ".join(f"{_first_trial(measured, count):.1f} s with {count:,} recorded" for count in recorded)
+    return "\n".join(lines) + (
+        "\n\nA worker's first trial begins this long after the worker's start (median, no more workers than cores): "
+        f"{begins}. `python cli.py --help` takes {measured.start.help - measured.start.bare_click:+.2f} s more than an "
+        "empty click program."
+    )
+
+
+def _first_trial(measured: Orchestration, recorded: int) -> float:
+    """Seconds from a worker's start to its first trial."""
+    uncrowded = [row for row in measured.trials if row.workers <= measured.num_cores and row.recorded == recorded]
+    return statistics.median(row.seconds_to_first_trial for row in uncrowded)
