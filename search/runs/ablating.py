@@ -5,39 +5,21 @@ winner's. Each run is a trial of a study of its own, as in a verification. Test 
 picks nothing.
 """
 
-from dataclasses import dataclass, replace
-
-import optuna
-
-from search.config import AugmentConfig, TrialConfig
+from search.config import TrialConfig
 from search.files import write_atomically
-from search.net.train import evaluate
 from search.proof.records import ByHand, Ladder, Rung, Spread
-from search.runs.session import Ended, Session
-from search.runs.testing import LARGEST_SEED, FinalResources, FinalTest, Measured, made_with
-from search.runs.winner import Choice, choose_trial, rebuild_config
+from search.runs.following import FollowUp, open_follower
+from search.runs.rungs import FIRST_SEED, RUNGS, SOME_DROPOUT, RungTask, runs_of
+from search.runs.session import Ended
+from search.runs.testing import Measured, made_with
 from search.settings import AblateSettings
 from search.show import ladder as words
 from search.show.screen import Screen
-from search.studies.facts import StudyFacts, TrialFacts, config_facts
-from search.studies.job import Result, ShouldStop
+from search.studies.facts import TrialFacts
 from search.studies.kinds import Kind
-from search.studies.plan import GivenPlan
 from search.studies.space import Space
-from search.studies.study import StoredStudy, StudyError, find_search_study, open_following_study
+from search.studies.study import StoredStudy, StudyError
 
-FIRST_SEED = 2**31  # out of a verification's reach: what is measured here must not be proved with
-SOME_DROPOUT = 0.05  # where the winner has none, so that the ladder has the rung
-
-RUNGS = {
-    "plain": (),
-    "+ batch norm": ("norm",),
-    "+ dropout": ("norm", "dropout"),
-    "+ augmentation (all)": ("norm", "dropout", "augmentation"),
-    "all but batch norm": ("dropout", "augmentation"),
-    "all but dropout": ("norm", "augmentation"),
-    # all but augmentation is the third rung
-}
 BY_HAND = {  # best training and test accuracy, one run each (the write-up that this tool replaces)
     "plain": ByHand(train=80.05, test=79.29),
     "+ batch norm": ByHand(train=99.66, test=99.32),
@@ -47,83 +29,26 @@ BY_HAND = {  # best training and test accuracy, one run each (the write-up that 
 BY_HAND_DATASET = "mnist"  # it used all of it
 
 
-def rung_config(config: TrialConfig, methods: tuple[str, ...]) -> TrialConfig:
-    """The configuration with these methods alone, of "norm", "dropout" and "augmentation"."""
-    model = replace(
-        config.model,
-        norm="norm" in methods,
-        dropout=(config.model.dropout or SOME_DROPOUT) if "dropout" in methods else 0.0,
-    )
-    return replace(config, model=model, augment=config.augment if "augmentation" in methods else AugmentConfig())
-
-
-@dataclass(frozen=True, kw_only=True)
-class RungTask:
-    """Computes a rung with one seed."""
-
-    test: FinalTest
-    config: TrialConfig
-
-    def prepare(self, device: str) -> FinalResources:
-        return self.test.prepare(device)
-
-    def recover(self) -> None:
-        self.test.recover()
-
-    def run(self, trial: optuna.Trial, resources: FinalResources, should_stop: ShouldStop) -> Result:
-        rung, seed = trial.suggest_categorical("rung", list(RUNGS)), trial.suggest_int("seed", 0, LARGEST_SEED)
-        config = rung_config(self.config, RUNGS[rung])
-        TrialFacts(num_params=config.model.num_params).write(trial)
-        tested = self.test.run(trial, config, resources, seed=seed, should_stop=should_stop)
-        if tested.model is not None:
-            on_training = evaluate(tested.model, resources.training, resources.runtime)
-            TrialFacts(train_accuracy=on_training.accuracy).write(trial)
-        return Result(value=tested.evaluation.accuracy)
-
-
-def runs_of(num_seeds: int) -> GivenPlan:
-    """Every rung with every seed, each rung once before any again."""
-    seeds = range(FIRST_SEED, FIRST_SEED + num_seeds)
-    return GivenPlan(runs=tuple({"rung": rung, "seed": seed} for seed in seeds for rung in RUNGS))
-
-
 def run_ablation(settings: AblateSettings, space: Space, screen: Screen) -> Ended[Ladder]:
     """Takes the winner's recipe apart, over seeds. Raises as `run_search` does."""
-    session = Session.open(settings, space, screen, create=False)
-    search = find_search_study(session.storage, settings.study_name)
-    choice = choose_trial(search, settings.trial)
-    config = rebuild_config(search, choice.trial, space)
-    binding = search.binding
-    test = FinalTest(
-        dataset=binding.dataset, data_dir=settings.data_dir, precision=session.precision, epochs=binding.epochs
-    )
-    test.check_data()
-    ablation = open_ablation_study(search, choice, config)
-    screen.say(f"Taking trial {choice.trial.number} of {search.name} apart, {choice.rule}.")
+    follow_up = FollowUp.begin(settings, space, screen, trial=settings.trial)
+    search, session = follow_up.search, follow_up.session
+    ablation = open_follower(search, Kind.ABLATE, follow_up.choice, follow_up.config)
+    screen.say(f"Taking trial {follow_up.number} of {search.name} apart, {follow_up.choice.rule}.")
     num_seeds = max(settings.seeds, num_complete_seeds(ablation))
     if num_seeds > settings.seeds:
         screen.warn(f"{num_seeds} seeds of every rung were measured before: all of them count, not {settings.seeds}.")
-    job = session.job(ablation, runs_of(num_seeds), RungTask(test=test, config=config), epochs=binding.epochs)
+    task = RungTask(test=follow_up.test, config=follow_up.config)
+    job = session.job(ablation, runs_of(num_seeds), task, epochs=follow_up.test.epochs)
     if session.run(ablation, job):
         return Ended(record=None, interrupted=True)
     ablation.record_use()
-    record = make_ladder(ablation, config, num_seeds)
+    record = make_ladder(ablation, follow_up.config, num_seeds)
     folder = settings.results_dir / search.name
     record.write(folder / "ablation.json")
     write_atomically(folder / "ablation.md", words.to_markdown(record))
     write_atomically(folder / "ablation.png", words.plot(record))
     return Ended(record=record)
-
-
-def open_ablation_study(search: StoredStudy, choice: Choice, config: TrialConfig) -> StoredStudy:
-    """The study whose trials are the rungs of one searched trial, over seeds.
-
-    Raises:
-        StudyError: If a study of that name took another configuration apart.
-    """
-    number = choice.trial.number
-    facts = StudyFacts(trial=number, **config_facts(config))
-    return open_following_study(search, Kind.ABLATE, facts, trial=number)
 
 
 def _complete_runs(ablation: StoredStudy) -> dict[tuple[str, int], Measured]:

@@ -8,12 +8,10 @@ from optuna.trial import FrozenTrial
 
 from search.files import write_atomically
 from search.net.datasets import dataset_row
-from search.net.model_file import read_origin
-from search.proof.records import ModelOrigin, SearchedTrial, SearchedWith, StudySummary
-from search.runs.reranking import model_path
+from search.proof.records import SearchedTrial, SearchedWith, StudySummary
+from search.runs.models import keep_winner_model
 from search.runs.standings import Ranking
 from search.runs.winner import find_winner
-from search.settings import BEST_MODEL
 from search.show.totals import busy_seconds, count_epochs, count_trials
 from search.studies.facts import TrialFacts
 from search.studies.storage import hide_password
@@ -66,7 +64,7 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
         winner=_describe_searched(winner),
         best=_describe_searched(search.best_trial()),
         reranking=ranking.describe() if ranking is not None else None,
-        winner_model=_keep_winner_model(folder, winner, ranking, binding.epochs),
+        winner_model=keep_winner_model(folder, winner, ranking, binding.epochs),
     )
 
 
@@ -83,30 +81,6 @@ def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:
             "params": trial.params,
         }
     )
-
-
-def _keep_winner_model(folder: Path, winner: FrozenTrial | None, ranking: Ranking | None, epochs: int) -> str | None:
-    """Puts the winner's model under its own name; None where it is not at hand (trained on another host, say)."""
-    target = folder / WINNER_MODEL
-    reranked = ranking.winner if ranking is not None else None
-    source, accuracies = folder / BEST_MODEL, {winner.value} if winner is not None else set()
-    if reranked is not None:
-        source, accuracies = model_path(folder, reranked.trial.number), set(reranked.accuracies)
-    if winner is None or not _is_model_of(source, winner, accuracies, epochs):
-        target.unlink(missing_ok=True)  # an earlier winner's
-        return None
-    write_atomically(target, source.read_bytes())
-    return target.name
-
-
-def _is_model_of(path: Path, trial: FrozenTrial, accuracies: set[float | None], epochs: int) -> bool:
-    """An earlier study of this name may have left a file; or a trial of another host have come to lead."""
-    try:
-        origin = ModelOrigin.model_validate_json(read_origin(path))
-    except (FileNotFoundError, ValueError):
-        return False
-    same_run = (origin.trial, origin.epochs) == (trial.number, epochs) and origin.val_accuracy in accuracies
-    return same_run and origin.config.model.channels == TrialFacts.of(trial).channels
 
 
 def write_search_records(search: StoredStudy, summary: StudySummary, folder: Path) -> None:

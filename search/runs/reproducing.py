@@ -18,8 +18,8 @@ from search.net.model_file import load_model
 from search.net.train import evaluate
 from search.proof.records import Proof, RecordError, Reproduction
 from search.proof.reproduction import Repeated, compare, precision_to_repeat
-from search.runs.proving import SeedTask, runs_of
 from search.runs.session import Ended, Session
+from search.runs.tasks import SeedTask, seeds_plan
 from search.runs.testing import FinalTest, made_with, measured_seeds
 from search.settings import AUTO, ReproduceSettings
 from search.show.screen import Screen
@@ -83,7 +83,7 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
     num_earlier = sum(run.params["seed"] in seeds for run in repetition.complete_trials())
     test = FinalTest(dataset=dataset.name, data_dir=settings.data_dir, precision=session.precision, epochs=proof.epochs)
     task = SeedTask(test=test, config=proof.config, study_name=repetition.name)
-    if session.run(repetition, session.job(repetition, runs_of(seeds), task, epochs=proof.epochs)):
+    if session.run(repetition, session.job(repetition, seeds_plan(seeds), task, epochs=proof.epochs)):
         return Ended(record=None, interrupted=True)
     repetition.record_use()
     runs = measured_seeds(repetition, seeds)

@@ -1,87 +1,30 @@
 """The search, from its settings to its record."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
-from optuna.trial import FrozenTrial
-
-from search.config import TrialConfig, derive_seed
 from search.net.data import fingerprint, load_search_splits
 from search.net.datasets import find_dataset
-from search.net.model_file import save_model
-from search.proof.records import ModelOrigin, StudySummary
+from search.proof.records import StudySummary
 from search.runs.reporting import summarise, write_search_records
 from search.runs.reranking import run_reranking
 from search.runs.session import Ended, Session
 from search.runs.standings import NUM_RUNS, read_ranking
-from search.runs.validating import Validated, Validation, ValidationResources
-from search.settings import BEST_MODEL, REFERENCE_FOLDER, SearchSettings
+from search.runs.tasks import SearchTask
+from search.runs.validating import Validation
+from search.settings import REFERENCE_FOLDER, SearchSettings
 from search.show.notes import NoteKeeper
 from search.show.screen import Screen, Stage
 from search.show.totals import count_trials
-from search.studies.facts import StudyFacts, TrialFacts
-from search.studies.job import Result, ShouldStop
+from search.studies.facts import StudyFacts
 from search.studies.kinds import KINDS, Kind, search_followed_by
 from search.studies.plan import DrawnPlan
-from search.studies.space import Space, SuggestConfig
-from search.studies.study import Binding, StoredStudy, StudyError, default_name, open_search_study, rank
+from search.studies.space import Space
+from search.studies.study import Binding, StoredStudy, StudyError, default_name, open_search_study
 from search.studies.tickets import is_finished
 from search.studies.worker import expired
 
 LONGEST_NAME = 200  # of a study, in bytes: it names files, with endings
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchTask:
-    """Computes a trial of a search.
-
-    Attributes:
-        seed: The search's.
-        folder: Its results.
-    """
-
-    validation: Validation
-    suggest_config: SuggestConfig
-    seed: int
-    search_name: str
-    folder: Path
-
-    def prepare(self, device: str) -> ValidationResources:
-        return self.validation.prepare(device)
-
-    def recover(self) -> None:
-        self.validation.recover()
-
-    def run(self, trial: optuna.Trial, resources: ValidationResources, should_stop: ShouldStop) -> Result:
-        config = self.suggest_config(trial, self.validation.max_params)
-        facts = TrialFacts.of(trial)
-        assert facts.ticket is not None
-        seed = derive_seed(self.seed, "trial", facts.ticket)
-        validated = self.validation.run(trial, config, resources, seed=seed, should_stop=should_stop)
-
-        def keep(best: FrozenTrial | None) -> None:
-            if best is None or (validated.accuracy, -trial.number) > rank(best):
-                self._save(trial.number, seed, config, validated, facts)
-
-        return Result(value=validated.accuracy, keep=keep)
-
-    def _save(self, number: int, seed: int, config: TrialConfig, validated: Validated, facts: TrialFacts) -> None:
-        origin = ModelOrigin(
-            study_name=self.search_name,
-            trial=number,
-            seed=seed,
-            val_accuracy=validated.accuracy,
-            num_params=config.model.num_params,
-            epochs=self.validation.epochs,
-            dataset=self.validation.dataset,
-            precision=self.validation.precision,
-            commit=facts.commit or "unknown",
-            versions=facts.versions,
-            config=config,
-        )
-        save_model(self.folder / BEST_MODEL, validated.model, config.model, origin.model_dump_json())
 
 
 def run_search(settings: SearchSettings, space: Space, screen: Screen) -> Ended[StudySummary]:
@@ -142,11 +85,12 @@ def _search_and_rerank(
     was_finished = is_finished(search, plan)
     interrupted = session.run(search, job, then=then, on_update=notes.update)
     search.record_use()
-    summary = summarise(search, read_ranking(search), folder)
+    ranking = read_ranking(search)
+    summary = summarise(search, ranking, folder)
     write_search_records(search, summary, folder)  # now already: re-ranking may fail, or be killed
     time_is_up = expired(job) and not was_finished  # a command with a short time limit gets something done, too
     if settings.rerank and is_finished(search, plan) and not interrupted and not time_is_up:
-        interrupted = run_reranking(session, search, validation, settings.rerank, deadline)
+        interrupted = run_reranking(session, search, ranking, validation, settings.rerank, deadline)
         ranking = read_ranking(search)
         if ranking is not None and ranking.winner is not None:
             notes.name_winner(ranking.winner.trial, ranking.winner.mean)

@@ -2,21 +2,20 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
-import torch
 from optuna.trial import FrozenTrial
 
 from search.config import TrialConfig
 from search.net.crops import ALL_CROPS, CENTRE
 from search.net.data import Split, load_final_splits
 from search.net.datasets import dataset_row
-from search.net.device import Runtime, free_memory
+from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.train import DivergedError, Evaluation, evaluate, train
 from search.proof.estimates import accuracy
 from search.proof.records import Environment
+from search.runs.training import Training
 from search.studies.facts import MeasuredFacts, TrialFacts
 from search.studies.job import ShouldStop, TrialInterruptedError
 from search.studies.study import StoredStudy, StudyError
@@ -48,31 +47,17 @@ class FinalResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinalTest:
-    """How the runs that follow a search are trained and measured.
-
-    Attributes:
-        dataset: A name in `search.net.datasets.DATASETS`.
-        precision: "bf16" or "fp32".
-    """
-
-    dataset: str
-    data_dir: Path
-    precision: str
-    epochs: int
+class FinalTest(Training):
+    """How the runs that follow a search are trained and measured."""
 
     def check_data(self) -> None:
         """Raises DataError where a file is missing or damaged: that is told before anything starts."""
         load_final_splits(dataset_row(self.dataset), self.data_dir)
 
     def prepare(self, device: str) -> FinalResources:
-        runtime = Runtime(device=torch.device(device), precision=self.precision)
-        runtime.prepare()
+        runtime = self.start(device)
         training, test = load_final_splits(dataset_row(self.dataset), self.data_dir)
         return FinalResources(training=training.to(runtime.device), test=test.to(runtime.device), runtime=runtime)
-
-    def recover(self) -> None:
-        free_memory()
 
     def run(
         self,

@@ -3,7 +3,6 @@
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 import torch
@@ -12,10 +11,11 @@ from search.config import TrialConfig
 from search.net.crops import ALL_CROPS
 from search.net.data import Split, load_search_splits
 from search.net.datasets import dataset_row
-from search.net.device import Runtime, free_memory
+from search.net.device import Runtime
 from search.net.memory import peak_memory_mb
 from search.net.model import TinyCNN, num_params
 from search.net.train import DivergedError, EpochResult, Evaluation, evaluate, train
+from search.runs.training import Training
 from search.studies.facts import TrialFacts
 from search.studies.job import ShouldStop, TrialInterruptedError
 
@@ -38,30 +38,17 @@ class Validated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validation:
-    """How the runs of a search and of its re-ranking are trained and measured.
+class Validation(Training):
+    """How the runs of a search and of its re-ranking are trained and measured."""
 
-    Attributes:
-        dataset: A name in `search.net.datasets.DATASETS`.
-        precision: "bf16" or "fp32".
-    """
-
-    dataset: str
-    data_dir: Path
-    precision: str
     max_params: int
-    epochs: int
 
     def prepare(self, device: str) -> ValidationResources:
-        runtime = Runtime(device=torch.device(device), precision=self.precision)
-        runtime.prepare()
+        runtime = self.start(device)
         training, validation = load_search_splits(dataset_row(self.dataset), self.data_dir)
         return ValidationResources(
             training=training.to(runtime.device), validation=validation.to(runtime.device), runtime=runtime
         )
-
-    def recover(self) -> None:
-        free_memory()
 
     def run(
         self,

@@ -1,0 +1,57 @@
+"""What the commands that follow a search begin with: which trial, its configuration, and how its runs are measured."""
+
+from dataclasses import dataclass
+
+from search.config import TrialConfig
+from search.runs.session import Session
+from search.runs.testing import FinalTest
+from search.runs.winner import Choice, choose_trial, rebuild_config
+from search.settings import RunSettings
+from search.show.screen import Screen
+from search.studies.facts import StudyFacts, config_facts
+from search.studies.kinds import Kind
+from search.studies.space import Space
+from search.studies.study import StoredStudy, find_search_study, open_following_study
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowUp:
+    """A search, and the trial of it that a command is about."""
+
+    session: Session
+    search: StoredStudy
+    choice: Choice
+    config: TrialConfig
+    test: FinalTest
+
+    @classmethod
+    def begin(cls, settings: RunSettings, space: Space, screen: Screen, *, trial: int | None) -> "FollowUp":
+        """Fails before anything is computed.
+
+        Args:
+            trial: The trial's number; None for the winner.
+        """
+        session = Session.open(settings, space, screen, create=False)
+        search = find_search_study(session.storage, settings.study_name)
+        choice = choose_trial(search, trial)
+        config = rebuild_config(search, choice.trial, space)
+        binding = search.binding
+        test = FinalTest(
+            dataset=binding.dataset, data_dir=settings.data_dir, precision=session.precision, epochs=binding.epochs
+        )
+        test.check_data()
+        return cls(session=session, search=search, choice=choice, config=config, test=test)
+
+    @property
+    def number(self) -> int:
+        return self.choice.trial.number
+
+
+def open_follower(search: StoredStudy, kind: Kind, choice: Choice, config: TrialConfig) -> StoredStudy:
+    """The study whose trials are runs of one searched trial: its seeds, or its rungs.
+
+    Raises:
+        StudyError: If a study of that name is about another configuration.
+    """
+    number = choice.trial.number
+    return open_following_study(search, kind, StudyFacts(trial=number, **config_facts(config)), trial=number)

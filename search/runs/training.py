@@ -1,0 +1,69 @@
+"""What the runs of one command have in common: data, arithmetic, length, and where their models say they come from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from search.config import TrialConfig
+from search.net.device import Runtime, free_memory
+from search.proof.records import ModelOrigin
+from search.studies.facts import TrialFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the runs of one command are trained.
+
+    Attributes:
+        dataset: A name in `search.net.datasets.DATASETS`.
+        precision: "bf16" or "fp32".
+        epochs: Of a run that trains to its end.
+    """
+
+    dataset: str
+    data_dir: Path
+    precision: str
+    epochs: int
+
+    def start(self, device: str) -> Runtime:
+        """Prepares this process to train on a device."""
+        runtime = Runtime(device=torch.device(device), precision=self.precision)
+        runtime.prepare()
+        return runtime
+
+    def recover(self) -> None:
+        """Gives back what a failed run has held."""
+        free_memory()
+
+    def origin(
+        self,
+        config: TrialConfig,
+        seed: int,
+        facts: TrialFacts,
+        *,
+        study_name: str,
+        trial: int | None = None,
+        val_accuracy: float | None = None,
+        test_accuracy: float | None = None,
+    ) -> str:
+        """What a model's file says of itself, as JSON (`search.proof.records.ModelOrigin`).
+
+        Args:
+            facts: Of the trial that trained it.
+        """
+        origin = ModelOrigin(
+            study_name=study_name,
+            trial=trial,
+            seed=seed,
+            val_accuracy=val_accuracy,
+            test_accuracy=test_accuracy,
+            num_params=config.model.num_params,
+            epochs=self.epochs,
+            dataset=self.dataset,
+            precision=self.precision,
+            commit=facts.commit or "unknown",
+            versions=facts.versions,
+            config=config,
+        )
+        return origin.model_dump_json()
