@@ -31,9 +31,10 @@ from search.net.data import Split, fingerprint, load_final_splits, load_search_s
 from search.net.datasets import DATASETS, IdxFiles  # noqa: E402
 from search.net.device import Runtime  # noqa: E402
 from search.provenance import Code  # noqa: E402
-from search.runs.proving import open_verify_study  # noqa: E402
+from search.runs.following import open_follower  # noqa: E402
 from search.runs.winner import Choice, choose_trial, rebuild_config  # noqa: E402
 from search.studies.facts import TrialFacts  # noqa: E402
+from search.studies.kinds import Kind  # noqa: E402
 from search.studies.plan import DrawnPlan  # noqa: E402
 from search.studies.space import Space  # noqa: E402
 from search.studies.storage import open_storage  # noqa: E402
@@ -218,7 +219,7 @@ def winner_config(search_study: StoredStudy, winner: Choice) -> TrialConfig:
 @pytest.fixture
 def verification(search_study: StoredStudy, winner: Choice, winner_config: TrialConfig) -> StoredStudy:
     """The study that verifies the best trial of `search_study`; still empty."""
-    return open_verify_study(search_study, winner, winner_config)
+    return open_follower(search_study, Kind.VERIFY, winner, winner_config)
 
 
 @pytest.fixture(scope="session")

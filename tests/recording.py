@@ -5,8 +5,8 @@ from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.net.crops import ALL_CROPS
-from search.runs.reranking import LARGEST_NUMBER
 from search.runs.standings import NUM_RUNS
+from search.runs.tasks import LARGEST_NUMBER
 from search.runs.testing import LARGEST_SEED
 from search.studies.study import StoredStudy
 

@@ -26,9 +26,9 @@ from search.net.datasets import DATASETS
 from search.net.model import TinyCNN, num_params
 from search.net.model_file import load_model
 from search.proof.records import RecordError
-from search.runs.reporting import BEST_MODEL
-from search.runs.searching import SearchTask
+from search.runs.tasks import SearchTask
 from search.runs.validating import Validation
+from search.settings import BEST_MODEL
 from search.studies.facts import TrialFacts
 from search.studies.job import Result, TrialInterruptedError
 from search.studies.plan import DrawnPlan

@@ -13,7 +13,7 @@ from training import Prepared
 
 from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.provenance import Code
-from search.runs.searching import SearchTask
+from search.runs.tasks import SearchTask
 from search.runs.validating import Validation, ValidationResources
 from search.settings import BEST_MODEL
 from search.show.screen import Work

@@ -8,9 +8,9 @@ from search.files import write_atomically
 from search.net.model_file import read_origin
 from search.proof.records import ModelOrigin
 from search.runs.standings import Ranking
+from search.settings import BEST_MODEL
 from search.studies.facts import TrialFacts
 
-BEST_MODEL = "best-single-run.safetensors"
 WINNER_MODEL = "winner.safetensors"
 MODELS_FOLDER = "further-runs"  # in the study's results: the model of each leading trial's first further run
 

@@ -16,8 +16,8 @@ from search.proof.attempts import earlier_attempts
 from search.proof.records import Attempt, KeptModel, MeasuredSeed, ModelOrigin, Proof
 from search.runs.following import FollowUp, open_follower
 from search.runs.history import num_measured, other_looks, plan_attempt, read_history, stored_attempts, subject_of
+from search.runs.seeds import SeedTask, seeds_plan
 from search.runs.session import Ended
-from search.runs.tasks import SeedTask, seeds_plan
 from search.runs.testing import Measured, made_with, measured_seeds
 from search.settings import VerifySettings
 from search.show import card

@@ -17,7 +17,6 @@ from search.studies.facts import TrialFacts
 from search.studies.storage import hide_password
 from search.studies.study import StoredStudy
 
-WINNER_MODEL = "winner.safetensors"
 COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
     "num_params",
     "channels",

@@ -18,8 +18,8 @@ from search.net.model_file import load_model
 from search.net.train import evaluate
 from search.proof.records import Proof, RecordError, Reproduction
 from search.proof.reproduction import Repeated, compare, precision_to_repeat
+from search.runs.seeds import SeedTask, seeds_plan
 from search.runs.session import Ended, Session
-from search.runs.tasks import SeedTask, seeds_plan
 from search.runs.testing import FinalTest, made_with, measured_seeds
 from search.settings import AUTO, ReproduceSettings
 from search.show.screen import Screen

@@ -20,11 +20,14 @@ from search.net.model import TinyCNN, num_params
 from search.proof.records import ByHand, Ladder
 from search.provenance import Code
 from search.runs import ablating
-from search.runs.ablating import BY_HAND, RUNGS, RungTask, make_ladder, open_ablation_study, rung_config, runs_of
+from search.runs.ablating import BY_HAND, make_ladder
+from search.runs.following import open_follower
+from search.runs.rungs import RUNGS, RungTask, rung_config, runs_of
 from search.runs.testing import LARGEST_SEED, FinalResources, FinalTest
 from search.runs.winner import Choice
 from search.studies.facts import StudyFacts, TrialFacts
 from search.studies.job import ShouldStop
+from search.studies.kinds import Kind
 from search.studies.plan import GivenPlan
 from search.studies.study import StoredStudy, StudyError
 from search.studies.tickets import keys_left
@@ -75,16 +78,16 @@ def test_the_plan_of_more_seeds_begins_with_that_of_fewer() -> None:
 
 @pytest.fixture
 def ablation(search_study: StoredStudy, winner: Choice) -> StoredStudy:
-    return open_ablation_study(search_study, winner, TINY)
+    return open_follower(search_study, Kind.ABLATE, winner, TINY)
 
 
 def test_another_configuration_is_not_taken_apart_in_the_same_study(
     search_study: StoredStudy, winner: Choice, ablation: StoredStudy
 ) -> None:
-    assert open_ablation_study(search_study, winner, TINY).name == ablation.name == "small-ablate-2"
+    assert open_follower(search_study, Kind.ABLATE, winner, TINY).name == ablation.name == "small-ablate-2"
     other = dataclasses.replace(TINY, lr=0.5)
     with pytest.raises(StudyError, match="'small-ablate-2' took apart something else"):
-        open_ablation_study(search_study, winner, other)
+        open_follower(search_study, Kind.ABLATE, winner, other)
 
 
 @pytest.fixture

@@ -35,19 +35,11 @@ from search.proof.attempts import SeedsError, attempts_of
 from search.proof.records import Attempt, KeptModel, Look, ModelOrigin, Proof, RecordError
 from search.provenance import Code, versions
 from search.runs import testing
-from search.runs.proving import (
-    SeedTask,
-    make_proof,
-    open_verify_study,
-    other_looks,
-    plan_attempt,
-    read_history,
-    run_verification,
-    runs_of,
-    stored_attempts,
-    subject_of,
-)
+from search.runs.following import open_follower
+from search.runs.history import other_looks, plan_attempt, read_history, stored_attempts, subject_of
+from search.runs.proving import make_proof, run_verification
 from search.runs.reranking import open_rerank_study
+from search.runs.seeds import SeedTask, seeds_plan
 from search.runs.standings import leading_trials
 from search.runs.testing import FinalResources, FinalTest, Measured, made_with, measured_seeds
 from search.runs.winner import Choice, choose_trial, rebuild_config
@@ -138,9 +130,9 @@ def test_each_winner_is_verified_in_a_study_of_its_own(verification: StoredStudy
 def test_a_verification_is_not_continued_with_another_configuration(
     search_study: StoredStudy, winner: Choice, winner_config: TrialConfig, verification: StoredStudy
 ) -> None:
-    assert open_verify_study(search_study, winner, winner_config).name == verification.name
+    assert open_follower(search_study, Kind.VERIFY, winner, winner_config).name == verification.name
     with pytest.raises(StudyError, match="'small-verify-2' verified something else"):
-        open_verify_study(search_study, winner, dataclasses.replace(winner_config, lr=0.5))
+        open_follower(search_study, Kind.VERIFY, winner, dataclasses.replace(winner_config, lr=0.5))
 
 
 # Attempts
@@ -150,7 +142,7 @@ def test_a_verification_is_not_continued_with_another_configuration(
 def runner_up(search_study: StoredStudy, the_space: Space) -> StoredStudy:
     """The study that verifies trial 0; still empty."""
     choice = choose_trial(search_study, 0)
-    return open_verify_study(search_study, choice, rebuild_config(search_study, choice.trial, the_space))
+    return open_follower(search_study, Kind.VERIFY, choice, rebuild_config(search_study, choice.trial, the_space))
 
 
 def plan(verification: StoredStudy, first_seed: int | None, num_seeds: int, history: Sequence[Attempt] = ()) -> range:
@@ -181,7 +173,7 @@ def test_an_attempt_is_on_record_before_anything_is_measured(
 ) -> None:
     assert plan(verification, 10_000, 5) == range(10_000, 10_005)
     assert plan(verification, 20_000, 3) == range(20_000, 20_003)
-    reopened = open_verify_study(search_study, winner, winner_config)
+    reopened = open_follower(search_study, Kind.VERIFY, winner, winner_config)
     assert reopened.facts.planned_seeds == {10_000: 5, 20_000: 3}
 
 
@@ -196,7 +188,7 @@ def test_an_attempt_is_extended_by_asking_for_more(verification: StoredStudy) ->
 
 
 def seeds_left(verification: StoredStudy, seeds: range) -> list[int]:
-    runs = runs_of(seeds)
+    runs = seeds_plan(seeds)
     return [dict(key)["seed"] for key in keys_left(verification, runs) if isinstance(key, tuple)]
 
 
@@ -633,7 +625,7 @@ def test_seeds_differ_and_each_repeats(
 ) -> None:
     first, second = (TrialFacts.of(trial).train_loss for trial in train_seeds(task, 10_000, 10_001))
     optuna.delete_study(storage=verification.storage, study_name=verification.name)
-    open_verify_study(search_study, winner, winner_config)
+    open_follower(search_study, Kind.VERIFY, winner, winner_config)
     [repeated] = train_seeds(task, 10_000)
     assert first != second
     assert first == TrialFacts.of(repeated).train_loss
@@ -774,7 +766,8 @@ def record_seeds(search_study: StoredStudy, the_space: Space, monkeypatch: pytes
     def add_seeds(*errors: int) -> None:
         StudyFacts(dataset="digits").write(search_study.study)
         winner = choose_trial(search_study, None)
-        verification = open_verify_study(search_study, winner, rebuild_config(search_study, winner.trial, the_space))
+        config = rebuild_config(search_study, winner.trial, the_space)
+        verification = open_follower(search_study, Kind.VERIFY, winner, config)
         for seed, number in enumerate(errors, start=10_000):
             add_seed(verification, seed, errors=number)
         plan_attempt(verification, 10_000, len(errors), rule=winner.rule, history=[])

@@ -17,8 +17,9 @@ from search.config import ModelConfig, TrialConfig
 from search.net.model import TinyCNN
 from search.net.model_file import read_origin, save_model
 from search.proof.records import ModelOrigin, SearchedTrial, StudySummary
-from search.runs.reporting import WINNER_MODEL, summarise, write_search_records
-from search.runs.reranking import model_path, open_rerank_study
+from search.runs.models import WINNER_MODEL, model_path
+from search.runs.reporting import summarise, write_search_records
+from search.runs.reranking import open_rerank_study
 from search.runs.standings import leading_trials, read_ranking
 from search.runs.winner import rebuild_config
 from search.settings import BEST_MODEL

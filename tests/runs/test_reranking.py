@@ -20,16 +20,11 @@ from search.net.data import fingerprint
 from search.net.model_file import load_model, read_origin
 from search.proof.records import ModelOrigin
 from search.provenance import Code
-from search.runs.reranking import (
-    Candidate,
-    RerankTask,
-    model_path,
-    open_rerank_study,
-    run_reranking,
-    runs_of,
-)
+from search.runs.models import model_path
+from search.runs.reranking import open_rerank_study, run_reranking, runs_of
 from search.runs.session import Session
-from search.runs.standings import NUM_RUNS, leading_trials
+from search.runs.standings import NUM_RUNS, leading_trials, read_ranking
+from search.runs.tasks import Candidate, RerankTask
 from search.runs.validating import Validation, ValidationResources
 from search.settings import SearchSettings
 from search.studies.facts import TrialFacts
@@ -187,7 +182,7 @@ def session(
 def test_the_candidates_are_rebuilt_from_their_recorded_draws(
     search_study: StoredStudy, session: Session, jobs: list[Job], task: RerankTask, tmp_path: Path
 ) -> None:
-    assert run_reranking(session, search_study, task.validation, 2, deadline=None)
+    assert run_reranking(session, search_study, read_ranking(search_study), task.validation, 2, deadline=None)
     [job] = jobs
     assert isinstance(job.task, RerankTask)
     assert job.task.candidates.keys() == {2, 0}
@@ -201,7 +196,7 @@ def test_the_candidates_are_rebuilt_from_their_recorded_draws(
 def test_further_runs_are_never_pruned_and_their_deadline_is_that_of_the_search(
     search_study: StoredStudy, session: Session, jobs: list[Job], task: RerankTask
 ) -> None:
-    run_reranking(session, search_study, task.validation, 1, deadline=12_345.0)
+    run_reranking(session, search_study, read_ranking(search_study), task.validation, 1, deadline=12_345.0)
     [job] = jobs
     assert (job.settings.deadline, job.settings.pruner) == (12_345.0, "none")
     assert job.settings.study_name == "small-rerank"
@@ -212,7 +207,7 @@ def test_what_is_reranked_already_is_not_run_again(
 ) -> None:
     for trial in leading_trials(search_study, 2):
         add_runs(reranking, trial, 98.0, 98.0)
-    assert not run_reranking(session, search_study, task.validation, 2, deadline=None)
+    assert not run_reranking(session, search_study, read_ranking(search_study), task.validation, 2, deadline=None)
     assert jobs == []
     assert isinstance(session.screen, Listener)
     assert session.screen.said == []
@@ -222,6 +217,6 @@ def test_without_a_complete_trial_nothing_is_reranked(
     search_study: StoredStudy, sample_binding: Binding, session: Session, jobs: list[Job], task: RerankTask
 ) -> None:
     new = open_search_study(search_study.storage, "new", sample_binding, space.REFERENCE)
-    assert not run_reranking(session, new, task.validation, 5, deadline=None)
+    assert not run_reranking(session, new, None, task.validation, 5, deadline=None)
     assert jobs == []
     assert optuna.get_all_study_names(search_study.storage) == ["small", "new"]

@@ -23,7 +23,7 @@ from search.net.model_file import load_model, read_origin
 from search.net.train import evaluate
 from search.proof.records import ModelOrigin, StudySummary
 from search.provenance import versions
-from search.runs.reranking import model_path
+from search.runs.models import model_path
 from search.runs.searching import run_search
 from search.runs.session import Ended
 from search.settings import BEST_MODEL, SearchSettings

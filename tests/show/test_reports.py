@@ -4,7 +4,7 @@ from evidence import make_ladder, make_proof, make_rung
 from showing import shown, widest
 
 from search.proof.records import ByHand, Environment, RepeatedSeed, Reproduction
-from search.runs.ablating import RUNGS
+from search.runs.rungs import RUNGS
 from search.show.ladder import ladder_table
 from search.show.proof import proof_report
 from search.show.reproduction import reproduction_report

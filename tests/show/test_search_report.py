@@ -299,4 +299,4 @@ def test_where_no_terminal_is_headings_stay_whole(capsys: pytest.CaptureFixture[
     show(studies_table(make_status("reproduce", 1_050, "mnist-7999p-15e-reproduce-31-0123ab")))
     heading, row = capsys.readouterr().out.splitlines()
     assert " ".join(heading.split()) == "Study Kind Complete Pruned Running Cut off Failed Best %"
-    assert row.endswith("99.25 ")
+    assert row.endswith(" 99.25")

@@ -11,9 +11,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import TypeAdapter
 
 from search.config import TrialConfig, derive_seed
-from search.runs import ablating, proving, reranking
-from search.runs.ablating import FIRST_SEED, num_complete_seeds, open_ablation_study
-from search.runs.proving import open_verify_study, plan_attempt
+from search.runs import ablating, reranking
+from search.runs.ablating import num_complete_seeds
+from search.runs.following import open_follower
+from search.runs.history import plan_attempt
+from search.runs.rungs import FIRST_SEED
+from search.runs.seeds import seeds_plan
 from search.runs.standings import read_ranking
 from search.runs.testing import measured_seeds
 from search.runs.winner import Choice
@@ -294,16 +297,16 @@ def choice_of(search: StoredStudy) -> Choice:
 def test_an_old_verification_is_joined_and_goes_on_with_the_seeds_that_it_lacks(
     old_search: StoredStudy, old_verification: StoredStudy
 ) -> None:
-    stored = open_verify_study(old_search, choice_of(old_search), config_of(CONFIG))
+    stored = open_follower(old_search, Kind.VERIFY, choice_of(old_search), config_of(CONFIG))
     assert (stored.name, len(stored.trials())) == (old_verification.name, 2)
     seeds = plan_attempt(stored, None, 2, rule="another", history=[])
     assert seeds == range(10_000, 10_002)
     assert stored.facts.rules == {10_000: VERIFICATION["rules"]["10000"]}
     [measured] = measured_seeds(stored, range(10_000, 10_001))
     assert (measured.accuracy, measured.facts.errors) == (63.0, 370)
-    trial = claim(stored, proving.runs_of(seeds))
+    trial = claim(stored, seeds_plan(seeds))
     assert (trial.suggest_int("seed", 0, 2**32 - 1), TrialFacts.of(trial).retry_of) == (10_001, 1)
-    assert keys_left(stored, proving.runs_of(seeds)) == []
+    assert keys_left(stored, seeds_plan(seeds)) == []
 
 
 def test_an_old_verification_of_another_configuration_is_not_joined(
@@ -311,7 +314,7 @@ def test_an_old_verification_of_another_configuration_is_not_joined(
 ) -> None:
     other = config_of({**CONFIG, "lr": 0.02})
     with pytest.raises(StudyError, match="verified something else"):
-        open_verify_study(old_search, choice_of(old_search), other)
+        open_follower(old_search, Kind.VERIFY, choice_of(old_search), other)
 
 
 def test_an_old_ablation_is_joined_and_goes_on_with_the_rungs_that_it_lacks(old_search: StoredStudy) -> None:
@@ -321,7 +324,7 @@ def test_an_old_ablation_is_joined_and_goes_on_with_the_rungs_that_it_lacks(old_
         params = {"rung": rung, "seed": FIRST_SEED + ticket // len(RUNGS)}
         tested = {**TESTED, "num_params": 1_967, "ticket": ticket, "train_accuracy": 21.325}
         add(old, TrialState.COMPLETE, params, RUNG, tested, value=20.0, fixed=params)
-    stored = open_ablation_study(old_search, choice_of(old_search), config_of(CONFIG))
+    stored = open_follower(old_search, Kind.ABLATE, choice_of(old_search), config_of(CONFIG))
     assert (stored.name, len(stored.trials())) == (old.name, 7)
     assert num_complete_seeds(stored) == 1
     assert keys_left(stored, ablating.runs_of(1)) == []

@@ -1,0 +1,60 @@
+"""What a worker computes of a proof or its repetition: a configuration with one seed, on the test digits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from search.config import TrialConfig
+from search.net.model_file import save_model
+from search.runs.testing import LARGEST_SEED, FinalResources, FinalResult, FinalTest
+from search.studies.facts import TrialFacts
+from search.studies.job import Result, ShouldStop
+from search.studies.plan import GivenPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedTask:
+    """Computes a seed of a verification or a reproduction.
+
+    Attributes:
+        kept_seed: The seed whose model is kept, whatever it reaches; None for none.
+        model_path: Where.
+    """
+
+    test: FinalTest
+    config: TrialConfig
+    study_name: str
+    kept_seed: int | None = None
+    model_path: Path | None = None
+
+    def prepare(self, device: str) -> FinalResources:
+        return self.test.prepare(device)
+
+    def recover(self) -> None:
+        self.test.recover()
+
+    def run(self, trial: optuna.Trial, resources: FinalResources, should_stop: ShouldStop) -> Result:
+        seed = trial.suggest_int("seed", 0, LARGEST_SEED)
+        result = self.test.run(trial, self.config, resources, seed=seed, should_stop=should_stop)
+        value = result.evaluation.accuracy
+        if seed != self.kept_seed or result.model is None:
+            return Result(value=value)
+        return Result(value=value, keep=lambda _: self._save(seed, result, TrialFacts.of(trial)))
+
+    def _save(self, seed: int, result: FinalResult, facts: TrialFacts) -> None:
+        assert self.model_path is not None
+        assert result.model is not None
+        origin = self.test.origin(
+            self.config,
+            seed,
+            facts,
+            study_name=self.study_name,
+            test_accuracy=result.evaluation.accuracy,
+        )
+        save_model(self.model_path, result.model, self.config.model, origin)
+
+
+def seeds_plan(seeds: range) -> GivenPlan:
+    """A run for each of these seeds."""
+    return GivenPlan(runs=tuple({"seed": seed} for seed in seeds))
