@@ -19,8 +19,7 @@ def status(storage: str, as_json: bool) -> None:
       python cli.py status
       python cli.py status --storage sqlite:///other.db --json
     """
-    from search.show.status import describe_storage
-    from search.show.study import studies_table
+    from search.show.status import describe_storage, studies_table
     from search.studies.storage import open_storage
 
     found = describe_storage(open_storage(storage))

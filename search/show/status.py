@@ -1,7 +1,10 @@
-"""What a storage holds, study by study."""
+"""What a storage holds, study by study: as a record, and as a table."""
 
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from search.proof.records import StorageStatus, StudyRow
 from search.show.totals import count_trials
@@ -35,3 +38,30 @@ def _describe_study(stored: StoredStudy) -> StudyRow:
         best_trial=best.number if best is not None else None,
         last_active=stored.last_active() or None,
     )
+
+
+def studies_table(status: StorageStatus) -> RenderableType:
+    """All studies, and which trials have lost their worker."""
+    rows = [_cells(row) for row in status.studies]
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for place, heading in enumerate(HEADINGS):
+        longest = max((len(cells[place]) for cells in rows), default=0)
+        if heading in ("Study", "Kind"):
+            table.add_column(heading, no_wrap=True, min_width=longest)  # whole, to be copied
+        else:  # in a narrow terminal the heading gives way: a number cut short would be another number
+            table.add_column(heading, justify="right", overflow="ellipsis", min_width=longest)
+    for cells in rows:
+        table.add_row(*map(Text, cells))
+    stale = [
+        f"{row.study_name}: the workers of trials {list(row.stale)} have ended; the same command tries them again."
+        for row in status.studies
+        if row.stale
+    ]
+    return Group(table, *map(Text, stale))
+
+
+def _cells(row: StudyRow) -> list[str]:
+    counts = row.trials
+    numbers = (counts.complete, counts.pruned, row.running, counts.interrupted, counts.failed)
+    best = f"{row.best:.2f}" if row.best is not None else ""
+    return [row.study_name, row.kind or "other", *map(str, numbers), best]

@@ -24,8 +24,8 @@ from search.proof.records import (
     TrialCounts,
 )
 from search.settings import BEST_MODEL
-from search.show.status import describe_storage
-from search.show.study import search_report, studies_table
+from search.show.status import describe_storage, studies_table
+from search.show.study import search_report
 from search.studies.study import StoredStudy
 
 PARAMS = {
