@@ -13,6 +13,8 @@ from search.studies.storage import hide_password
 from search.studies.study import StoredStudy, load_studies
 from search.studies.tickets import find_dead_trials
 
+HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best %")
+
 
 def describe_storage(storage: RDBStorage) -> StorageStatus:
     """Every study of a storage."""

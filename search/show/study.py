@@ -10,8 +10,6 @@ from search.proof.records import Reranking, SearchedTrial, StudySummary
 from search.settings import BEST_MODEL
 from search.show.words import format_channels, format_seconds, plural
 
-HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Cut off", "Failed", "Best %")  # of `studies_table`
-
 
 def search_report(summary: StudySummary, num_planned: int, folder: Path) -> RenderableType:
     """The end of a search, for people: what was done, the winner, its parameters, and where everything lies."""
@@ -29,10 +27,10 @@ def search_report(summary: StudySummary, num_planned: int, folder: Path) -> Rend
 def _what_was_done(summary: StudySummary, num_planned: int) -> list[str]:
     trials, epochs = summary.trials, summary.epochs
     of_total = f" of {num_planned}" if trials.total < num_planned else ""
-    cut_off = "cut off" if of_total else "cut off and tried again"
+    interrupted = "interrupted" if of_total else "interrupted and tried again"
     again = "".join(
         f"; {plural(count, 'trial')} {word}"
-        for count, word in ((trials.interrupted, cut_off), (trials.failed, "failed"))
+        for count, word in ((trials.interrupted, interrupted), (trials.failed, "failed"))
         if count
     )
     peak = summary.peak_memory_mb

@@ -32,8 +32,8 @@ def test_the_status_tells_what_was_cut_off_from_what_failed(search_study: Stored
     (row,) = json.loads(run("status", "--storage", storage_url, "--json").stdout)["studies"]
     assert (row["trials"]["interrupted"], row["trials"]["failed"]) == (2, 2)
     heading, line = run("status", "--storage", storage_url).stdout.splitlines()
-    assert heading.replace("Cut off", "Cut-off").split() == [
-        "Study", "Kind", "Complete", "Pruned", "Running", "Cut-off", "Failed", "Best", "%"
+    assert heading.split() == [
+        "Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best", "%"
     ]  # fmt: skip
     assert line.split() == ["small", "search", "2", "1", "1", "2", "2", "98.50"]
 

@@ -113,8 +113,8 @@ def test_the_report_of_a_search_that_goes_on_says_of_how_many_trials() -> None:
 
 def test_the_report_tells_interrupted_trials_from_failed_ones() -> None:
     counts = TrialCounts(complete=30, pruned=20, failed=2, interrupted=1)
-    assert "(30 complete, 20 pruned; 1 trial cut off and tried again; 2 trials failed)" in report(trials=counts)[0]
-    assert "(30 complete, 20 pruned; 1 trial cut off; 2 trials failed)" in report(60, trials=counts)[0]
+    assert "(30 complete, 20 pruned; 1 trial interrupted and tried again; 2 trials failed)" in report(trials=counts)[0]
+    assert "(30 complete, 20 pruned; 1 trial interrupted; 2 trials failed)" in report(60, trials=counts)[0]
 
 
 def test_the_report_names_the_best_where_nothing_was_reranked() -> None:
@@ -253,7 +253,7 @@ def test_the_table_of_studies_shows_counts_and_who_is_stale(
     optuna.create_study(storage=search_study.storage, study_name="foreign")
     text = shown(studies_table(describe_storage(search_study.storage)))
     heading, *rows = rows_of(text)
-    assert " ".join(heading) == "Study Kind Complete Pruned Running Cut off Failed Best %"
+    assert " ".join(heading) == "Study Kind Complete Pruned Running Interrupted Failed Best %"
     assert rows[:3] == [
         ["small", "search", "2", "1", "2", "1", "0", "98.50"],
         ["small-verify-2", "verify", "0", "0", "0", "0", "0"],
@@ -298,5 +298,5 @@ def test_in_a_narrow_terminal_names_and_numbers_stay_whole(kind: str, name: str,
 def test_where_no_terminal_is_headings_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
     show(studies_table(make_status("reproduce", 1_050, "mnist-7999p-15e-reproduce-31-0123ab")))
     heading, row = capsys.readouterr().out.splitlines()
-    assert " ".join(heading.split()) == "Study Kind Complete Pruned Running Cut off Failed Best %"
+    assert " ".join(heading.split()) == "Study Kind Complete Pruned Running Interrupted Failed Best %"
     assert row.endswith(" 99.25")
