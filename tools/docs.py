@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from search.config import ExplainedError
+from tools.constants import views
 from tools.help_texts import help_texts
 from tools.results import evidence, ladder_table, result_table
 from tools.schema import record_tables, schema_json
@@ -25,6 +26,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "evidence": evidence,
     "ladder": ladder_table,
     "speed": speed,
+    "views": views,
     "help": help_texts,
     "records": record_tables,
     "tree": file_tree,
