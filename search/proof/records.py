@@ -7,7 +7,6 @@ computed again: a file that contradicts itself is refused. `docs/records.md` is 
 import json
 import math
 from decimal import Decimal
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -49,7 +48,7 @@ class RecordError(ExplainedError):
 class Part(BaseModel):
     """A part of a record: frozen, complete, and in agreement with itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ignored_types=(cached_property,))
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -295,7 +294,7 @@ class Proof(Record):
             raise ValueError("the kept model is of none of the seeds")
         return self
 
-    @cached_property
+    @property
     def _estimate(self) -> Estimate:
         return estimate([accuracy(row.errors, self.num_images) for row in self.seeds])
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from search.config import Channels, ExplainedError, TrialConfig
 from search.studies.process import Owner
 
+LONGEST_VALUE = 60  # characters of a wrong value that are quoted
+
 
 class FactsError(ExplainedError):
     """What a study or a trial carries was not written by this tool, or is damaged."""
@@ -34,11 +36,16 @@ class _Facts(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
-            found = "no" if first["type"] == "missing" else f"{first['input']!r} as"
+            found = "no" if first["type"] == "missing" else f"{_shortened(first['input'])} as"
             raise FactsError(
                 f"{whose} carries {found} {name!r}: this version of the tool does not write that. Use another "
                 f"--storage or --study-name."
             ) from error
+
+
+def _shortened(value: Any) -> str:
+    words = repr(value)
+    return words if len(words) <= LONGEST_VALUE else f"{words[:LONGEST_VALUE]}..."
 
 
 class TrialFacts(_Facts):

@@ -1,5 +1,6 @@
 """Studies in a database that many processes share: what one is bound to, opening, finding and deleting one."""
 
+import shlex
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -147,7 +148,7 @@ def open_search_study(
         if followers and name not in optuna.get_all_study_names(storage):
             raise StudyError(
                 f"Studies that followed an earlier search {name!r} are still there: {', '.join(followers)}. Delete "
-                f"them with 'python cli.py delete {name}', or search under another --study-name."
+                f"them with 'python cli.py delete {shlex.quote(name)}', or search under another --study-name."
             )
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         stored = StoredStudy(study, storage)
@@ -227,8 +228,8 @@ def open_bound_study(storage: RDBStorage, name: str, kind: Kind, facts: StudyFac
         if any(recorded.get(key, value) != value for key, value in wanted.items()):
             search = search_followed_by(name) or name
             raise StudyError(
-                f"Study {name!r} {KINDS[kind].did} something else. Delete it with 'python cli.py delete {search}', or "
-                f"use another --storage."
+                f"Study {name!r} {KINDS[kind].did} something else. Delete it with 'python cli.py delete "
+                f"{shlex.quote(search)}', or use another --storage."
             )
         for key, value in wanted.items():
             if key not in recorded:
@@ -294,5 +295,5 @@ def make_complaint_of_another_search(follower: StoredStudy) -> StudyError:
     row: Any = KINDS[follower.kind or Kind.RERANK]
     return StudyError(
         f"Study {follower.name!r} {row.did} another search of this name. Delete both with 'python cli.py delete "
-        f"{search}', or search under a new --study-name."
+        f"{shlex.quote(search)}', or search under a new --study-name."
     )
