@@ -24,16 +24,11 @@ def delete(name: str, yes: bool, storage: str) -> None:
     """
     from search.studies.storage import open_storage
     from search.studies.study import StoredStudy, delete_studies, studies_to_delete
-    from search.studies.tickets import find_live_trials
 
     opened = open_storage(storage)
     names = studies_to_delete(opened, name)
     for each in names:
-        stored = StoredStudy.load(opened, each)
-        live = [trial.number for trial in find_live_trials(stored)]
-        if live:
-            raise ExplainedError(f"A command is at work on trials {live} of study {each!r}. End it first.")
-        click.echo(f"{each}: {len(stored.trials())} trials")
+        click.echo(f"{each}: {len(StoredStudy.load(opened, each).trials())} trials")
     if not yes:
         if not sys.stdin.isatty():
             raise ExplainedError("This would delete what is listed above. Nobody can be asked here: use --yes.")

@@ -93,12 +93,6 @@ def find_dead_trials(stored: StoredStudy) -> list[FrozenTrial]:
     return [trial for trial in stored.trials((TrialState.RUNNING,)) if _is_dead(trial, trial.number in silent)]
 
 
-def find_live_trials(stored: StoredStudy) -> list[FrozenTrial]:
-    """The running trials whose worker, as far as can be told, is at work."""
-    dead = {trial.number for trial in find_dead_trials(stored)}
-    return [trial for trial in stored.trials((TrialState.RUNNING,)) if trial.number not in dead]
-
-
 def _is_dead(trial: FrozenTrial, is_silent: bool) -> bool:
     """A claim sets the owner under the lock: without an owner, seen under the lock, the claimant has died."""
     owner = TrialFacts.of(trial).owner

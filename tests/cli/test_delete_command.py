@@ -20,7 +20,6 @@ from search.studies.study import Binding, StoredStudy, open_search_study
 @pytest.fixture
 def followed(search_study: StoredStudy, verification: StoredStudy) -> RDBStorage:
     """The search "small" of five trials, re-ranked and verified; beside it another search, and two of another tool."""
-    search_study.study.tell(4, state=optuna.trial.TrialState.FAIL)  # which runs in this process
     best = search_study.best_trial()
     assert best is not None
     add_runs(open_rerank_study(search_study, (best,)), best, 98.0, 98.2)
@@ -47,12 +46,6 @@ def test_a_search_is_deleted_with_what_followed_it_and_nothing_else(followed: RD
     assert sorted(told) == ["small-rerank: 2 trials", "small-verify-2: 3 trials", "small: 5 trials"]
     assert last == "Deleted."
     assert names(followed) == OTHERS
-
-
-def test_what_a_command_is_at_work_on_is_not_deleted(search_study: StoredStudy, storage_url: str) -> None:
-    result = run("delete", "small", "--yes", "--storage", storage_url)
-    assert_refused(result, 1, "trials [4] of study 'small'", "End it first")
-    assert names(search_study.storage) == ["small"]
 
 
 def test_records_and_models_stay(followed: RDBStorage, places: list[str], tmp_path: Path) -> None:
