@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from search.config import MAX_EPOCHS, TrialConfig
 from search.net.memory import peak_memory_mb
@@ -19,7 +18,7 @@ from search.settings import BEST_MODEL
 from search.studies.facts import TrialFacts
 from search.studies.job import Result, ShouldStop, TrialInterruptedError
 from search.studies.storage import open_storage
-from search.studies.study import rank
+from search.studies.study import StoredStudy, rank
 from space import suggest_config
 
 STUDY_NAME = "sleep"
@@ -67,7 +66,8 @@ class SleepTask:
         TrialFacts(val_loss=LOSS, seconds=round(time.monotonic() - start, 2)).write(trial)
         return Result(value=ACCURACY, keep=partial(self._keep, trial, config, model))
 
-    def _keep(self, trial: optuna.Trial, config: TrialConfig, model: TinyCNN, best: FrozenTrial | None) -> None:
+    def _keep(self, trial: optuna.Trial, config: TrialConfig, model: TinyCNN, stored: StoredStudy) -> None:
+        best = stored.best_trial()
         if best is not None and (ACCURACY, -trial.number) <= rank(best):
             return
         facts = TrialFacts.of(trial)

@@ -314,7 +314,7 @@ def test_a_trial_that_sleeps_leaves_all_that_a_searched_one_does(
         assert trial is not None
         result = task.run(trial, resources, lambda: False)
         assert result.keep is not None
-        result.keep(None)
+        result.keep(StoredStudy(study, storage))
         [stored] = study.get_trials(deepcopy=False)
         left.append((stored.params, stored.user_attrs.keys(), stored.system_attrs.keys(), stored.last_step))
         assert load_model(tmp_path / name / BEST_MODEL) is not None
@@ -322,7 +322,7 @@ def test_a_trial_that_sleeps_leaves_all_that_a_searched_one_does(
 
 
 def sleep_once(storage: optuna.storages.RDBStorage, folder: Path, *, epochs: int, stop: bool = False) -> Result:
-    study = optuna.create_study(storage=storage, study_name="sleep", direction="maximize")
+    study = optuna.create_study(storage=storage, study_name="sleep", direction="maximize", load_if_exists=True)
     trial = claim_trial(StoredStudy(study, storage), DrawnPlan(num_trials=1, sampler_name="random", seed=0))
     assert trial is not None
     task = SleepTask(validation=replace(VALIDATION, epochs=epochs), folder=folder, epoch_seconds=0.0)
@@ -342,10 +342,14 @@ def test_a_trial_that_sleeps_saves_its_model_only_if_it_is_the_best(
     result = sleep_once(storage, tmp_path, epochs=1)
     assert (result.value, result.keep is not None) == (ACCURACY, True)
     assert result.keep is not None
-    result.keep(optuna.trial.create_trial(value=100.0))
-    assert not (tmp_path / BEST_MODEL).exists()
-    result.keep(optuna.trial.create_trial(value=99.0))
+    sleeping = StoredStudy.load(storage, "sleep")
+    sleeping.study.add_trial(optuna.trial.create_trial(value=99.0))
+    result.keep(sleeping)
     assert (tmp_path / BEST_MODEL).exists()
+    (tmp_path / BEST_MODEL).unlink()
+    sleeping.study.add_trial(optuna.trial.create_trial(value=100.0))
+    result.keep(sleeping)
+    assert not (tmp_path / BEST_MODEL).exists()
 
 
 # Records

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from search.config import TrialConfig, derive_seed
 from search.net.model_file import save_model
@@ -16,7 +15,7 @@ from search.settings import BEST_MODEL
 from search.studies.facts import TrialFacts
 from search.studies.job import Result, ShouldStop
 from search.studies.space import SuggestConfig
-from search.studies.study import rank
+from search.studies.study import StoredStudy, rank
 
 LARGEST_NUMBER = 2**31 - 1  # of a trial
 
@@ -49,7 +48,8 @@ class SearchTask:
         seed = derive_seed(self.seed, "trial", facts.ticket)
         validated = self.validation.run(trial, config, resources, seed=seed, should_stop=should_stop)
 
-        def keep(best: FrozenTrial | None) -> None:
+        def keep(search: StoredStudy) -> None:
+            best = search.best_trial()
             if best is None or (validated.accuracy, -trial.number) > rank(best):
                 self._save(trial.number, seed, config, validated, facts)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from search.provenance import Code
 from search.studies.plan import Plan
+from search.studies.study import StoredStudy
 
 ShouldStop = Callable[[], bool]
 
@@ -23,12 +23,12 @@ class Result:
 
     Attributes:
         value: In percent.
-        keep: Saves what must be on disk before the value counts; given the best trial so far. Called while no other
-            process can tell a value.
+        keep: Saves what must be on record before the value counts; given the study. Called while no other process can
+            tell a value.
     """
 
     value: float
-    keep: Callable[[FrozenTrial | None], None] | None = None
+    keep: Callable[[StoredStudy], None] | None = None
 
 
 class Task(Protocol):

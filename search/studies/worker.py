@@ -76,7 +76,7 @@ def _run_trial(job: Job, stored: StoredStudy, trial: optuna.Trial, resources: An
     else:
         with exclusive(stored.storage):
             if result.keep is not None:
-                result.keep(stored.best_trial())
+                result.keep(stored)
             stored.study.tell(trial, result.value)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from tiny import CHANNELS, FIRST, TINY_SPACE, Listener, TinySearch
 from training import EveryTenth
 
@@ -68,9 +68,9 @@ class KilledOnceKept:
     def run(self, trial: optuna.Trial, resources: Any, should_stop: ShouldStop) -> Result:
         result = self.task.run(trial, resources, should_stop)
 
-        def keep(best: FrozenTrial | None) -> None:
+        def keep(search: StoredStudy) -> None:
             assert result.keep is not None
-            result.keep(best)
+            result.keep(search)
             raise KeyboardInterrupt
 
         return replace(result, keep=keep)

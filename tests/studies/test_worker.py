@@ -8,7 +8,7 @@ import optuna
 import pytest
 from fakes import FailingTask, FakeTask, PatientTask, accuracy, claim, draw, drawn, ends, lose, make_job, states
 from filelock import FileLock, Timeout
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from search.provenance import Code, CodeError, versions
 from search.studies.choices import ChoiceError
@@ -112,7 +112,8 @@ class KeepingTask(FakeTask):
     def run(self, trial: optuna.Trial, resources: str, should_stop: ShouldStop) -> Result:
         draw(trial)
 
-        def keep(best: FrozenTrial | None) -> None:
+        def keep(search: StoredStudy) -> None:
+            best = search.best_trial()
             held = False
             try:
                 with FileLock(f"{self.url.removeprefix('sqlite:///')}.lock", timeout=0):
@@ -129,7 +130,7 @@ class CarelessTask(FakeTask):
     """Cannot keep what the first trial has come to."""
 
     def run(self, trial: optuna.Trial, resources: str, should_stop: ShouldStop) -> Result:
-        def keep(_best: FrozenTrial | None) -> None:
+        def keep(_search: StoredStudy) -> None:
             raise OSError("No space left on device")
 
         return Result(value=accuracy(draw(trial)), keep=keep if trial.number == 0 else None)
