@@ -19,6 +19,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a file that nothing else changes meanwhile; on disk when it returns. One cut off before goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(f"{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def check_writable(folder: Path) -> None:
     """Raises OSError where files could not be written later on."""
     folder.mkdir(parents=True, exist_ok=True)

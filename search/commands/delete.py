@@ -16,14 +16,15 @@ def delete(name: str, yes: bool, storage: str) -> None:
     """Deletes a search and what followed it from the storage.
 
     Lists these studies (the search NAME, its re-ranking, verifications, ablations and reproductions), and asks. Records
-    and models in the results folder stay, and the attempts at a proof that they tell of still count.
+    and models in the results folder stay, and so does what the studies have seen of the test digits: it still counts.
 
     \b
     Example:
       python cli.py delete mnist-7999p-15e
     """
+    from search.runs.history import delete_and_remember
     from search.studies.storage import open_storage
-    from search.studies.study import StoredStudy, delete_studies, studies_to_delete
+    from search.studies.study import StoredStudy, studies_to_delete
 
     opened = open_storage(storage)
     names = studies_to_delete(opened, name)
@@ -35,5 +36,5 @@ def delete(name: str, yes: bool, storage: str) -> None:
         if not click.confirm("Delete them, with all their trials?"):
             click.echo("Nothing was deleted.")
             raise click.exceptions.Exit(1)
-    delete_studies(opened, names)
+    delete_and_remember(opened, names)
     click.echo("Deleted.")

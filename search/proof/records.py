@@ -4,17 +4,21 @@ A record holds what was measured; what follows from that is computed, written be
 computed again: a file that contradicts itself is refused. `docs/records.md` is generated from these types.
 """
 
+import hashlib
 import json
 import math
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
+    TypeAdapter,
     ValidationError,
     computed_field,
     model_validator,
@@ -24,7 +28,6 @@ from search.config import Channels, ExplainedError, TrialConfig
 from search.files import write_atomically
 from search.proof.estimates import Estimate, accuracy, estimate, max_errors, mean_of, pass_share_lower, std_of
 
-SCHEMA_VERSION: Final = 1  # raised whenever a record of before could not be read, or would be read as something else
 TOLERANCE = 1e-6  # by which a computed value may differ: other libraries round otherwise
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ else:
         return computed_field(property(function))
 
 
+Command = Literal["verify-best", "ablate", "reproduce"]  # what measures on the test digits
 Versions = dict[str, str]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
@@ -78,9 +82,13 @@ def _agree(some: Any, other: Any) -> bool:
 
 
 class Record(Part):
-    """A record: a file of its own."""
+    """A record: a file of its own.
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    Attributes:
+        schema_version: Raised whenever a record of before could not be read, or would be read as something else.
+    """
+
+    schema_version: Literal[1, 2] = 1
 
     TITLE: ClassVar[str]
 
@@ -100,8 +108,9 @@ class Record(Part):
             RecordError: If it is damaged, or of another version of the tool.
         """
         content = path.read_bytes()
-        version = _version_of(content)
-        if version != SCHEMA_VERSION:
+        current = cls.model_fields["schema_version"].default
+        version = _version_of(content, current)
+        if version != current:
             age = "an earlier" if version is None else "another"
             raise RecordError(f"{path} was written by {age} version of this tool. Use that version, or move it away.")
         try:
@@ -110,13 +119,13 @@ class Record(Part):
             raise RecordError(f"{path} is damaged ({describe_damage(error)}). Restore it.") from error
 
 
-def _version_of(content: bytes) -> Any:
+def _version_of(content: bytes, current: int) -> Any:
     """The schema version of a record, None without one; ours for what is no JSON object: it is damaged, not old."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
-        return SCHEMA_VERSION
-    return found.get("schema_version") if isinstance(found, dict) else SCHEMA_VERSION
+        return current
+    return found.get("schema_version") if isinstance(found, dict) else current
 
 
 def describe_damage(error: ValidationError) -> str:
@@ -146,13 +155,98 @@ def describe_environment(environment: Environment) -> str:
     return f"{environment.device} in {environment.precision}, {packages}, commit {environment.commit}"
 
 
-class MeasuredSeed(Part):
-    """A network that was trained from a seed, on the test digits: by all views, and by the central one alone."""
+def join_environments(environments: Iterable[Environment]) -> Environment:
+    """One value each, or several with commas where they differ."""
+    found = list(environments)
+    packages = dict.fromkeys(name for each in found for name in each.versions)
+    return Environment(
+        device=_distinct(each.device for each in found),
+        precision=_distinct(each.precision for each in found),
+        commit=_distinct(each.commit for each in found),
+        versions={name: _distinct(each.versions.get(name, "unknown") for each in found) for name in packages},
+    )
+
+
+def _distinct(values: Iterable[str]) -> str:
+    return ", ".join(sorted({part for value in values for part in value.split(", ") if part}))
+
+
+class Subject(Part):
+    """What is measured on test digits: a configuration, trained so on a data set, whatever its study is called.
+
+    Attributes:
+        config: As JSON has it, for that of an earlier recipe may lack what there is today.
+    """
+
+    dataset: str
+    epochs: int
+    recipe: int
+    config: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: TrialConfig, *, dataset: str, epochs: int, recipe: int) -> Self:
+        return cls(dataset=dataset, epochs=epochs, recipe=recipe, config=_CONFIG.dump_python(config, mode="json"))
+
+    @property
+    def key(self) -> str:
+        """Equal for equal subjects, wherever they are on record."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+
+_CONFIG = TypeAdapter(TrialConfig)
+
+
+class AskedSeeds(Part):
+    """The seeds that a proof was asked for.
+
+    Attributes:
+        target: The test accuracy that every one of them has to reach, in percent; null where it was not noted.
+        chosen_by: What chose the trial, as half a sentence.
+        time: In UTC; empty where it was not noted.
+    """
+
+    first_seed: Count
+    num_seeds: Annotated[int, Field(ge=1)]
+    target: Percent | None
+    chosen_by: str
+    time: str
+    commit: str
+
+    @property
+    def range(self) -> range:
+        return range(self.first_seed, self.first_seed + self.num_seeds)
+
+
+class Outcome(Part):
+    """What a command has measured of a seed: by all views, and by the central one alone."""
+
+    command: Command
+    errors: Count
+    errors_one_view: Count
+
+
+class MeasuredSeed(Outcome):
+    """A network that was trained from a seed, on the test digits. Where it was measured repeatedly, its worst counts.
+
+    Attributes:
+        others: What else it came to, on another machine or by another command.
+    """
 
     seed: Count
     test_accuracy: Percent
-    errors: Count
-    errors_one_view: Count
+    others: tuple[Outcome, ...] = ()
+
+    @classmethod
+    def of(cls, seed: int, outcomes: Sequence[Outcome], num_images: int) -> Self:
+        """From all that was measured of it."""
+        worst, *others = sorted(outcomes, key=lambda outcome: (-outcome.errors, outcome.command))
+        measured = accuracy(worst.errors, num_images)
+        return cls(seed=seed, test_accuracy=measured, others=tuple(others), **dict(worst))
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        own = Outcome(command=self.command, errors=self.errors, errors_one_view=self.errors_one_view)
+        return own, *self.others
 
 
 class Spread(Part):
@@ -173,46 +267,67 @@ class Spread(Part):
         return std_of(self.accuracies)
 
 
-class Attempt(Part):
-    """An attempt at a proof, in one row: of this configuration or another, finished or given up.
+class Tested(Part):
+    """A configuration on the test digits: which proofs of it were asked for, and what every command has measured.
 
     Attributes:
-        attempt: Names it wherever it is recorded.
-        errors: Of each seed, where all are known.
-        num_measured: Seeds measured, where it was read from a database.
-        min, mean, std: Of the test accuracies, in percent.
-        same_configuration: Whether it was at the configuration of the record that it stands in.
+        study_name, trial: The search and its trial; one of them, where several have drawn it.
+        device, precision, commit, versions: Where the seeds were trained, as in the proof itself.
     """
 
-    attempt: str
-    first_seed: Count
-    num_seeds: Count
-    errors: tuple[Count, ...] | None = None
-    trial: Count | None = None
-    num_params: Count | None = None
-    num_passed: Count | None = None
-    num_measured: Count | None = None
-    min: Percent | None = None
-    mean: Percent | None = None
-    std: float | None = None
-    target: Percent | None = None
-    confirmed: bool | None = None
-    commit: str | None = None
-    same_configuration: bool | None = None
+    subject: Subject
+    study_name: str
+    trial: Count
+    num_params: Count
+    num_images: Count
+    asked: tuple[AskedSeeds, ...]
+    seeds: tuple[MeasuredSeed, ...]
+    device: str
+    precision: str
+    commit: str
+    versions: Versions
 
     @property
-    def seeds(self) -> range:
-        return range(self.first_seed, self.first_seed + self.num_seeds)
+    def environment(self) -> Environment:
+        return Environment(device=self.device, precision=self.precision, commit=self.commit, versions=self.versions)
+
+    @derived
+    def target(self) -> float | None:
+        """The highest that was asked for: a bar is not lowered. In percent."""
+        return max((asked.target for asked in self.asked if asked.target is not None), default=None)
+
+    @derived
+    def num_planned(self) -> int:
+        """Seeds that proofs were asked for, measured or not."""
+        return len(set().union(*(asked.range for asked in self.asked)))
+
+    @derived
+    def num_passed(self) -> int | None:
+        """Seeds that reach the target; null without one."""
+        if self.target is None:
+            return None
+        most = max_errors(Decimal(str(self.target)), self.num_images)
+        return sum(row.errors <= most for row in self.seeds)
+
+    @derived
+    def min(self) -> float | None:
+        """In percent, as the mean."""
+        return min((row.test_accuracy for row in self.seeds), default=None)
+
+    @derived
+    def mean(self) -> float | None:
+        return mean_of([row.test_accuracy for row in self.seeds])
 
 
-class Look(Part):
-    """A study that showed test accuracies without being an attempt at a proof.
+class OtherLooks(Part):
+    """What a command has shown of the test digits without a proof: of rungs of a ladder, say.
 
     Attributes:
-        study_name: That study.
-        num_runs: How many of its runs are complete.
+        study_name, trial: The search and its trial.
+        num_runs: How many networks it has measured.
     """
 
+    command: Command
     study_name: str
     trial: Count
     num_runs: Count
@@ -238,18 +353,44 @@ class OneView(Part):
     ci95: tuple[float, float] | None
 
 
-class Proof(Record):
+class Witness(Record):
+    """A record that rests on looks at the test digits.
+
+    Attributes:
+        dataset: What was trained and measured on.
+        device, precision, commit, versions: Where it was done: one value each, or several with commas.
+    """
+
+    schema_version: Literal[2] = 2
+    dataset: str
+    num_images: Annotated[int, Field(ge=1)]
+    device: str
+    precision: str
+    commit: str
+    versions: Versions
+
+    @property
+    def environment(self) -> Environment:
+        return Environment(device=self.device, precision=self.precision, commit=self.commit, versions=self.versions)
+
+    @property
+    @abstractmethod
+    def tested(self) -> tuple[Tested, ...]:
+        """The configurations of which it knows looks at the test digits."""
+
+
+class Proof(Witness):
     """A configuration, re-trained over fresh seeds and measured on the test digits (`verify-best`).
 
     Attributes:
         study_name, trial: The search and its trial.
         chosen_by: What chose the trial, as half a sentence.
         space: The hash of the search space.
-        target: The test accuracy that every seed has to reach, in percent.
         judged: Whether the data set is one on which the claim can be judged.
-        num_planned: Seeds that were asked for; not all may be measured.
+        asked: All proofs of this configuration that were asked for, this one last.
+        seeds: All of this configuration that were measured, whatever command did it.
         views: What all views are.
-        earlier_attempts: All others on this data set, whatever they were at.
+        earlier_attempts: The other configurations on this data set of which a proof was asked for.
         other_looks: What else has shown test accuracies.
     """
 
@@ -262,35 +403,32 @@ class Proof(Record):
     recipe: int
     space: str
     epochs: Annotated[int, Field(ge=1)]
-    target: Percent
-    dataset: str
     judged: bool
-    num_images: Annotated[int, Field(ge=1)]
+    asked: Annotated[tuple[AskedSeeds, ...], Field(min_length=1)]
     seeds: Annotated[tuple[MeasuredSeed, ...], Field(min_length=1)]
-    num_planned: Count
     num_views: Count
     views: str
-    earlier_attempts: tuple[Attempt, ...]
-    other_looks: tuple[Look, ...]
-    device: str
-    precision: str
-    commit: str
-    versions: Versions
+    earlier_attempts: tuple[Tested, ...]
+    other_looks: tuple[OtherLooks, ...]
     model: KeptModel | None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        first = self.seeds[0].seed
-        if [row.seed for row in self.seeds] != list(range(first, first + len(self.seeds))):
-            raise ValueError("the seeds are not consecutive")
         if Path(self.study_name).name != self.study_name:
             raise ValueError(f"study name {self.study_name!r}")
+        if self.asked[-1].target is None:
+            raise ValueError("no target was asked for")
+        numbers = [row.seed for row in self.seeds]
+        if numbers != sorted(set(numbers)):
+            raise ValueError("the seeds are not in order")
         for row in self.seeds:
-            if max(row.errors, row.errors_one_view) > self.num_images:
+            if max(max(each.errors, each.errors_one_view) for each in row.outcomes) > self.num_images:
                 raise ValueError(f"seed {row.seed}: more errors than test digits")
+            if row.errors < max(each.errors for each in row.outcomes):
+                raise ValueError(f"seed {row.seed}: its worst outcome has to count")
             if not _agree(row.test_accuracy, accuracy(row.errors, self.num_images)):
                 raise ValueError(f"seed {row.seed}: the test accuracy is not that of {row.errors} errors")
-        if self.model is not None and self.model.seed not in {row.seed for row in self.seeds}:
+        if self.model is not None and self.model.seed not in numbers:
             raise ValueError("the kept model is of none of the seeds")
         return self
 
@@ -299,12 +437,48 @@ class Proof(Record):
         return estimate([accuracy(row.errors, self.num_images) for row in self.seeds])
 
     @property
-    def environment(self) -> Environment:
-        return Environment(device=self.device, precision=self.precision, commit=self.commit, versions=self.versions)
+    def subject(self) -> Subject:
+        return Subject.of(self.config, dataset=self.dataset, epochs=self.epochs, recipe=self.recipe)
+
+    @property
+    def tested(self) -> tuple[Tested, ...]:
+        itself = Tested(
+            subject=self.subject,
+            study_name=self.study_name,
+            trial=self.trial,
+            num_params=self.num_params,
+            num_images=self.num_images,
+            asked=self.asked,
+            seeds=self.seeds,
+            **dict(self.environment),
+        )
+        return itself, *self.earlier_attempts
 
     @property
     def first_seed(self) -> int:
-        return self.seeds[0].seed
+        """Of those that were asked for."""
+        return self.asked[-1].first_seed
+
+    @property
+    def asked_target(self) -> float:
+        """What the last command asked for, in percent; a higher one was perhaps asked for before."""
+        target = self.asked[-1].target
+        assert target is not None
+        return target
+
+    @derived
+    def target(self) -> float:
+        """The test accuracy that every seed has to reach, in percent: the highest that was ever asked for."""
+        return max(asked.target for asked in self.asked if asked.target is not None)
+
+    @derived
+    def num_planned(self) -> int:
+        """Seeds that proofs were asked for; not all may be measured."""
+        return len(set().union(*(asked.range for asked in self.asked)))
+
+    @property
+    def num_unmeasured(self) -> int:
+        return len(set().union(*(asked.range for asked in self.asked)) - {row.seed for row in self.seeds})
 
     @derived
     def num_params(self) -> int:
@@ -352,27 +526,13 @@ class Proof(Record):
 
     @derived
     def attempts(self) -> int:
-        """Attempts at a proof on this data set, this one included."""
+        """Configurations on this data set of which a proof was asked for, this one included."""
         return len(self.earlier_attempts) + 1
-
-    @derived
-    def num_failed_attempts(self) -> int:
-        """Other attempts at this configuration in which a seed missed the target."""
-        return sum(
-            bool(row.same_configuration) and row.min is not None and _falls_short(row.min, self.target)
-            for row in self.earlier_attempts
-        )
 
     @derived
     def confirmed(self) -> bool | None:
         """Whether every measured seed of the configuration reached the target; null where that cannot be judged."""
-        if not self.judged:
-            return None
-        return self.num_passed == len(self.seeds) and not self.num_failed_attempts
-
-
-def _falls_short(value: float, target: float) -> bool:
-    return round(Decimal(value), 6) < Decimal(str(target))
+        return self.num_passed == len(self.seeds) if self.judged else None
 
 
 class ByHand(Part):
@@ -393,6 +553,7 @@ class Rung(Part):
     Attributes:
         rung: Its name.
         methods: Those that it has, of "norm", "dropout" and "augmentation".
+        errors, errors_one_view: Of each seed, by all views and by the central one; all digits where it diverged.
         diverged: Runs that diverged; they are left out of the accuracies.
         test: By all views.
         test_one_view: By the central view alone.
@@ -401,15 +562,21 @@ class Rung(Part):
 
     rung: str
     methods: tuple[str, ...]
-    num_params: Count
+    config: TrialConfig
+    errors: tuple[Count, ...]
+    errors_one_view: tuple[Count, ...]
     diverged: Count
     test: Spread
     test_one_view: Spread
     train_one_view: Spread
     by_hand: ByHand | None
 
+    @derived
+    def num_params(self) -> int:
+        return self.config.model.num_params
 
-class Ladder(Record):
+
+class Ladder(Witness):
     """What each method earned on the test digits, one added after the other, and each left out alone (`ablate`).
 
     Attributes:
@@ -420,25 +587,45 @@ class Ladder(Record):
 
     study_name: str
     trial: Count
-    dataset: str
     epochs: Annotated[int, Field(ge=1)]
+    recipe: int
     config: TrialConfig
     dropout: float
     first_seed: Count
     num_seeds: Annotated[int, Field(ge=1)]
     rungs: tuple[Rung, ...]
-    device: str
-    precision: str
-    commit: str
-    versions: Versions
 
-    @property
-    def environment(self) -> Environment:
-        return Environment(device=self.device, precision=self.precision, commit=self.commit, versions=self.versions)
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for rung in self.rungs:
+            if not len(rung.errors) == len(rung.errors_one_view) == self.num_seeds:
+                raise ValueError(f"rung {rung.rung!r}: there are not as many errors as seeds")
+        return self
 
     @property
     def seeds(self) -> range:
         return range(self.first_seed, self.first_seed + self.num_seeds)
+
+    @property
+    def tested(self) -> tuple[Tested, ...]:
+        return tuple(
+            Tested(
+                subject=Subject.of(rung.config, dataset=self.dataset, epochs=self.epochs, recipe=self.recipe),
+                study_name=self.study_name,
+                trial=self.trial,
+                num_params=rung.num_params,
+                num_images=self.num_images,
+                asked=(),
+                seeds=tuple(
+                    MeasuredSeed.of(
+                        seed, [Outcome(command="ablate", errors=errors, errors_one_view=one_view)], self.num_images
+                    )
+                    for seed, errors, one_view in zip(self.seeds, rung.errors, rung.errors_one_view, strict=True)
+                ),
+                **dict(self.environment),
+            )
+            for rung in self.rungs
+        )
 
     @derived
     def channels(self) -> Channels:
@@ -460,10 +647,11 @@ class RepeatedSeed(Part):
     seed: Count
     test_accuracy: Percent
     errors: Count
+    errors_one_view: Count
     recorded_errors: Count | None
 
 
-class Reproduction(Record):
+class Reproduction(Witness):
     """A recorded proof, repeated (`reproduce`).
 
     Attributes:
@@ -480,15 +668,17 @@ class Reproduction(Record):
         num_earlier: Seeds that an earlier command had trained with this storage.
         reproduced: Whether all that can be judged agrees; null if nothing can.
         recorded_with: Where the recorded runs were trained.
+        target: That of the recorded proof, in percent.
     """
 
     TITLE = "reproduce.json (`reproduce`)"
 
     study_name: str
     trial: Count
-    num_params: Count
+    config: TrialConfig
+    recipe: int
     epochs: Count
-    dataset: str
+    target: Percent
     seeds: tuple[RepeatedSeed, ...]
     identical: bool | None
     num_judged: Count
@@ -501,15 +691,35 @@ class Reproduction(Record):
     model_agrees: bool | None
     reproduced: bool | None
     num_earlier: Count
-    device: str
-    precision: str
-    commit: str
-    versions: Versions
     recorded_with: Environment
 
     @property
-    def environment(self) -> Environment:
-        return Environment(device=self.device, precision=self.precision, commit=self.commit, versions=self.versions)
+    def tested(self) -> tuple[Tested, ...]:
+        outcomes = {
+            row.seed: Outcome(command="reproduce", errors=row.errors, errors_one_view=row.errors_one_view)
+            for row in self.seeds
+        }
+        itself = Tested(
+            subject=Subject.of(self.config, dataset=self.dataset, epochs=self.epochs, recipe=self.recipe),
+            study_name=self.study_name,
+            trial=self.trial,
+            num_params=self.num_params,
+            num_images=self.num_images,
+            asked=(),
+            seeds=tuple(MeasuredSeed.of(seed, [outcome], self.num_images) for seed, outcome in outcomes.items()),
+            **dict(self.environment),
+        )
+        return (itself,)
+
+    @derived
+    def num_params(self) -> int:
+        return self.config.model.num_params
+
+    @derived
+    def num_missed(self) -> int:
+        """Seeds that miss the recorded proof's target: its next verdict knows of them."""
+        most = max_errors(Decimal(str(self.target)), self.num_images)
+        return sum(row.errors > most for row in self.seeds)
 
 
 class SearchedWith(Part):

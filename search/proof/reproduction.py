@@ -15,6 +15,7 @@ class Repeated:
     seed: int
     test_accuracy: float
     errors: int
+    errors_one_view: int
 
 
 def compare(
@@ -27,23 +28,24 @@ def compare(
 ) -> Reproduction:
     """Judges a reproduction.
 
-    A recorded seed agrees if it makes the same number of errors. All others are judged by their mean: it agrees if it
-    lies in the 95 % prediction interval for so many further runs, of the recorded mean and standard deviation, which
-    one recorded seed does not have. `reproduced` is whether all that can be judged agrees; None if no run can, for
-    that the recorded model makes the recorded errors proves the file only.
+    A recorded seed agrees if it makes the same number of errors as once before. All others are judged by their mean:
+    it agrees if it lies in the 95 % prediction interval for so many further runs, of the recorded mean and standard
+    deviation, which one recorded seed does not have. `reproduced` is whether all that can be judged agrees; None if no
+    run can, for that the recorded model makes the recorded errors proves the file only.
 
     Args:
         environment: Where the runs were trained.
         model_errors: What the recorded model makes on the test digits; None without one.
         num_earlier: How many of the runs an earlier command has trained.
     """
-    recorded = {row.seed: row.errors for row in proof.seeds}
+    recorded = {row.seed: [outcome.errors for outcome in row.outcomes] for row in proof.seeds}
     rows = [
         RepeatedSeed(
             seed=each.seed,
             test_accuracy=each.test_accuracy,
             errors=each.errors,
-            recorded_errors=recorded.get(each.seed),
+            errors_one_view=each.errors_one_view,
+            recorded_errors=_closest(each.errors, recorded.get(each.seed, [])),
         )
         for each in repeated
     ]
@@ -53,7 +55,9 @@ def compare(
     margin = prediction_margin(proof.std, len(recorded), len(judged)) if judged else None
     mean = mean_of(judged)
     within_spread = abs(mean - proof.mean) <= margin if mean is not None and margin is not None else None
-    recorded_model_errors = recorded[proof.model.seed] if proof.model is not None else None
+    recorded_model_errors = None
+    if proof.model is not None:
+        recorded_model_errors = _closest(model_errors or 0, recorded[proof.model.seed])
     model_agrees = model_errors == recorded_model_errors if model_errors is not None else None
     # Rounding may differ by a digit on another device: then it is told, but decides nothing.
     model_answer = model_agrees if (proof.device, proof.precision) == ("cpu", "fp32") else None
@@ -62,9 +66,12 @@ def compare(
     return Reproduction(
         study_name=proof.study_name,
         trial=proof.trial,
-        num_params=proof.num_params,
+        config=proof.config,
+        recipe=proof.recipe,
         epochs=proof.epochs,
         dataset=proof.dataset,
+        num_images=proof.num_images,
+        target=proof.target,
         seeds=tuple(rows),
         identical=identical,
         num_judged=len(judged),
@@ -80,6 +87,11 @@ def compare(
         **dict(environment),
         recorded_with=proof.environment,
     )
+
+
+def _closest(errors: int, recorded: list[int]) -> int | None:
+    """Of what is on record of a seed; several counts, where several machines have measured it."""
+    return min(recorded, key=lambda count: abs(count - errors), default=None)
 
 
 def precision_to_repeat(proof: Proof, default: str) -> str:

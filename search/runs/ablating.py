@@ -7,9 +7,10 @@ picks nothing.
 
 from search.config import TrialConfig
 from search.files import write_atomically
+from search.proof.ledger import LADDER_SEEDS
 from search.proof.records import ByHand, Ladder, Rung, Spread
 from search.runs.following import FollowUp, open_follower
-from search.runs.rungs import FIRST_SEED, RUNGS, SOME_DROPOUT, RungTask, runs_of
+from search.runs.rungs import RUNGS, SOME_DROPOUT, RungTask, rung_config, runs_of
 from search.runs.session import Ended
 from search.runs.testing import Measured, made_with
 from search.settings import AblateSettings
@@ -38,13 +39,13 @@ def run_ablation(settings: AblateSettings, space: Space, screen: Screen) -> Ende
     num_seeds = max(settings.seeds, num_complete_seeds(ablation))
     if num_seeds > settings.seeds:
         screen.warn(f"{num_seeds} seeds of every rung were measured before: all of them count, not {settings.seeds}.")
-    task = RungTask(test=follow_up.test, config=follow_up.config)
+    folder = settings.results_dir / search.name
+    task = RungTask(test=follow_up.test, config=follow_up.config, folder=folder)
     job = session.job(ablation, runs_of(num_seeds), task, epochs=follow_up.test.epochs)
     if session.run(ablation, job):
         return Ended(record=None, interrupted=True)
     ablation.record_use()
     record = make_ladder(ablation, follow_up.config, num_seeds)
-    folder = settings.results_dir / search.name
     record.write(folder / "ablation.json")
     write_atomically(folder / "ablation.md", words.to_markdown(record))
     write_atomically(folder / "ablation.png", words.plot(record))
@@ -60,7 +61,7 @@ def num_complete_seeds(ablation: StoredStudy) -> int:
     """For how many seeds every rung is measured."""
     complete = _complete_runs(ablation).keys()
     count = 0
-    while all((rung, FIRST_SEED + count) in complete for rung in RUNGS):
+    while all((rung, LADDER_SEEDS + count) in complete for rung in RUNGS):
         count += 1
     return count
 
@@ -72,7 +73,7 @@ def make_ladder(ablation: StoredStudy, config: TrialConfig, num_seeds: int) -> L
         StudyError: If some runs are not measured yet.
     """
     runs = _complete_runs(ablation)
-    seeds = range(FIRST_SEED, FIRST_SEED + num_seeds)
+    seeds = range(LADDER_SEEDS, LADDER_SEEDS + num_seeds)
     if any((rung, seed) not in runs for rung in RUNGS for seed in seeds):
         raise StudyError("Another command is at work on some of these runs. Run this one again when it has ended.")
     facts = ablation.facts
@@ -81,13 +82,15 @@ def make_ladder(ablation: StoredStudy, config: TrialConfig, num_seeds: int) -> L
             "study_name": facts.search_study,
             "trial": facts.trial,
             "dataset": facts.dataset,
+            "num_images": runs[next(iter(RUNGS)), seeds.start].facts.num_images,
             "epochs": facts.epochs,
+            "recipe": facts.recipe,
             "config": config,
             "dropout": config.model.dropout or SOME_DROPOUT,
-            "first_seed": FIRST_SEED,
+            "first_seed": LADDER_SEEDS,
             "num_seeds": num_seeds,
             "rungs": tuple(
-                _describe_rung(rung, [runs[rung, seed] for seed in seeds], facts.dataset == BY_HAND_DATASET)
+                _describe_rung(rung, config, [runs[rung, seed] for seed in seeds], facts.dataset == BY_HAND_DATASET)
                 for rung in RUNGS
             ),
             **dict(made_with([runs[rung, seed] for rung in RUNGS for seed in seeds])),
@@ -95,15 +98,15 @@ def make_ladder(ablation: StoredStudy, config: TrialConfig, num_seeds: int) -> L
     )
 
 
-def _describe_rung(rung: str, runs: list[Measured], compares_by_hand: bool) -> Rung:
+def _describe_rung(rung: str, config: TrialConfig, runs: list[Measured], compares_by_hand: bool) -> Rung:
     facts = [TrialFacts.of(run.trial) for run in runs]
     ended = [(run, each) for run, each in zip(runs, facts, strict=True) if each.train_accuracy is not None]
-    num_params = facts[0].num_params
-    assert num_params is not None, runs
     return Rung(
         rung=rung,
         methods=RUNGS[rung],
-        num_params=num_params,
+        config=rung_config(config, RUNGS[rung]),
+        errors=tuple(run.facts.errors for run in runs),
+        errors_one_view=tuple(run.facts.errors_one_view for run in runs),
         diverged=len(runs) - len(ended),
         test=Spread(accuracies=tuple(run.accuracy for run, _ in ended)),
         test_one_view=Spread(accuracies=tuple(run.accuracy_one_view for run, _ in ended)),

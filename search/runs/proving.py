@@ -4,7 +4,6 @@ Each seed is a trial of a study of its own, in the same storage: so verification
 shows in the dashboard like a search does.
 """
 
-from decimal import Decimal
 from pathlib import Path
 
 from search.config import TrialConfig
@@ -12,13 +11,14 @@ from search.files import write_atomically
 from search.net.crops import ALL_CROPS, describe_crops
 from search.net.datasets import dataset_row
 from search.net.model_file import read_origin
-from search.proof.attempts import earlier_attempts
-from search.proof.records import Attempt, KeptModel, MeasuredSeed, ModelOrigin, Proof
+from search.proof.ledger import Ledger
+from search.proof.records import KeptModel, ModelOrigin, Proof
 from search.runs.following import FollowUp, open_follower
-from search.runs.history import num_measured, other_looks, plan_attempt, read_history, stored_attempts, subject_of
+from search.runs.history import plan_proof, read_ledger
+from search.runs.looks import describe
 from search.runs.seeds import SeedTask, seeds_plan
 from search.runs.session import Ended
-from search.runs.testing import Measured, made_with, measured_seeds
+from search.runs.testing import Measured, measured_seeds
 from search.settings import VerifySettings
 from search.show import card
 from search.show import proof as words
@@ -37,24 +37,33 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
     # A trial that is asked for has a record of its own, so that it does not replace the winner's.
     record_name = "verify.json" if settings.trial is None else f"verify-{number}.json"
     record_path = settings.results_dir / search.name / record_name
-    history = read_history(settings.results_dir, dataset.name)
     verification = open_follower(search, Kind.VERIFY, follow_up.choice, config)
-    seeds = plan_attempt(verification, settings.first_seed, settings.seeds, rule=rule, history=history)
+    seeds = plan_proof(
+        verification,
+        settings.results_dir,
+        first_seed=settings.first_seed,
+        num_seeds=settings.seeds,
+        target=settings.target if settings.target is not None else dataset.target,
+        chosen_by=rule,
+    )
     screen.say(f"Verifying trial {number} of {search.name}, {rule}.")
     if len(seeds) > settings.seeds:
-        screen.warn(f"This attempt has measured more: its first {len(seeds)} seeds count, not {settings.seeds}.")
+        screen.warn(f"More was measured before: the first {len(seeds)} seeds count, not {settings.seeds}.")
     model_path = record_path.with_name(f"verify-{number}-seed-{seeds.start}.safetensors")
     task = SeedTask(
-        test=follow_up.test, config=config, study_name=verification.name, kept_seed=seeds.start, model_path=model_path
+        test=follow_up.test,
+        config=config,
+        study_name=verification.name,
+        folder=record_path.parent,
+        kept_seed=seeds.start,
+        model_path=model_path,
     )
     if session.run(verification, session.job(verification, seeds_plan(seeds), task, epochs=follow_up.test.epochs)):
         return Ended(record=None, interrupted=True)
     verification.record_use()
-    target = settings.target if settings.target is not None else dataset.target
-    with exclusive(session.storage):  # another command may have written a record meanwhile: it must not be lost
-        history = read_history(settings.results_dir, dataset.name)
-        seeds = range(seeds.start, seeds.start + max(len(seeds), num_measured(verification, seeds.start)))
-        record = make_proof(verification, seeds, config, target=target, history=history, model_path=model_path)
+    with exclusive(session.storage):  # another command may have measured more meanwhile, or written a record
+        ledger = read_ledger(session.storage, settings.results_dir)
+        record = make_proof(verification, seeds, config, ledger=ledger, model_path=model_path)
         record.write(record_path)
         write_atomically(record_path.with_suffix(".md"), words.to_markdown(record))
         if record.model is not None:
@@ -63,57 +72,40 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
 
 
 def make_proof(
-    verification: StoredStudy,
-    seeds: range,
-    config: TrialConfig,
-    *,
-    target: Decimal,
-    history: list[Attempt],
-    model_path: Path,
+    verification: StoredStudy, seeds: range, config: TrialConfig, *, ledger: Ledger, model_path: Path
 ) -> Proof:
-    """The evidence and the verdict.
+    """The evidence and the verdict: all that is known of the configuration.
 
     Args:
-        history: The attempts that records know of. One at this configuration that missed the target is not undone by
-            new seeds: then nothing is confirmed.
+        seeds: Those of this command, all measured.
     """
     facts = verification.facts
     runs = measured_seeds(verification, seeds)
-    stored = stored_attempts(verification.storage, facts.dataset)
+    subject = describe(facts)["subject"]
+    tested = ledger.tested(subject)
+    assert tested is not None, subject
     dataset = dataset_row(str(facts.dataset))
     return Proof.model_validate(
         {
             "study_name": facts.search_study,
             "trial": facts.trial,
-            "chosen_by": facts.rules[seeds.start],
+            "chosen_by": next(asked.chosen_by for asked in tested.asked if asked.first_seed == seeds.start),
             "config": config,
             "recipe": facts.recipe,
             "space": facts.space,
             "epochs": facts.epochs,
-            "target": float(target),
             "dataset": facts.dataset,
             "judged": dataset.judged,
-            "num_images": runs[0].facts.num_images,
-            "seeds": tuple(map(_describe_seed, runs)),
-            "num_planned": facts.planned_seeds[seeds.start],
-            "num_views": runs[0].facts.num_views,
+            "num_images": tested.num_images,
+            "asked": tested.asked,
+            "seeds": tested.seeds,
+            "num_views": len(ALL_CROPS),
             "views": describe_crops(ALL_CROPS),
-            "earlier_attempts": earlier_attempts(
-                subject_of(facts), seeds, [run.facts.errors for run in runs], history=history, stored=stored
-            ),
-            "other_looks": other_looks(verification.storage, facts.dataset),
-            **dict(made_with(runs)),
+            "earlier_attempts": tuple(other for other in ledger.attempts(subject.dataset) if other.subject != subject),
+            "other_looks": ledger.other_looks(subject.dataset),
+            **dict(tested.environment),
             "model": _describe_model(model_path, runs[0], config),
         }
-    )
-
-
-def _describe_seed(run: Measured) -> MeasuredSeed:
-    return MeasuredSeed(
-        seed=run.seed,
-        test_accuracy=100 * (run.facts.num_images - run.facts.errors) / run.facts.num_images,
-        errors=run.facts.errors,
-        errors_one_view=run.facts.errors_one_view,
     )
 
 

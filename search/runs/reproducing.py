@@ -82,19 +82,28 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
     screen.say(f"Repeating trial {proof.trial} of {proof.study_name}, from {settings.place}.")
     num_earlier = sum(run.params["seed"] in seeds for run in repetition.complete_trials())
     test = FinalTest(dataset=dataset.name, data_dir=settings.data_dir, precision=session.precision, epochs=proof.epochs)
-    task = SeedTask(test=test, config=proof.config, study_name=repetition.name)
+    folder = settings.results_dir / repetition.name
+    task = SeedTask(test=test, config=proof.config, study_name=repetition.name, folder=folder)
     if session.run(repetition, session.job(repetition, seeds_plan(seeds), task, epochs=proof.epochs)):
         return Ended(record=None, interrupted=True)
     repetition.record_use()
     runs = measured_seeds(repetition, seeds)
     record = compare(
         proof,
-        [Repeated(seed=run.seed, test_accuracy=run.accuracy, errors=run.facts.errors) for run in runs],
+        [
+            Repeated(
+                seed=run.seed,
+                test_accuracy=run.accuracy,
+                errors=run.facts.errors,
+                errors_one_view=run.facts.errors_one_view,
+            )
+            for run in runs
+        ],
         made_with(runs),
         model_errors=model_errors,
         num_earlier=num_earlier,
     )
-    record.write(settings.results_dir / repetition.name / "reproduce.json")
+    record.write(folder / "reproduce.json")
     return Ended(record=record)
 
 

@@ -1,17 +1,19 @@
 """The rungs of the ladder, and how one is computed with one seed."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import optuna
 
 from search.config import AugmentConfig, TrialConfig
 from search.net.train import evaluate
+from search.proof.ledger import LADDER_SEEDS
+from search.runs.looks import record_look
 from search.runs.testing import LARGEST_SEED, FinalResources, FinalTest
 from search.studies.facts import TrialFacts
 from search.studies.job import Result, ShouldStop
 from search.studies.plan import GivenPlan
 
-FIRST_SEED = 2**31  # out of a verification's reach: what is measured here must not be proved with
 SOME_DROPOUT = 0.05  # where the winner has none, so that the ladder has the rung
 
 RUNGS = {
@@ -37,10 +39,15 @@ def rung_config(config: TrialConfig, methods: tuple[str, ...]) -> TrialConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RungTask:
-    """Computes a rung with one seed."""
+    """Computes a rung with one seed.
+
+    Attributes:
+        folder: Where its looks at the test digits are put on record.
+    """
 
     test: FinalTest
     config: TrialConfig
+    folder: Path
 
     def prepare(self, device: str) -> FinalResources:
         return self.test.prepare(device)
@@ -56,10 +63,12 @@ class RungTask:
         if tested.model is not None:
             on_training = evaluate(tested.model, resources.training, resources.runtime)
             TrialFacts(train_accuracy=on_training.accuracy).write(trial)
-        return Result(value=tested.evaluation.accuracy)
+        return Result(
+            value=tested.evaluation.accuracy, keep=lambda stored: record_look(stored, trial, config, self.folder)
+        )
 
 
 def runs_of(num_seeds: int) -> GivenPlan:
     """Every rung with every seed, each rung once before any again."""
-    seeds = range(FIRST_SEED, FIRST_SEED + num_seeds)
+    seeds = range(LADDER_SEEDS, LADDER_SEEDS + num_seeds)
     return GivenPlan(runs=tuple({"rung": rung, "seed": seed} for seed in seeds for rung in RUNGS))

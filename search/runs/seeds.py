@@ -7,10 +7,12 @@ import optuna
 
 from search.config import TrialConfig
 from search.net.model_file import save_model
+from search.runs.looks import record_look
 from search.runs.testing import LARGEST_SEED, FinalResources, FinalResult, FinalTest
 from search.studies.facts import TrialFacts
 from search.studies.job import Result, ShouldStop
 from search.studies.plan import GivenPlan
+from search.studies.study import StoredStudy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +20,7 @@ class SeedTask:
     """Computes a seed of a verification or a reproduction.
 
     Attributes:
+        folder: Where its looks at the test digits are put on record.
         kept_seed: The seed whose model is kept, whatever it reaches; None for none.
         model_path: Where.
     """
@@ -25,6 +28,7 @@ class SeedTask:
     test: FinalTest
     config: TrialConfig
     study_name: str
+    folder: Path
     kept_seed: int | None = None
     model_path: Path | None = None
 
@@ -37,10 +41,13 @@ class SeedTask:
     def run(self, trial: optuna.Trial, resources: FinalResources, should_stop: ShouldStop) -> Result:
         seed = trial.suggest_int("seed", 0, LARGEST_SEED)
         result = self.test.run(trial, self.config, resources, seed=seed, should_stop=should_stop)
-        value = result.evaluation.accuracy
-        if seed != self.kept_seed or result.model is None:
-            return Result(value=value)
-        return Result(value=value, keep=lambda _: self._save(seed, result, TrialFacts.of(trial)))
+
+        def keep(stored: StoredStudy) -> None:
+            record_look(stored, trial, self.config, self.folder)
+            if seed == self.kept_seed and result.model is not None:
+                self._save(seed, result, TrialFacts.of(trial))
+
+        return Result(value=result.evaluation.accuracy, keep=keep)
 
     def _save(self, seed: int, result: FinalResult, facts: TrialFacts) -> None:
         assert self.model_path is not None

@@ -14,7 +14,7 @@ from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.train import DivergedError, Evaluation, evaluate, train
 from search.proof.estimates import accuracy
-from search.proof.records import Environment
+from search.proof.records import Environment, join_environments
 from search.runs.training import Training
 from search.studies.facts import MeasuredFacts, TrialFacts
 from search.studies.job import ShouldStop, TrialInterruptedError
@@ -144,18 +144,7 @@ def measured_seeds(stored: StoredStudy, seeds: range) -> list[Measured]:
 
 
 def made_with(runs: list[Measured]) -> Environment:
-    """Where these runs were trained: one value each, or several where they differ."""
-    facts = [run.facts for run in runs]
-
-    def distinct(values: list[str]) -> str:
-        return ", ".join(sorted(set(values)))
-
-    return Environment(
-        device=distinct([each.device for each in facts]),
-        precision=distinct([each.precision for each in facts]),
-        commit=distinct([each.commit for each in facts]),
-        versions={
-            package: distinct([each.versions.get(package, "unknown") for each in facts])
-            for package in facts[0].versions
-        },
+    """Where these runs were trained."""
+    return join_environments(
+        Environment.model_validate(run.facts.model_dump(include=set(Environment.model_fields))) for run in runs
     )

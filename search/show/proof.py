@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.proof.estimates import MANY_SEEDS
-from search.proof.records import Attempt, Proof, describe_environment
+from search.proof.records import Proof, Tested, describe_environment
 from search.show.words import describe_seeds
 
 STYLES = {True: "bold green", False: "bold red", None: "bold yellow"}
@@ -24,9 +24,6 @@ def verdict(proof: Proof) -> str:
     bar = f"{target} on the {proof.num_images:,} test digits (at most {proof.max_errors} errors)"
     if proof.confirmed:
         return f"CONFIRMED: {f'every one of {n} fresh seeds' if n > 1 else 'the one fresh seed'} reaches {bar}."
-    if passed == n:
-        these = f"these {n} seeds reach" if n > 1 else "this seed reaches"
-        return f"NOT CONFIRMED: {these} {bar}, but an earlier attempt at this configuration did not."
     return f"NOT CONFIRMED: {n - passed} of {n} fresh seeds miss {bar}."
 
 
@@ -50,24 +47,43 @@ def evidence(proof: Proof) -> list[str]:
         f"Each digit is classified by the mean of {proof.views}. By one view alone: minimum {proof.one_view.min:.2f} "
         f"%, mean {proof.one_view.mean:.3f} %."
     )
-    attempt = "First attempt" if proof.attempts == 1 else f"Attempt {proof.attempts}"
-    lines.append(f"{attempt} at a proof on this data set. The trial is {proof.chosen_by}.")
+    lines += _describe_asked(proof)
     if proof.earlier_attempts:
         lines.append(f"The other attempts: {'; '.join(map(_describe_attempt, proof.earlier_attempts))}.")
     if proof.other_looks:
-        looks = ", ".join(f"{look.study_name} ({look.num_runs} runs)" for look in proof.other_looks)
-        lines.append(f"Test accuracies were also shown by {looks}.")
-    if proof.num_planned > n:
-        lines.append(f"{proof.num_planned} seeds had been planned, and were not all measured.")
+        looks = [
+            f"{row.command} of trial {row.trial} of {row.study_name} ({row.num_runs})" for row in proof.other_looks
+        ]
+        lines.append(f"Test accuracies were also shown by {', '.join(looks)}.")
     return [*lines, _provenance(proof)]
 
 
-def _describe_attempt(row: Attempt) -> str:
-    words = f"trial {row.trial}, {describe_seeds(row.seeds)}"
+def _describe_asked(proof: Proof) -> list[str]:
+    """What was asked for, and what came of it."""
+    attempt = "First attempt" if proof.attempts == 1 else f"Attempt {proof.attempts}"
+    lines = [f"{attempt} at a proof on this data set. The trial is {proof.chosen_by}."]
+    if proof.target > proof.asked_target:
+        lines.append(
+            f"{proof.asked_target:.15g} % was asked for, but {proof.target:.15g} % before, and a bar is not lowered."
+        )
+    if proof.num_unmeasured:
+        lines.append(f"{proof.num_planned} seeds were planned; {proof.num_unmeasured} of them were not measured.")
+    others = {row.command for row in proof.seeds} - {"verify-best"}
+    if others:
+        counts = [f"{sum(row.command == name for row in proof.seeds)} by {name}" for name in sorted(others)]
+        lines.append(f"Of these seeds, {' and '.join(counts)}: every measured seed counts, whatever command did it.")
+    differing = [row.seed for row in proof.seeds if len({each.errors for each in row.outcomes}) > 1]
+    if differing:
+        lines.append(f"Measured repeatedly, and not alike: {describe_seeds(differing)}. The worst counts.")
+    return lines
+
+
+def _describe_attempt(row: Tested) -> str:
+    planned = sorted(set().union(*(asked.range for asked in row.asked)))
+    words = f"trial {row.trial} of {row.study_name}, {describe_seeds(planned)}"
     if row.min is None:
         return f"{words}, nothing measured"
-    num_measured = row.num_measured if row.num_measured is not None else row.num_seeds
-    unfinished = f", {num_measured} measured" if num_measured < row.num_seeds else ""
+    unfinished = f", {len(row.seeds)} measured" if len(row.seeds) != row.num_planned else ""
     return f"{words}{unfinished}: minimum {row.min:.2f} %, mean {row.mean:.3f} %"
 
 

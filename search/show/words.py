@@ -1,6 +1,6 @@
 """Words for numbers: what several texts say alike."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 def plural(count: int, noun: str) -> str:
@@ -19,6 +19,14 @@ def format_channels(channels: Iterable[Iterable[int]] | None) -> str:
     return " / ".join(",".join(str(width) for width in stage) for stage in channels or ())
 
 
-def describe_seeds(seeds: Sequence[int]) -> str:
-    """For example "seeds 10000 to 10004 (n = 5)"."""
-    return f"seeds {seeds[0]} to {seeds[-1]} (n = {len(seeds)})" if len(seeds) > 1 else f"seed {seeds[0]} (n = 1)"
+def describe_seeds(seeds: Iterable[int]) -> str:
+    """For example "seeds 10000 to 10004 (n = 5)", or "seeds 3, 10000 to 10004 (n = 6)"."""
+    numbers = sorted(seeds)
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    words = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    return f"seed{'s' * (len(numbers) > 1)} {', '.join(words)} (n = {len(numbers)})"

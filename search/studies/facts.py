@@ -118,7 +118,7 @@ class MeasuredFacts(_Facts):
     versions: dict[str, str]
 
     @classmethod
-    def of(cls, trial: FrozenTrial) -> "MeasuredFacts":
+    def of(cls, trial: FrozenTrial | optuna.Trial) -> "MeasuredFacts":
         """Raises FactsError if it lacks something."""
         return cls._read(trial.user_attrs, f"Trial {trial.number}")
 
@@ -141,9 +141,8 @@ class StudyFacts(_Facts):
         commit, versions: Of the command that made it; those of others are in `continued_with`.
         search_study: The search that this study follows.
         trial: The searched trial that it is about.
-        planned_seeds: Of a verification: by the first seed of each attempt, how many.
-        last_attempt: Its first seed.
-        rules: By the first seed of each attempt, what chose the trial.
+        planned_seeds: Of a verification of before there was a ledger: by the first seed of each attempt, how many.
+        rules: The same, and what chose the trial.
         planned_trials: Of a re-ranking: the trials whose further runs are wanted.
     """
 
@@ -169,7 +168,6 @@ class StudyFacts(_Facts):
     channels: Channels | None = None
     config: dict[str, Any] | None = None
     planned_seeds: dict[int, int] = Field(default={}, alias="attempts")
-    last_attempt: int | None = None
     rules: dict[int, str] = {}
     planned_trials: tuple[int, ...] = Field(default=(), alias="planned")
 
