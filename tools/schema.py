@@ -6,7 +6,10 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from search.proof.records import RECORDS
+from search.proof.ledger import Asked, Look
+from search.proof.records import RECORDS, Record
+
+DESCRIBED: tuple[type[Record | Asked | Look], ...] = (*RECORDS, Asked, Look)
 
 Schema = dict[str, Any]
 
@@ -34,6 +37,8 @@ SHARED = {
     "pruner": "What ends trials that are not promising.",
     "split": "The hash of the digits, their labels and their order.",
     "seed": "What everything random derives from.",
+    "command": "What has measured it.",
+    "kind": "What the line is about.",
     "first_seed": "The first of consecutive seeds.",
     "num_seeds": "How many consecutive seeds.",
     "num_passed": "Seeds that reach the target.",
@@ -70,7 +75,7 @@ class _Untitled(GenerateJsonSchema):
 
 def record_schema() -> Schema:
     """One JSON Schema with every record among its definitions, each field described as the docstrings do."""
-    _, schema = models_json_schema([(record, "serialization") for record in RECORDS], schema_generator=_Untitled)
+    _, schema = models_json_schema([(record, "serialization") for record in DESCRIBED], schema_generator=_Untitled)
     definitions = schema["$defs"]
     in_attributes = {}
     for name, part in definitions.items():
@@ -88,7 +93,7 @@ def record_schema() -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The records of tiny-mnist-search",
-        "anyOf": [{"$ref": f"{DEFINITIONS}{record.__name__}"} for record in RECORDS],
+        "anyOf": [{"$ref": f"{DEFINITIONS}{record.__name__}"} for record in DESCRIBED],
         **schema,
     }
 
@@ -120,7 +125,7 @@ def read_docstring(text: str) -> tuple[str, dict[str, str]]:
 def record_tables() -> str:
     """A section per record, and one per part that they are made of."""
     definitions = record_schema()["$defs"]
-    titles = {record.__name__: record.TITLE for record in RECORDS}
+    titles = {record.__name__: record.TITLE for record in DESCRIBED}
     sections = [INTRODUCTION, *(_section(f"## {title}", definitions[name]) for name, title in titles.items())]
     sections.append("## Parts\n\nWhat the records are made of, in alphabetical order.\n")
     sections += [_section(f"### {name}", definitions[name]) for name in definitions if name not in titles]
@@ -150,12 +155,16 @@ def _words(field: Schema, *, plural: bool) -> list[str]:
         return [f"[{name}](#{name.lower()})"]
     if "const" in field:
         return [f"`{field['const']}`"]
+    if "enum" in field:
+        return [f"`{value}`" for value in field["enum"]]
     s = "s" * plural
     match field["type"]:
         case "array" if "prefixItems" in field:
             return [f"{len(field['prefixItems'])} {_describe_type(field['prefixItems'][0], plural=True)}"]
         case "array":
             return [f"list{s} of {_describe_type(field['items'], plural=True)}"]
+        case "object" if field["additionalProperties"] is True:
+            return [f"object{s}"]
         case "object":
             return [f"object{s} of {_describe_type(field['additionalProperties'], plural=True)}"]
         case "boolean":

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -42,6 +42,8 @@ class SeedsError(ExplainedError):
 class _Entry(Part):
     """Attributes are those of `Tested`."""
 
+    TITLE: ClassVar[str]
+
     subject: Subject
     study_name: str
     trial: Count
@@ -50,6 +52,8 @@ class _Entry(Part):
 
 class Asked(_Entry):
     """A proof was asked for, whatever became of it."""
+
+    TITLE = "attempts.jsonl: a line for a proof that was asked for"
 
     kind: Literal["asked"] = "asked"
     seeds: AskedSeeds
@@ -63,8 +67,12 @@ class Look(_Entry):
     """A configuration was trained from a seed, and measured on the test digits.
 
     Attributes:
+        outcome: What it came to.
+        environment: Where it was trained.
         time: When it ended, in UTC; empty where that is not known.
     """
+
+    TITLE = "attempts.jsonl: a line for a network that was measured"
 
     kind: Literal["look"] = "look"
     seed: Count
@@ -81,7 +89,6 @@ class Look(_Entry):
 
 Entry = Asked | Look
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="kind")])
-EntryType = TypeVar("EntryType", Asked, Look)
 
 
 def _hash(*parts: Any) -> str:

@@ -84,11 +84,8 @@ def _agree(some: Any, other: Any) -> bool:
 class Record(Part):
     """A record: a file of its own.
 
-    Attributes:
-        schema_version: Raised whenever a record of before could not be read, or would be read as something else.
+    Each has a `schema_version`, raised whenever one of before could not be read, or would be read as something else.
     """
-
-    schema_version: Literal[1, 2] = 1
 
     TITLE: ClassVar[str]
 
@@ -239,7 +236,7 @@ class MeasuredSeed(Outcome):
     @classmethod
     def of(cls, seed: int, outcomes: Sequence[Outcome], num_images: int) -> Self:
         """From all that was measured of it."""
-        worst, *others = sorted(outcomes, key=lambda outcome: (-outcome.errors, outcome.command))
+        worst, *others = sorted(outcomes, key=lambda each: (-each.errors, each.command != "verify-best", each.command))
         measured = accuracy(worst.errors, num_images)
         return cls(seed=seed, test_accuracy=measured, others=tuple(others), **dict(worst))
 
@@ -338,10 +335,13 @@ class KeptModel(Part):
 
     Attributes:
         file: Its name, in the folder of the record.
+        errors, errors_one_view: What it makes on the test digits.
     """
 
     file: str
     seed: Count
+    errors: Count
+    errors_one_view: Count
 
 
 class OneView(Part):
@@ -428,7 +428,10 @@ class Proof(Witness):
                 raise ValueError(f"seed {row.seed}: its worst outcome has to count")
             if not _agree(row.test_accuracy, accuracy(row.errors, self.num_images)):
                 raise ValueError(f"seed {row.seed}: the test accuracy is not that of {row.errors} errors")
-        if self.model is not None and self.model.seed not in numbers:
+        if self.model is not None and not any(
+            row.seed == self.model.seed and self.model.errors in {each.errors for each in row.outcomes}
+            for row in self.seeds
+        ):
             raise ValueError("the kept model is of none of the seeds")
         return self
 
@@ -835,6 +838,7 @@ class StudySummary(Record):
 
     TITLE = "summary.json (`search`)"
 
+    schema_version: Literal[1] = 1
     study_name: str
     storage: str
     dataset: str
@@ -881,6 +885,7 @@ class StorageStatus(Record):
 
     TITLE = "`status --json`"
 
+    schema_version: Literal[1] = 1
     storage: str
     studies: tuple[StudyRow, ...]
 
@@ -890,6 +895,7 @@ class ModelOrigin(Record):
 
     TITLE = "the metadata `record` of a .safetensors file"
 
+    schema_version: Literal[1] = 1
     study_name: str
     trial: int | None
     seed: int

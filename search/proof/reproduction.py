@@ -55,9 +55,7 @@ def compare(
     margin = prediction_margin(proof.std, len(recorded), len(judged)) if judged else None
     mean = mean_of(judged)
     within_spread = abs(mean - proof.mean) <= margin if mean is not None and margin is not None else None
-    recorded_model_errors = None
-    if proof.model is not None:
-        recorded_model_errors = _closest(model_errors or 0, recorded[proof.model.seed])
+    recorded_model_errors = proof.model.errors if proof.model is not None else None
     model_agrees = model_errors == recorded_model_errors if model_errors is not None else None
     # Rounding may differ by a digit on another device: then it is told, but decides nothing.
     model_answer = model_agrees if (proof.device, proof.precision) == ("cpu", "fp32") else None

@@ -42,7 +42,9 @@ def look_of(trial: optuna.Trial | FrozenTrial, command: Command, facts: StudyFac
     Args:
         facts: Of its study, with its own configuration.
     """
-    measured = MeasuredFacts.of(trial)
+    # Before a digit was looked at repeatedly, one view was all.
+    attributes = {"errors_one_view": trial.user_attrs.get("errors"), "num_views": 1, **trial.user_attrs}
+    measured = MeasuredFacts.read(attributes, trial.number)
     return Look(
         **describe(facts),
         seed=trial.params["seed"],

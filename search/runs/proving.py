@@ -117,4 +117,6 @@ def _describe_model(path: Path, run: Measured, config: TrialConfig) -> KeptModel
         return None
     found = (origin.seed, origin.test_accuracy, origin.commit, origin.config)
     same = found == (run.seed, run.accuracy, run.facts.commit, config)
-    return KeptModel(file=path.name, seed=run.seed) if same else None
+    if not same:
+        return None
+    return KeptModel(file=path.name, seed=run.seed, errors=run.facts.errors, errors_one_view=run.facts.errors_one_view)

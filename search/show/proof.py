@@ -68,10 +68,9 @@ def _describe_asked(proof: Proof) -> list[str]:
         )
     if proof.num_unmeasured:
         lines.append(f"{proof.num_planned} seeds were planned; {proof.num_unmeasured} of them were not measured.")
-    others = {row.command for row in proof.seeds} - {"verify-best"}
+    others = [row.seed for row in proof.seeds if "verify-best" not in {each.command for each in row.outcomes}]
     if others:
-        counts = [f"{sum(row.command == name for row in proof.seeds)} by {name}" for name in sorted(others)]
-        lines.append(f"Of these seeds, {' and '.join(counts)}: every measured seed counts, whatever command did it.")
+        lines.append(f"Measured by ablate or reproduce: {describe_seeds(others)}. Every measured seed counts.")
     differing = [row.seed for row in proof.seeds if len({each.errors for each in row.outcomes}) > 1]
     if differing:
         lines.append(f"Measured repeatedly, and not alike: {describe_seeds(differing)}. The worst counts.")

@@ -118,9 +118,14 @@ class MeasuredFacts(_Facts):
     versions: dict[str, str]
 
     @classmethod
-    def of(cls, trial: FrozenTrial | optuna.Trial) -> "MeasuredFacts":
+    def of(cls, trial: FrozenTrial) -> "MeasuredFacts":
         """Raises FactsError if it lacks something."""
-        return cls._read(trial.user_attrs, f"Trial {trial.number}")
+        return cls.read(trial.user_attrs, trial.number)
+
+    @classmethod
+    def read(cls, attributes: dict[str, Any], number: int) -> "MeasuredFacts":
+        """From a trial's attributes. Raises FactsError if they lack something."""
+        return cls._read(attributes, f"Trial {number}")
 
 
 class Environment(BaseModel):
