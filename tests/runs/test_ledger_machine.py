@@ -1,0 +1,265 @@
+"""Whatever is repeated, renamed, interrupted, deleted or lowered: a miss that is on record is not confirmed."""
+
+import contextlib
+import os
+import shutil
+import signal
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from tiny import Listener
+
+from search.config import TrialConfig
+from search.net.datasets import DATASETS
+from search.net.train import Evaluation
+from search.proof.estimates import max_errors
+from search.proof.ledger import LADDER_SEEDS
+from search.proof.records import Proof
+from search.runs.ablating import run_ablation
+from search.runs.history import LEDGER_FILE, delete_and_remember
+from search.runs.proving import run_verification
+from search.runs.reproducing import run_reproduction
+from search.runs.testing import FinalResult, FinalTest
+from search.settings import AblateSettings, ReproduceSettings, VerifySettings
+from search.studies.facts import StudyFacts, TrialFacts
+from search.studies.space import Space
+from search.studies.storage import open_storage
+from search.studies.study import load_studies
+
+NUM_IMAGES = 10_000
+TARGETS = Decimal("99.3"), Decimal("99.4")
+HIT, MISS_OF_THE_HIGHER, MISS = 60, 61, 71  # errors
+MACHINES = "here", "there"
+STUDIES = "small", "again"  # two searches whose winners are the same configuration
+DATABASE = Path("the database")
+
+Fact = tuple[str, float]  # a target that was asked for, or a seed and its errors
+
+machines, studies, targets = st.sampled_from(MACHINES), st.sampled_from(STUDIES), st.sampled_from(TARGETS)
+kept_files = st.sampled_from([LEDGER_FILE, "verify.json", "ablation.json", "reproduce.json"])
+
+
+class Proofs(RuleBasedStateMachine):
+    """Two machines, each with a database and a folder of results, on which seeds have errors that are drawn.
+
+    Everything but the training is real. What is on record is noted for each place, so that it is known what is lost
+    with a place.
+    """
+
+    prepared: Path  # a database with both searches
+    winner: TrialConfig
+    space: Space
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.root = Path(self.folder.name)
+        self.errors: dict[tuple[str, int], int] = {}
+        self.known: dict[str, dict[Path, set[Fact]]] = {name: defaultdict(set) for name in MACHINES}
+        self.at_work = ""  # the machine
+        self.measured: set[Fact] = set()  # by the command at work
+        self.num_left = 0  # runs until somebody presses Ctrl-C; 0: nobody does
+
+        def run(
+            _test: FinalTest, trial: optuna.Trial, config: TrialConfig, *_: Any, seed: int, **__: Any
+        ) -> FinalResult:
+            return self.measure(trial, config, seed)
+
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr("search.runs.history.REFERENCE", self.root / "no reference")
+        self.patch.setattr("search.runs.ablating.words.plot", lambda _: b"")
+        self.patch.setattr("search.runs.reproducing.load_final_splits", lambda *_: (None, None))
+        self.patch.setattr(FinalTest, "check_data", lambda _: None)
+        self.patch.setattr(FinalTest, "prepare", lambda *_: None)
+        self.patch.setattr(FinalTest, "run", run)
+
+    def teardown(self) -> None:
+        self.patch.undo()
+        self.folder.cleanup()
+
+    # What happens
+
+    @initialize(
+        errors=st.dictionaries(
+            st.tuples(machines, st.integers(0, 3)), st.sampled_from([MISS_OF_THE_HIGHER, MISS]), max_size=3
+        )
+    )
+    def begin(self, errors: dict[tuple[str, int], int]) -> None:
+        self.errors = errors
+        for machine in MACHINES:
+            (self.root / machine).mkdir()
+            self.lose_the_database(machine)
+
+    @rule(
+        machine=machines,
+        study=studies,
+        bar=targets,
+        num_seeds=st.integers(1, 4),
+        first_seed=st.sampled_from([None, 10_001, 20_000]),
+        interrupted_after=st.integers(0, 2),
+    )
+    def verify(
+        self, machine: str, study: str, bar: Decimal, num_seeds: int, first_seed: int | None, interrupted_after: int
+    ) -> None:
+        asked = VerifySettings(
+            **self.places(machine), study_name=study, target=bar, seeds=num_seeds, first_seed=first_seed
+        )
+        with self.command(machine, {("target", float(bar))}, interrupted_after):
+            proof = run_verification(asked, self.space, Listener()).record
+        if proof is not None:
+            path = self.results(machine) / study / "verify.json"
+            self.known[machine][path] = set().union(*self.known[machine].values())
+            self.judge(proof, self.known[machine][path])
+
+    @rule(machine=machines, study=studies, interrupted_after=st.sampled_from([0, 5]))
+    def ablate(self, machine: str, study: str, interrupted_after: int) -> None:
+        asked = AblateSettings(**self.places(machine), study_name=study, seeds=1)
+        with self.command(machine, set(), interrupted_after):
+            ladder = run_ablation(asked, self.space, Listener()).record
+        if ladder is not None:
+            path = self.results(machine) / study / "ablation.json"
+            self.known[machine][path] = {self.fact(machine, LADDER_SEEDS)}
+
+    @rule(
+        machine=machines,
+        record_of=machines,
+        study=studies,
+        first_seed=st.sampled_from([None, 30_000]),
+        num_seeds=st.integers(1, 2),
+    )
+    def reproduce(self, machine: str, record_of: str, study: str, first_seed: int | None, num_seeds: int) -> None:
+        record = self.results(record_of) / study / "verify.json"
+        if record.exists():
+            asked = ReproduceSettings(**self.places(machine), place=record, seeds=num_seeds, first_seed=first_seed)
+            with self.command(machine, set()):
+                found = run_reproduction(asked, self.space, Listener()).record
+            assert found is not None
+            [path] = self.results(machine).glob(f"{study}-reproduce-*/reproduce.json")
+            self.known[machine][path] = {self.fact(machine, row.seed) for row in found.seeds}
+
+    @rule(machine=machines)
+    def lose_the_database(self, machine: str) -> None:
+        folder = self.root / machine
+        for path in folder.glob("study.db*"):
+            path.unlink()
+        shutil.copy(self.prepared, folder / "study.db")
+        self.known[machine].pop(DATABASE, None)
+
+    @rule(machine=machines, in_the_dashboard=st.booleans())
+    def delete_what_followed(self, machine: str, in_the_dashboard: bool) -> None:
+        storage = open_storage(self.url(machine))
+        names = [stored.name for stored in load_studies(storage) if stored.name not in STUDIES]
+        if in_the_dashboard:
+            for name in names:
+                optuna.delete_study(study_name=name, storage=storage)
+        else:
+            delete_and_remember(storage, names)
+        storage.remove_session()
+        storage.engine.dispose()
+
+    @rule(machine=machines, name=kept_files)
+    def lose_files(self, machine: str, name: str) -> None:
+        for path in self.results(machine).glob(f"*/{name}"):
+            path.unlink()
+            del self.known[machine][path]
+
+    @rule(machine=machines, name=kept_files)
+    def bring_files_along(self, machine: str, name: str) -> None:
+        [other] = set(MACHINES) - {machine}
+        for path in self.results(other).glob(f"*/{name}"):
+            copy = self.results(machine) / f"from {other}, {path.parent.name}" / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+            self.known[machine][copy] = set(self.known[other][path])
+
+    # What has to hold
+
+    def judge(self, proof: Proof, facts: set[Fact]) -> None:
+        """A verdict is what everything that is on record says."""
+        bar = max(value for kind, value in facts if kind == "target")
+        most = max_errors(Decimal(str(bar)), NUM_IMAGES)
+        seen = {(kind, value) for kind, value in facts if kind != "target"}
+        assert proof.target == bar
+        assert proof.confirmed is all(value <= most for _, value in seen)
+        assert {(f"seed {row.seed}", each.errors) for row in proof.seeds for each in row.outcomes} == seen
+
+    # How it is noted
+
+    @contextlib.contextmanager
+    def command(self, machine: str, facts: set[Fact], interrupted_after: int = 0) -> Iterator[None]:
+        """Notes what a command has put on record: in the database, and in the file that it has added lines to."""
+        self.at_work, self.measured, self.num_left = machine, set(facts), interrupted_after
+        files = {path: path.read_bytes() for path in self.results(machine).glob(f"*/{LEDGER_FILE}")}
+        yield
+        self.known[machine][DATABASE] |= self.measured
+        for path in self.results(machine).glob(f"*/{LEDGER_FILE}"):
+            if path.read_bytes() != files.get(path):
+                self.known[machine][path] |= self.measured
+
+    def measure(self, trial: optuna.Trial, config: TrialConfig, seed: int) -> FinalResult:
+        _, errors = self.fact(self.at_work, seed)
+        TrialFacts(
+            device="cpu", precision="fp32", errors=errors, errors_one_view=errors, num_images=NUM_IMAGES, num_views=27
+        ).write(trial)
+        if config == self.winner:
+            self.measured.add(self.fact(self.at_work, seed))
+        self.num_left -= 1
+        if self.num_left == 0:
+            os.kill(os.getpid(), signal.SIGINT)  # the run at work is finished, and no other begun
+        evaluation = Evaluation(errors=int(errors), num_images=NUM_IMAGES, loss=0.1)
+        return FinalResult(model=None, evaluation=evaluation, one_view=evaluation)
+
+    def fact(self, machine: str, seed: int) -> Fact:
+        return f"seed {seed}", self.errors.get((machine, seed % 4), HIT)
+
+    def places(self, machine: str) -> dict[str, Any]:
+        return {
+            "storage": self.url(machine),
+            "results_dir": self.results(machine),
+            "data_dir": self.root,
+            "workers": 0,
+            "device": "cpu",
+            "precision": "fp32",
+        }
+
+    def url(self, machine: str) -> str:
+        return f"sqlite:///{self.root / machine / 'study.db'}"
+
+    def results(self, machine: str) -> Path:
+        return self.root / machine / "results"
+
+
+def test_a_miss_that_is_on_record_anywhere_is_never_followed_by_a_confirmation(
+    searched_database: Path,
+    winner_config: TrialConfig,
+    the_space: Space,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digits = replace(DATASETS["sample"], name="digits", judged=True)
+    monkeypatch.setitem(DATASETS, "digits", digits)
+    prepared = tmp_path / "prepared.db"
+    shutil.copy(searched_database, prepared)
+    storage = open_storage(f"sqlite:///{prepared}")
+    optuna.copy_study(from_study_name="small", to_study_name="again", from_storage=storage, to_storage=storage)
+    for stored in load_studies(storage):
+        StudyFacts(dataset="digits").write(stored.study)
+    storage.remove_session()
+    storage.engine.dispose()
+
+    class PreparedProofs(Proofs):
+        pass
+
+    PreparedProofs.prepared, PreparedProofs.winner, PreparedProofs.space = prepared, winner_config, the_space
+    checks = settings(max_examples=8, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(PreparedProofs, settings=checks)
