@@ -46,11 +46,12 @@ DATABASE = Path("the database")
 Fact = tuple[str, float]  # a target that was asked for, or a seed and its errors
 
 machines, studies, targets = st.sampled_from(MACHINES), st.sampled_from(STUDIES), st.sampled_from(TARGETS)
-kept_files = st.sampled_from([LEDGER_FILE, "verify.json", "ablation.json", "reproduce.json"])
+some_errors = st.sampled_from([HIT, HIT, HIT, MISS_OF_THE_HIGHER, MISS])
+places = st.sampled_from([DATABASE.name, LEDGER_FILE, "verify.json", "ablation.json", "reproduce.json"])
 
 
 class Proofs(RuleBasedStateMachine):
-    """Two machines, each with a database and a folder of results, on which seeds have errors that are drawn.
+    """Two machines, each with a database and a folder of results, on which odd and even seeds make so many errors.
 
     Everything but the training is real. What is on record is noted for each place, so that it is known what is lost
     with a place.
@@ -68,6 +69,7 @@ class Proofs(RuleBasedStateMachine):
         self.known: dict[str, dict[Path, set[Fact]]] = {name: defaultdict(set) for name in MACHINES}
         self.at_work = ""  # the machine
         self.measured: set[Fact] = set()  # by the command at work
+        self.proof: Proof | None = None  # the last one
         self.num_left = 0  # runs until somebody presses Ctrl-C; 0: nobody does
 
         def run(
@@ -90,21 +92,19 @@ class Proofs(RuleBasedStateMachine):
     # What happens
 
     @initialize(
-        errors=st.dictionaries(
-            st.tuples(machines, st.integers(0, 3)), st.sampled_from([MISS_OF_THE_HIGHER, MISS]), max_size=3
-        )
+        errors=st.fixed_dictionaries({(machine, parity): some_errors for machine in MACHINES for parity in (0, 1)})
     )
     def begin(self, errors: dict[tuple[str, int], int]) -> None:
         self.errors = errors
         for machine in MACHINES:
             (self.root / machine).mkdir()
-            self.lose_the_database(machine)
+            self.make_the_database(machine)
 
     @rule(
         machine=machines,
         study=studies,
         bar=targets,
-        num_seeds=st.integers(1, 4),
+        num_seeds=st.integers(1, 2),
         first_seed=st.sampled_from([None, 10_001, 20_000]),
         interrupted_after=st.integers(0, 2),
     )
@@ -120,6 +120,7 @@ class Proofs(RuleBasedStateMachine):
             path = self.results(machine) / study / "verify.json"
             self.known[machine][path] = set().union(*self.known[machine].values())
             self.judge(proof, self.known[machine][path])
+        self.proof = proof
 
     @rule(machine=machines, study=studies, interrupted_after=st.sampled_from([0, 5]))
     def ablate(self, machine: str, study: str, interrupted_after: int) -> None:
@@ -147,13 +148,14 @@ class Proofs(RuleBasedStateMachine):
             [path] = self.results(machine).glob(f"{study}-reproduce-*/reproduce.json")
             self.known[machine][path] = {self.fact(machine, row.seed) for row in found.seeds}
 
-    @rule(machine=machines)
-    def lose_the_database(self, machine: str) -> None:
-        folder = self.root / machine
-        for path in folder.glob("study.db*"):
-            path.unlink()
-        shutil.copy(self.prepared, folder / "study.db")
-        self.known[machine].pop(DATABASE, None)
+    @rule(machine=machines, kept=places)
+    def lose_all_but(self, machine: str, kept: str) -> None:
+        for path in [path for path in self.known[machine] if path.name != kept]:
+            del self.known[machine][path]
+            if path != DATABASE:
+                path.unlink()
+        if kept != DATABASE.name:
+            self.make_the_database(machine)
 
     @rule(machine=machines, in_the_dashboard=st.booleans())
     def delete_what_followed(self, machine: str, in_the_dashboard: bool) -> None:
@@ -167,13 +169,7 @@ class Proofs(RuleBasedStateMachine):
         storage.remove_session()
         storage.engine.dispose()
 
-    @rule(machine=machines, name=kept_files)
-    def lose_files(self, machine: str, name: str) -> None:
-        for path in self.results(machine).glob(f"*/{name}"):
-            path.unlink()
-            del self.known[machine][path]
-
-    @rule(machine=machines, name=kept_files)
+    @rule(machine=machines, name=places)
     def bring_files_along(self, machine: str, name: str) -> None:
         [other] = set(MACHINES) - {machine}
         for path in self.results(other).glob(f"*/{name}"):
@@ -220,7 +216,13 @@ class Proofs(RuleBasedStateMachine):
         return FinalResult(model=None, evaluation=evaluation, one_view=evaluation)
 
     def fact(self, machine: str, seed: int) -> Fact:
-        return f"seed {seed}", self.errors.get((machine, seed % 4), HIT)
+        return f"seed {seed}", self.errors[machine, seed % 2]
+
+    def make_the_database(self, machine: str) -> None:
+        folder = self.root / machine
+        for path in folder.glob("study.db*"):
+            path.unlink()
+        shutil.copy(self.prepared, folder / "study.db")
 
     def places(self, machine: str) -> dict[str, Any]:
         return {
@@ -239,15 +241,16 @@ class Proofs(RuleBasedStateMachine):
         return self.root / machine / "results"
 
 
-def test_a_miss_that_is_on_record_anywhere_is_never_followed_by_a_confirmation(
+@pytest.fixture
+def proofs(
     searched_database: Path,
     winner_config: TrialConfig,
     the_space: Space,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    digits = replace(DATASETS["sample"], name="digits", judged=True)
-    monkeypatch.setitem(DATASETS, "digits", digits)
+) -> type[Proofs]:
+    """Proofs on a judged data set, of two searches."""
+    monkeypatch.setitem(DATASETS, "digits", replace(DATASETS["sample"], name="digits", judged=True))
     prepared = tmp_path / "prepared.db"
     shutil.copy(searched_database, prepared)
     storage = open_storage(f"sqlite:///{prepared}")
@@ -256,10 +259,74 @@ def test_a_miss_that_is_on_record_anywhere_is_never_followed_by_a_confirmation(
         StudyFacts(dataset="digits").write(stored.study)
     storage.remove_session()
     storage.engine.dispose()
+    return type("PreparedProofs", (Proofs,), {"prepared": prepared, "winner": winner_config, "space": the_space})
 
-    class PreparedProofs(Proofs):
-        pass
 
-    PreparedProofs.prepared, PreparedProofs.winner, PreparedProofs.space = prepared, winner_config, the_space
-    checks = settings(max_examples=8, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(PreparedProofs, settings=checks)
+def test_a_miss_that_is_on_record_anywhere_is_never_followed_by_a_confirmation(proofs: type[Proofs]) -> None:
+    num_examples = int(os.environ.get("LEDGER_EXAMPLES", "6"))
+    checks = settings(
+        max_examples=num_examples, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    run_state_machine_as_test(proofs, settings=checks)
+
+
+GOOD, BAD = ({(machine, parity): errors for machine in MACHINES for parity in (0, 1)} for errors in (HIT, MISS))
+
+
+@pytest.mark.parametrize(
+    ("seen_by", "left"),
+    [
+        ("an interrupted proof", DATABASE.name),
+        ("an interrupted proof", LEDGER_FILE),
+        ("a proof", "verify.json"),
+        ("a proof that was deleted", DATABASE.name),
+        ("a proof that was deleted in the dashboard", DATABASE.name),
+        ("a ladder", DATABASE.name),
+        ("a ladder", LEDGER_FILE),
+        ("a ladder", "ablation.json"),
+        ("a reproduction", DATABASE.name),
+        ("a reproduction", LEDGER_FILE),
+        ("a reproduction", "reproduce.json"),
+    ],
+)
+def test_one_witness_is_enough(seen_by: str, left: str, proofs: type[Proofs]) -> None:
+    state = proofs()
+    try:
+        state.begin(errors=GOOD)
+        if seen_by == "a reproduction":  # of a good record
+            state.verify("there", "small", Decimal("99.4"), 1, None, 0)
+        state.errors = BAD
+        match seen_by:
+            case "a ladder":
+                state.ablate("here", "small", 0)
+            case "a reproduction":
+                state.reproduce("here", "there", "small", 30_000, 1)
+            case _:
+                state.verify("here", "small", Decimal("99.4"), 2, None, seen_by == "an interrupted proof")
+        if "deleted" in seen_by:
+            state.delete_what_followed("here", in_the_dashboard="dashboard" in seen_by)
+        state.lose_all_but("here", left)
+        state.errors = GOOD
+        state.verify("here", "again", Decimal("99.4"), 1, 20_000, 0)
+        assert state.proof is not None
+        assert state.proof.confirmed is False
+    finally:
+        state.teardown()
+
+
+def test_another_machines_miss_of_the_same_seed_counts(proofs: type[Proofs]) -> None:
+    state = proofs()
+    try:
+        state.begin(errors={**GOOD, ("there", 0): MISS_OF_THE_HIGHER})
+        for machine, confirmed in (("here", True), ("there", False)):
+            state.verify(machine, "small", Decimal("99.4"), 1, None, 0)
+            assert state.proof is not None
+            assert state.proof.confirmed is confirmed
+        state.bring_files_along("here", LEDGER_FILE)
+        state.verify("here", "small", Decimal("99.3"), 1, None, 0)  # nor does a lower target help
+        proof = state.proof
+        assert proof is not None
+        assert (proof.confirmed, proof.target, proof.asked_target) == (False, 99.4, 99.3)
+        assert [each.errors for each in proof.seeds[0].outcomes] == [MISS_OF_THE_HIGHER, HIT]
+    finally:
+        state.teardown()
