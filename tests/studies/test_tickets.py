@@ -28,7 +28,7 @@ from search.studies.storage import open_storage
 from search.studies.study import StoredStudy, open_search_study
 from search.studies.tickets import claim_trial, find_dead_trials, is_finished, keys_left, release_dead_trials
 
-ELSEWHERE = Owner(host="elsewhere", pid=1, started=0.0)
+ELSEWHERE = Owner(host="elsewhere", place="elsewhere", pid=1, started=0.0)
 NUM_PROCESSES, NUM_RACED = 2, 16
 CUT_OFF = {0: 0, 3: 1, 11: 3, 12: 2}  # tickets that are first lost, and after how many draws
 FOURTH, FIFTH = ({"depth": depth, "width": 1.0, "lr": 0.05} for depth in (4, 5))
