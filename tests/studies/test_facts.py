@@ -26,6 +26,7 @@ TRIAL = TrialFacts(
     owner=this_process(),
     drawn=True,
     retry_of=2,
+    kills=1,
     channels=((8, 9), (10,), (11, 12)),
     num_params=7_993,
     seed=2**62 + 1,
