@@ -40,8 +40,8 @@ def record_heartbeat(storage: RDBStorage, trial: optuna.Trial) -> None:
 
 def find_silences(storage: RDBStorage, study: optuna.Study) -> dict[int, float]:
     """For how many seconds running trials have shown no sign of life, by number; without those that never have."""
-    running = {trial._trial_id: trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
-    columns = sqlalchemy.column("trial_id"), sqlalchemy.column("heartbeat", sqlalchemy.DateTime)
+    running = {each._trial_id: each.number for each in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
+    columns: Any = sqlalchemy.column("trial_id"), sqlalchemy.column("heartbeat", sqlalchemy.DateTime)
     beats = sqlalchemy.table("trial_heartbeats", *columns)
     with storage.engine.connect() as connection:
         now = connection.execute(sqlalchemy.select(sqlalchemy.func.now())).scalar_one().replace(tzinfo=None)

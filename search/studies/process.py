@@ -75,7 +75,7 @@ def _start_of(pid: int) -> float | None:
     """When a process of this place was started (`Owner.started`); None if it has ended."""
     try:
         if not LINUX:
-            return psutil.Process(pid).create_time()
+            return float(psutil.Process(pid).create_time())
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (OSError, psutil.NoSuchProcess):
         return None
