@@ -856,6 +856,20 @@ class StudySummary(Record):
     winner_model: str | None
 
 
+class HolderRow(Part):
+    """Who holds a running trial, on which machine.
+
+    Attributes:
+        silent_seconds: Since the last sign of life.
+        released_in_seconds: If the silence lasts; null for a process that is seen from here, which no silence kills.
+    """
+
+    trial: Count
+    host: str
+    silent_seconds: float
+    released_in_seconds: float | None
+
+
 class StudyRow(Part):
     """A study in a storage (`status --json`); of another tool's study only what all studies have.
 
@@ -864,6 +878,7 @@ class StudyRow(Part):
         kind: What its trials are: search, rerank, verify, ablate or reproduce; null for another tool's study.
         running: How many trials are under way.
         stale: The numbers of those that have lost their worker.
+        holders: Who holds the others.
         best: Of a search: the highest validation accuracy of a complete trial, in percent.
         best_trial: The number of that trial.
         last_active: When a command last opened the study, or a trial began or ended, in UTC.
@@ -875,6 +890,7 @@ class StudyRow(Part):
     trials: TrialCounts
     running: Count
     stale: tuple[Count, ...]
+    holders: tuple[HolderRow, ...] = ()
     best: float | None
     best_trial: int | None
     last_active: str | None

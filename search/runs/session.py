@@ -1,5 +1,6 @@
 """A session: what one command works with, from its first moment to its last. Database, devices and arithmetic."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -14,15 +15,17 @@ from search.proof.records import Record
 from search.provenance import Code
 from search.settings import AUTO, RunSettings
 from search.show.screen import Screen, Stage, Work
+from search.show.status import holder_lines, holder_rows
 from search.studies.job import Job, JobSettings, Task
 from search.studies.plan import Plan
-from search.studies.pool import Executor, in_processes, in_this_process
+from search.studies.pool import POLL_SECONDS, Executor, count_interrupts, in_processes, in_this_process
 from search.studies.space import Space
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy
-from search.studies.tickets import keys_left, release_dead_trials
+from search.studies.tickets import find_dead_trials, find_holders, keys_left, release_dead_trials
 from search.studies.worker import expired
 
+CLOCK_RESOLUTION = 1.0  # of a database, in seconds
 INTERRUPT_MESSAGE = "Stopping after the running epoch. Press Ctrl-C again to stop at once."
 
 RecordType = TypeVar("RecordType", bound=Record)
@@ -119,14 +122,17 @@ class Session:
         then: Stage | None = None,
         on_update: Callable[[], None] = lambda: None,
     ) -> bool:
-        """Runs what is left of a job; returns whether it was interrupted."""
+        """Runs what is left of a job, but for what others hold and live; returns whether it was interrupted."""
         while True:  # a worker of another command may die while this one's are at their last trials
             released = release_dead_trials(stored)
             if released:
                 self.screen.say(f"Trials {released} were cut off; their parameters are tried again.")
             at_work = self.devices[: len(keys_left(stored, job.plan))]
             if not at_work:
-                return False
+                interrupted, more = wait_for_others(stored, job, self.screen)
+                if more:
+                    continue
+                return interrupted
             work = Work(
                 stored=stored,
                 plan=job.plan,
@@ -150,3 +156,27 @@ class Session:
                 )
             if interrupted or expired(job):
                 return interrupted
+
+
+def wait_for_others(stored: StoredStudy, job: Job, screen: Screen) -> tuple[bool, bool]:
+    """Waits while others hold all that is left, and one may be dead: a living host is heard of once a minute.
+
+    Returns:
+        Whether it was interrupted, and whether there is work again.
+    """
+    begun, told = time.monotonic(), False
+    with count_interrupts() as num_interrupts:
+        while not (num_interrupts() or expired(job)):
+            if keys_left(stored, job.plan) or find_dead_trials(stored):
+                return False, True
+            rows = holder_rows(find_holders(stored, job.plan))
+            waited = time.monotonic() - begun - CLOCK_RESOLUTION
+            unsure = [row for row in rows if row.released_in_seconds is not None and row.silent_seconds >= waited]
+            then = "Waiting to hear more; Ctrl-C ends that." if unsure else "Nothing else is left to start."
+            for line in holder_lines(unsure or rows) if not (unsure and told) else ():
+                screen.say(f"{line} {then}")
+            if not unsure:
+                break
+            told = True
+            time.sleep(POLL_SECONDS)
+        return num_interrupts() > 0, False

@@ -1,17 +1,19 @@
 """What a storage holds, study by study: as a record, and as a table."""
 
+from collections.abc import Iterable, Sequence
+
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.records import StorageStatus, StudyRow
+from search.proof.records import HolderRow, StorageStatus, StudyRow
 from search.show.totals import count_trials
 from search.studies.kinds import Kind
-from search.studies.storage import hide_password
+from search.studies.storage import GRACE_PERIOD, hide_password
 from search.studies.study import StoredStudy, load_studies
-from search.studies.tickets import find_dead_trials
+from search.studies.tickets import Holder, find_holders
 
 HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best %")
 
@@ -27,6 +29,7 @@ def describe_storage(storage: RDBStorage) -> StorageStatus:
 def _describe_study(stored: StoredStudy) -> StudyRow:
     """Of another tool's study only what all studies have."""
     trials, kind = stored.trials(), stored.kind
+    holders = find_holders(stored) if kind is not None else []
     # The best of a verification's seeds says nothing, nor does the best of an ablation's rungs.
     best = stored.best_trial() if kind == Kind.SEARCH else None
     return StudyRow(
@@ -35,15 +38,44 @@ def _describe_study(stored: StoredStudy) -> StudyRow:
         dataset=stored.facts.dataset if kind is not None else None,
         trials=count_trials(trials),
         running=sum(trial.state == TrialState.RUNNING for trial in trials),
-        stale=tuple(trial.number for trial in find_dead_trials(stored)) if kind is not None else (),
+        stale=tuple(holder.trial.number for holder in holders if holder.is_dead),
+        holders=holder_rows(holders),
         best=best.value if best is not None else None,
         best_trial=best.number if best is not None else None,
         last_active=stored.last_active() or None,
     )
 
 
+def holder_rows(holders: Iterable[Holder]) -> tuple[HolderRow, ...]:
+    """Who holds running trials, and lives for all that is known."""
+    return tuple(
+        HolderRow(
+            trial=holder.trial.number,
+            host=holder.owner.host,
+            silent_seconds=holder.silent or 0.0,
+            released_in_seconds=None if holder.owner.is_here else GRACE_PERIOD - (holder.silent or 0.0),
+        )
+        for holder in holders
+        if holder.owner is not None and not holder.is_dead
+    )
+
+
+def holder_lines(rows: Sequence[HolderRow]) -> list[str]:
+    """A line per host: what it holds, since when it has been silent, and what comes of that."""
+    lines = []
+    for is_seen, host in sorted({(row.released_in_seconds is None, row.host) for row in rows}):
+        held = [row for row in rows if (row.released_in_seconds is None, row.host) == (is_seen, host)]
+        silent = max(row.silent_seconds for row in held)
+        heard = (
+            f"last heard of {silent:.0f} s ago; after {GRACE_PERIOD - silent:.0f} s more of silence they are released"
+        )
+        how = "by processes that are seen from here" if is_seen else heard
+        lines.append(f"Trials {[row.trial for row in held]} are held by {host}, {how}.")
+    return lines
+
+
 def studies_table(status: StorageStatus) -> RenderableType:
-    """All studies, and which trials have lost their worker."""
+    """All studies, which trials have lost their worker, and who holds the others that run."""
     rows = [_cells(row) for row in status.studies]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for place, heading in enumerate(HEADINGS):
@@ -59,7 +91,8 @@ def studies_table(status: StorageStatus) -> RenderableType:
         for row in status.studies
         if row.stale
     ]
-    return Group(table, *map(Text, stale))
+    held = [f"{row.study_name}: {line}" for row in status.studies for line in holder_lines(row.holders)]
+    return Group(table, *map(Text, (*stale, *held)))
 
 
 def _cells(row: StudyRow) -> list[str]:

@@ -56,6 +56,7 @@ class TrialFacts(_Facts):
         owner: The process that works, or worked, on it.
         drawn: Whether it has drawn all its parameters.
         retry_of: The number of the trial whose parameters it tries again.
+        kills: How many times a worker was killed at these parameters.
         epochs, seconds: Trained so far.
         val_loss: By all views after the last epoch, by one before.
         worker_peak_memory_mb: Of its worker's trials so far: it never falls.
@@ -68,6 +69,7 @@ class TrialFacts(_Facts):
     owner: Owner | None = None
     drawn: bool = False
     retry_of: int | None = None
+    kills: int = 0
     channels: Channels | None = None
     num_params: int | None = None
     seed: int | None = None

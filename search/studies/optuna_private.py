@@ -4,18 +4,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 
-def start_trial(study: optuna.Study, params: Mapping[str, Any], user_attrs: Mapping[str, Any]) -> optuna.Trial:
+def start_trial(study: optuna.Study, params: Mapping[str, Any] | None, user_attrs: Mapping[str, Any]) -> optuna.Trial:
     """Starts a trial that draws the given parameters, ahead of all that is queued: `ask` would take the queue's first.
 
     Trial and attributes come into being in one transaction.
+
+    Args:
+        params: None where the sampler is free.
     """
-    template = optuna.trial.create_trial(
-        state=TrialState.RUNNING, system_attrs={"fixed_params": dict(params)}, user_attrs=dict(user_attrs)
-    )
+    fixed = {"fixed_params": dict(params)} if params is not None else {}
+    template = optuna.trial.create_trial(state=TrialState.RUNNING, system_attrs=fixed, user_attrs=dict(user_attrs))
     return optuna.Trial(study, study._storage.create_new_trial(study._study_id, template))
 
 
@@ -35,8 +38,12 @@ def record_heartbeat(storage: RDBStorage, trial: optuna.Trial) -> None:
     storage.record_heartbeat(trial._trial_id)
 
 
-def find_silent_trials(storage: RDBStorage, study: optuna.Study) -> list[FrozenTrial]:
-    """The running trials whose heartbeat has stopped for longer than the storage's grace period."""
-    silent = set(storage._get_stale_trial_ids(study._study_id))
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [trial for trial in running if trial._trial_id in silent]
+def find_silences(storage: RDBStorage, study: optuna.Study) -> dict[int, float]:
+    """For how many seconds running trials have shown no sign of life, by number; without those that never have."""
+    running = {each._trial_id: each.number for each in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
+    columns: Any = sqlalchemy.column("trial_id"), sqlalchemy.column("heartbeat", sqlalchemy.DateTime)
+    beats = sqlalchemy.table("trial_heartbeats", *columns)
+    with storage.engine.connect() as connection:
+        now = connection.execute(sqlalchemy.select(sqlalchemy.func.now())).scalar_one().replace(tzinfo=None)
+        rows = connection.execute(sqlalchemy.select(beats).where(beats.c.trial_id.in_(running))).all()
+    return {running[trial_id]: (now - beat).total_seconds() for trial_id, beat in rows}

@@ -75,7 +75,7 @@ def in_processes(
 ) -> bool:
     """Runs a job with a process for each device (`Executor`)."""
     pool = WorkerPool(job, devices)
-    with _count_interrupts() as num_interrupts:
+    with count_interrupts() as num_interrupts:
         try:
             pool.start()
             while pool.wait(POLL_SECONDS):
@@ -85,7 +85,7 @@ def in_processes(
                 if num_interrupts() > 1:
                     pool.kill()
                 elif pool.replace_lost():
-                    release_dead_trials(stored)
+                    release_dead_trials(stored, killed=True)
                 on_update()
             pool.raise_error()
         finally:
@@ -104,7 +104,7 @@ def in_this_process(
     on_interrupt: Callable[[], None],
 ) -> bool:
     """Runs a job in this process, on the first device (`Executor`): for debuggers, notebooks and tests."""
-    with _count_interrupts(on_first=on_interrupt) as num_interrupts:
+    with count_interrupts(on_first=on_interrupt) as num_interrupts:
 
         def should_stop() -> bool:
             on_update()
@@ -220,7 +220,7 @@ class WorkerPool:
 
 
 @contextlib.contextmanager
-def _count_interrupts(*, on_first: Callable[[], None] | None = None) -> Iterator[Callable[[], int]]:
+def count_interrupts(*, on_first: Callable[[], None] | None = None) -> Iterator[Callable[[], int]]:
     """Counts Ctrl-C and SIGTERM instead of raising: the caller acts on them where it is safe to.
 
     Outside the main thread, which alone may handle signals, none is counted.

@@ -23,7 +23,7 @@ from search.settings import SearchSettings
 from search.show.screen import Work
 from search.studies.facts import TrialFacts
 from search.studies.plan import DrawnPlan
-from search.studies.process import this_process
+from search.studies.process import process_here
 from search.studies.space import Space
 from search.studies.storage import open_storage
 from search.studies.study import Binding, StoredStudy, open_search_study
@@ -170,8 +170,7 @@ def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
     assert trial is not None
     with subprocess.Popen(["sleep", "600"]) as owner:  # another command's worker
         try:
-            started = psutil.Process(owner.pid).create_time()
-            TrialFacts(owner=this_process().model_copy(update={"pid": owner.pid, "started": started})).write(trial)
+            TrialFacts(owner=process_here(owner.pid)).write(trial)
             screen = ScreenOfWhoSeesAnotherDie(owner)
             ended = run_search(settings, the_space, screen)
         finally:

@@ -94,9 +94,9 @@ def ends(stored: StoredStudy) -> list[tuple[int | None, str]]:
     return [(ticket_of(trial), trial.state.name) for trial in stored.trials()]
 
 
-def let_heartbeats_age(storage: RDBStorage) -> None:
+def let_heartbeats_age(storage: RDBStorage, seconds: int = 3_600) -> None:
     with storage.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 hour')")
+        connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = datetime('now', '-{seconds} seconds')")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +130,15 @@ class DyingTask(FakeTask):
     def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
         facts = TrialFacts.of(trial)
         if facts.ticket == 1 and facts.retry_of is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DeadlyTask(FakeTask):
+    """Ticket 1's first configuration, and what has no ticket, kills every worker."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        facts = TrialFacts.of(trial)
+        if facts.ticket is None or (facts.ticket == 1 and (facts.retry_of is not None or trial.number == 1)):
             os.kill(os.getpid(), signal.SIGKILL)
 
 

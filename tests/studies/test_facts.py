@@ -26,6 +26,7 @@ TRIAL = TrialFacts(
     owner=this_process(),
     drawn=True,
     retry_of=2,
+    kills=1,
     channels=((8, 9), (10,), (11, 12)),
     num_params=7_993,
     seed=2**62 + 1,
@@ -114,7 +115,7 @@ def test_attributes_are_called_as_they_always_were() -> None:
     assert stored["attempts"] == {"20000": 5, "10000": 3}
     assert (stored["rerank"], stored["planned"], stored["kind"]) == (5, [3, 1], "verify")
     assert stored["continued_with"] == [{"commit": "4567def", "versions": VERSIONS}]
-    assert TRIAL.as_attributes()["owner"].keys() == {"host", "pid", "started"}
+    assert TRIAL.as_attributes()["owner"].keys() == {"host", "place", "pid", "started"}
     assert TRIAL.as_attributes()["channels"] == [[8, 9], [10], [11, 12]]
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import event
 
 from search.studies import optuna_private
 from search.studies.optuna_private import (
-    find_silent_trials,
+    find_silences,
     fixed_params,
     record_heartbeat,
     start_trial,
@@ -120,27 +120,21 @@ def test_a_heartbeat_is_on_record_and_renewed(search: StoredStudy, reader: sqlit
     assert reader.execute(beats).fetchall() == [(trial.number, 1)]
 
 
-def test_running_trials_are_silent_once_their_heartbeat_has_stopped_for_long(search: StoredStudy) -> None:
+def test_it_is_known_how_long_running_trials_have_been_silent(search: StoredStudy) -> None:
     other = open_search_study(search.storage, "other", BINDING, REFERENCE)
     ended, silent, beating, never_beat = (start_trial(search.study, PARAMS, {}) for _ in range(4))
     of_another_study = start_trial(other.study, PARAMS, {})
     for trial in (ended, silent, beating, of_another_study):
         record_heartbeat(search.storage, trial)
-    assert find_silent_trials(search.storage, search.study) == []
     search.study.tell(ended, 90.0)
-    let_heartbeats_age(search.storage)
+    let_heartbeats_age(search.storage, 250)
     record_heartbeat(search.storage, beating)
-    found = [trial.number for trial in find_silent_trials(search.storage, search.study)]
-    assert found == [silent.number]
-    assert never_beat.number not in found
-
-
-def test_a_heartbeat_counts_as_stopped_after_the_grace_period_and_not_before(search: StoredStudy) -> None:
-    record_heartbeat(search.storage, start_trial(search.study, PARAMS, {}))
-    for seconds, num_silent in ((230, 0), (250, 1)):
-        with search.storage.engine.begin() as connection:
-            connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = datetime('now', '-{seconds} seconds')")
-        assert len(find_silent_trials(search.storage, search.study)) == num_silent
+    silences = find_silences(search.storage, search.study)
+    assert silences == {
+        silent.number: pytest.approx(250, abs=10),
+        beating.number: pytest.approx(0, abs=10),
+    }
+    assert never_beat.number not in silences
 
 
 def private_names() -> set[str]:
@@ -172,13 +166,12 @@ def private_uses(path: Path, private: set[str]) -> set[str]:
 
 def test_what_is_private_to_optuna_is_used_in_one_module_alone() -> None:
     private = private_names()
-    assert private >= {"_storage", "_study_id", "_trial_id", "_get_stale_trial_ids"}
+    assert private >= {"_storage", "_study_id", "_trial_id"}
     files = [path for folder in ("search", "benchmarks", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
     uses = {path.relative_to(ROOT).as_posix(): private_uses(path, private) for path in (*files, *ROOT.glob("*.py"))}
     used = {path: names for path, names in uses.items() if names}
     assert used.keys() == {Path(optuna_private.__file__).relative_to(ROOT).as_posix()}, used
     assert used["search/studies/optuna_private.py"] == {
-        "_get_stale_trial_ids",
         "_storage",
         "_study_id",
         "_trial_id",

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes import (
+    DeadlyTask,
     DyingTask,
     EpochsTask,
     FailingTask,
@@ -32,9 +33,10 @@ from search.provenance import Code, CodeError
 from search.studies import pool as pool_module
 from search.studies.facts import TrialFacts
 from search.studies.job import Job
+from search.studies.plan import GivenPlan
 from search.studies.pool import WORKER_ENVIRONMENT, Executor, WorkerPool, in_processes, in_this_process
 from search.studies.study import StoredStudy
-from search.studies.tickets import release_dead_trials
+from search.studies.tickets import KilledError, release_dead_trials
 from search.studies.worker import WorkerError
 
 RUN_IN_A_PARENT = "import sys, fakes; fakes.run_for_ever(sys.argv[1])"
@@ -140,6 +142,22 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_tried_again(search: S
     assert ends(search) == [(0, "COMPLETE"), (1, "FAIL"), (1, "COMPLETE"), (2, "COMPLETE")]
     assert search.trials()[2].params == search.trials()[1].params
     assert len(set(map(pid_of, search.trials()))) == 2
+
+
+def test_a_trial_that_kills_every_worker_fails_and_another_is_drawn(search: StoredStudy, job: MakeJob) -> None:
+    assert not run(in_processes, job(DeadlyTask(), 2), search)
+    assert ends(search) == [(0, "COMPLETE"), *[(1, "FAIL")] * 3, (1, "COMPLETE")]
+    reasons = [TrialFacts.of(trial).fail_reason for trial in search.trials()]
+    assert [reason is not None and "killed 3 times" in reason for reason in reasons] == [False] * 3 + [True, False]
+
+
+def test_a_given_run_that_kills_every_worker_ends_it_with_the_reason(
+    search: StoredStudy, storage_url: str, code: Code
+) -> None:
+    plan = GivenPlan(runs=({"depth": 4, "width": 1.0, "lr": 0.05},))
+    with pytest.raises(KilledError, match="killed 3 times"):
+        run(in_processes, make_job(storage_url, code, DeadlyTask(), 1, plan=plan), search)
+    assert states(search) == ["WAITING", *["FAIL"] * 3]
 
 
 def let_workers_end() -> None:

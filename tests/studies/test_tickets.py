@@ -1,7 +1,10 @@
+import contextlib
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
+import optuna
 import pytest
 from fakes import (
     BINDING,
@@ -17,18 +20,28 @@ from fakes import (
     states,
     ticket_of,
 )
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy import event
 
 from search.studies.facts import TrialFacts
-from search.studies.optuna_private import fixed_params
+from search.studies.optuna_private import fixed_params, start_trial
 from search.studies.plan import GivenPlan, Params, Plan
 from search.studies.process import Owner, this_process
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy, open_search_study
-from search.studies.tickets import claim_trial, find_dead_trials, is_finished, keys_left, release_dead_trials
+from search.studies.tickets import (
+    KilledError,
+    claim_trial,
+    find_dead_trials,
+    find_holders,
+    is_finished,
+    keys_left,
+    release_dead_trials,
+)
 
-ELSEWHERE = Owner(host="elsewhere", pid=1, started=0.0)
+ELSEWHERE = Owner(host="elsewhere", place="elsewhere", pid=1, started=0.0)
 NUM_PROCESSES, NUM_RACED = 2, 16
 CUT_OFF = {0: 0, 3: 1, 11: 3, 12: 2}  # tickets that are first lost, and after how many draws
 FOURTH, FIFTH = ({"depth": depth, "width": 1.0, "lr": 0.05} for depth in (4, 5))
@@ -289,6 +302,140 @@ def test_another_hosts_trial_is_left_alone_as_long_as_its_heart_beats(search: St
     release_dead_trials(search)
     assert states(search) == ["FAIL"]
     assert draw(claim(search, drawn(1))) == params
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(230, "RUNNING"), (250, "FAIL")])
+def test_another_hosts_trial_is_released_after_the_grace_period_and_not_before(
+    search: StoredStudy, seconds: int, state: str
+) -> None:
+    TrialFacts(owner=ELSEWHERE).write(claim(search, drawn(1)))
+    let_heartbeats_age(search.storage, seconds)
+    release_dead_trials(search)
+    assert states(search) == [state]
+
+
+def test_a_trial_whose_claimant_elsewhere_died_before_its_first_heartbeat_is_released(search: StoredStudy) -> None:
+    search.study.tell(claim(search, drawn(1)), 90.0)
+    start_trial(search.study, None, TrialFacts(ticket=1, owner=ELSEWHERE).as_attributes())
+    assert release_dead_trials(search) == [1]
+
+
+def kill(search: StoredStudy, trial: optuna.Trial) -> None:
+    """What a parent makes of a trial whose worker it saw die alone."""
+    TrialFacts(owner=dead_process()).write(trial)
+    release_dead_trials(search, killed=True)
+
+
+def test_a_trial_that_kills_three_workers_has_failed_and_another_takes_its_place(search: StoredStudy) -> None:
+    drawn_params = []
+    for _ in range(4):
+        trial = claim(search, drawn(2))
+        drawn_params.append(draw(trial))
+        kill(search, trial)
+    first, second, third, fourth = map(TrialFacts.of, search.trials())
+    assert drawn_params[0] == drawn_params[1] == drawn_params[2] != drawn_params[3]
+    assert (first.kills, second.kills, third.kills, fourth.kills) == (1, 2, 3, 1)
+    assert (first.fail_reason, second.fail_reason, fourth.fail_reason) == (None, None, None)
+    assert third.fail_reason is not None
+    assert third.fail_reason.startswith("Its worker was killed 3 times.")
+    assert draw(claim(search, drawn(2))) == drawn_params[3]
+
+
+def test_what_ends_with_its_command_is_never_counted_as_killing_its_worker(search: StoredStudy) -> None:
+    for _ in range(2):
+        kill(search, claim(search, drawn(1)))
+    for _ in range(4):
+        lose(search, claim(search, drawn(1)))
+    trial = claim(search, drawn(1))
+    TrialFacts(owner=ELSEWHERE).write(trial)
+    let_heartbeats_age(search.storage)
+    assert release_dead_trials(search, killed=True) == [trial.number]  # another host's, meanwhile
+    last = claim(search, drawn(1))
+    assert TrialFacts.of(last).kills == 2
+    assert all(TrialFacts.of(trial).fail_reason is None for trial in search.trials())
+    kill(search, last)
+    assert TrialFacts.of(search.trials()[-1]).fail_reason is not None
+
+
+def test_a_given_run_that_kills_three_workers_ends_the_command_and_is_tried_again_by_the_next(
+    search: StoredStudy,
+) -> None:
+    for _ in range(2):  # commands
+        for _ in range(2):
+            trial = claim(search, GIVEN)
+            assert draw(trial) == FOURTH
+            kill(search, trial)
+        trial = claim(search, GIVEN)
+        with pytest.raises(KilledError, match=rf"Study 'small', trial {trial.number}: .* killed 3 times\.") as caught:
+            kill(search, trial)
+        assert "\n" not in str(caught.value)
+    assert states(search) == ["WAITING", *["FAIL"] * 6]
+
+
+def others_view(search: StoredStudy) -> StoredStudy:
+    """The same study, as another host reads and writes it."""
+    return StoredStudy.load(open_storage(str(search.storage.url)), search.name)
+
+
+@pytest.mark.parametrize("plan", [drawn(1), GivenPlan(runs=(FOURTH,))])
+@pytest.mark.parametrize("is_done_again", [True, False])
+def test_who_is_taken_for_dead_and_ends_its_trial_late_changes_nothing(
+    search: StoredStudy, plan: Plan, is_done_again: bool
+) -> None:
+    late = claim(search, plan)
+    draw(late)
+    TrialFacts(owner=ELSEWHERE).write(late)
+    let_heartbeats_age(search.storage)
+    other = others_view(search)
+    assert release_dead_trials(other) == [late.number]
+    retry = claim(other, plan)
+    if is_done_again:
+        other.study.tell(retry, 91.0)
+    before = [(trial.state, trial.value, trial.user_attrs) for trial in other.trials()]
+    with pytest.raises(ValueError, match="FAIL"):
+        search.study.tell(late, 90.0)
+    with pytest.raises(UpdateFinishedTrialError):
+        TrialFacts(errors=3).write(late)
+    assert [(trial.state, trial.value, trial.user_attrs) for trial in other.trials()] == before
+    assert claim_trial(search, plan) is None
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_a_trial_that_ends_while_it_is_taken_for_dead_ends_once(search: StoredStudy, moment: int) -> None:
+    trial = claim(search, drawn(1))
+    TrialFacts(owner=ELSEWHERE).write(trial)
+    let_heartbeats_age(search.storage)
+    other = others_view(search)
+    left = [moment]
+    told: list[bool] = []
+
+    def end(*_: Any) -> None:
+        """Just after the other's transaction of that number."""
+        left[0] -= 1
+        if left[0] == -1:
+            with contextlib.suppress(ValueError):  # too late
+                search.study.tell(trial, state=TrialState.PRUNED)
+                told.append(True)
+
+    event.listen(other.storage.engine, "checkin", end)
+    released = release_dead_trials(other, killed=True)
+    assert (states(search), released) == ((["PRUNED"], []) if told else (["FAIL"], [trial.number]))
+    assert (claim_trial(search, drawn(1)) is None) == bool(told)
+
+
+def test_the_holders_of_running_trials_are_known(search: StoredStudy) -> None:
+    here, elsewhere, ended, beyond = (claim(search, drawn(4)) for _ in range(4))
+    let_heartbeats_age(search.storage, 100)
+    TrialFacts(owner=ELSEWHERE).write(elsewhere)
+    search.study.tell(ended, 90.0)
+    holders = find_holders(search, drawn(3))
+    assert [(holder.trial.number, holder.owner) for holder in holders] == [
+        (here.number, this_process()),
+        (elsewhere.number, ELSEWHERE),
+    ]
+    assert [holder.silent for holder in holders] == [pytest.approx(100, abs=10)] * 2
+    assert not any(holder.is_dead for holder in holders)
+    assert [holder.trial.number for holder in find_holders(search)][2:] == [beyond.number]
 
 
 def test_a_living_worker_here_keeps_its_trial_after_the_machine_has_slept(search: StoredStudy) -> None:
