@@ -8,9 +8,10 @@ from rich.text import Text
 
 from search.proof.records import StorageStatus, StudyRow
 from search.show.totals import count_trials
-from search.studies.kinds import Kind
+from search.studies.facts import FactsError
+from search.studies.kinds import KINDS, Kind
 from search.studies.storage import hide_password
-from search.studies.study import StoredStudy, load_studies
+from search.studies.study import StoredStudy, StudyError, damage_told, study_names
 from search.studies.tickets import find_dead_trials
 
 HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best %")
@@ -20,13 +21,35 @@ def describe_storage(storage: RDBStorage) -> StorageStatus:
     """Every study of a storage."""
     return StorageStatus(
         storage=hide_password(str(storage.url)),
-        studies=tuple(_describe_study(stored) for stored in load_studies(storage)),
+        studies=tuple(_describe(storage, name) for name in study_names(storage)),
     )
+
+
+def _describe(storage: RDBStorage, name: str) -> StudyRow:
+    """A study, be it damaged: then the others are told all the same."""
+    try:
+        with damage_told(f"Study {name!r}"):
+            return _describe_study(StoredStudy.load(storage, name))
+    except (StudyError, FactsError) as error:
+        return StudyRow(
+            study_name=name,
+            kind=None,
+            dataset=None,
+            trials=count_trials([]),
+            running=0,
+            stale=(),
+            best=None,
+            best_trial=None,
+            last_active=None,
+            damage=str(error),
+        )
 
 
 def _describe_study(stored: StoredStudy) -> StudyRow:
     """Of another tool's study only what all studies have."""
     trials, kind = stored.trials(), stored.kind
+    if kind is None and stored.study.user_attrs.get("kind") in list(KINDS):
+        _ = stored.facts  # a damaged study of this tool's: raises
     # The best of a verification's seeds says nothing, nor does the best of an ablation's rungs.
     best = stored.best_trial() if kind == Kind.SEARCH else None
     return StudyRow(
@@ -59,11 +82,14 @@ def studies_table(status: StorageStatus) -> RenderableType:
         for row in status.studies
         if row.stale
     ]
-    return Group(table, *map(Text, stale))
+    damaged = [row.damage for row in status.studies if row.damage is not None]
+    return Group(table, *map(Text, (*stale, *damaged)))
 
 
 def _cells(row: StudyRow) -> list[str]:
     counts = row.trials
     numbers = (counts.complete, counts.pruned, row.running, counts.interrupted, counts.failed)
     best = f"{row.best:.2f}" if row.best is not None else ""
+    if row.damage is not None:
+        return [row.study_name, "damaged", *[""] * len(numbers), ""]
     return [row.study_name, row.kind or "other", *map(str, numbers), best]
