@@ -95,7 +95,7 @@ def _hash(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def parse_line(line: str, where: object) -> Entry:
+def parse_line(line: str | bytes, where: object) -> Entry:
     """An entry, from a line of `attempts.jsonl` or of the database.
 
     Raises:
@@ -107,9 +107,9 @@ def parse_line(line: str, where: object) -> Entry:
         raise RecordError(f"{where} is damaged ({describe_damage(error)}). Restore it.") from error
 
 
-def parse_lines(text: str, where: object) -> list[Entry]:
+def parse_lines(content: bytes, where: object) -> list[Entry]:
     """The entries of an `attempts.jsonl`; a last line that was cut off is none yet. Raises as `parse_line` does."""
-    *lines, _unfinished = text.split("\n")
+    *lines, _unfinished = content.split(b"\n")
     return [parse_line(line, f"{where}, line {number},") for number, line in enumerate(lines, start=1)]
 
 

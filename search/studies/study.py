@@ -1,10 +1,13 @@
 """Studies in a database that many processes share: what one is bound to, opening, finding and deleting one."""
 
+import contextlib
+import math
 import shlex
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import optuna
@@ -12,10 +15,10 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import RECIPE, ExplainedError
+from search.config import RECIPE, ExplainedError, shortened
 from search.provenance import code_commit, versions
 from search.studies.facts import Environment, FactsError, StudyFacts
-from search.studies.kinds import KINDS, Kind, search_followed_by
+from search.studies.kinds import KINDS, Kind, check_search_name, search_followed_by
 from search.studies.storage import exclusive
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -57,7 +60,8 @@ class StoredStudy:
 
     @classmethod
     def load(cls, storage: RDBStorage, name: str) -> "StoredStudy":
-        return cls(optuna.load_study(storage=storage, study_name=name), storage)
+        with damage_told(f"Study {name!r}"):
+            return cls(optuna.load_study(storage=storage, study_name=name), storage)
 
     @property
     def name(self) -> str:
@@ -66,7 +70,8 @@ class StoredStudy:
     @property
     def facts(self) -> StudyFacts:
         """What the study carries, read anew. Raises FactsError as `StudyFacts.of` does."""
-        return StudyFacts.of(self.study)
+        with damage_told(f"Study {self.name!r}"):
+            return StudyFacts.of(self.study)
 
     @property
     def kind(self) -> Kind | None:
@@ -91,10 +96,17 @@ class StoredStudy:
         return Binding(**recorded)
 
     def trials(self, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states)
+        """Raises StudyError where somebody has damaged one."""
+        with damage_told(f"Study {self.name!r}"):
+            return self.study.get_trials(deepcopy=False, states=states)
 
     def complete_trials(self) -> list[FrozenTrial]:
-        return self.trials((TrialState.COMPLETE,))
+        found = self.trials((TrialState.COMPLETE,))
+        with damage_told(f"Study {self.name!r}"):
+            for trial in found:
+                if trial.value is None or not math.isfinite(trial.value):
+                    raise ValueError(f"the value of trial {trial.number} is {trial.value}")
+        return found
 
     def best_trial(self) -> FrozenTrial | None:
         """The complete trial of highest value, the earliest among equals; None if there is none."""
@@ -102,7 +114,7 @@ class StoredStudy:
 
     def sibling(self, name: str) -> "StoredStudy | None":
         """The study of that name in the same database; None if there is none."""
-        names = optuna.get_all_study_names(self.storage)
+        names = study_names(self.storage)
         return StoredStudy.load(self.storage, name) if name in names else None
 
     def record_use(self) -> None:
@@ -125,6 +137,26 @@ class StoredStudy:
         return max([self.facts.last_active if self.kind is not None else "", *stamps])
 
 
+def study_names(storage: RDBStorage) -> list[str]:
+    with damage_told("The list of studies"):
+        names = optuna.get_all_study_names(storage)
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a name is no text")
+    return names
+
+
+@contextlib.contextmanager
+def damage_told(what: str) -> Iterator[None]:
+    """Optuna takes rows as they are: one that was edited by hand, or cut off, fails wherever it is used."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AssertionError) as error:
+        reason = " ".join(str(error).split()) or "a value is missing"
+        raise StudyError(
+            f"{what} is damaged in the database ({reason}). Mend that row, or use another --storage."
+        ) from error
+
+
 def rank(trial: FrozenTrial) -> tuple[float, int]:
     """Orders complete trials: the higher value first, then the earlier one."""
     assert trial.value is not None
@@ -145,7 +177,7 @@ def open_search_study(
     """
     with exclusive(storage):
         followers = [each for each in followers_of(storage, name) if _needs_its_search(StoredStudy.load(storage, each))]
-        if followers and name not in optuna.get_all_study_names(storage):
+        if followers and name not in study_names(storage):
             raise StudyError(
                 f"Studies that followed an earlier search {name!r} are still there: {', '.join(followers)}. Delete "
                 f"them with 'python cli.py delete {shlex.quote(name)}', or search under another --study-name."
@@ -192,9 +224,12 @@ def _refuse_other_binding(stored: StoredStudy, binding: Binding) -> None:
         if recorded[name] != value
     ]
     if changes:
+        names = study_names(stored.storage)
+        free = shlex.quote(next(name for number in count(2) if (name := f"{stored.name}-{number}") not in names))
         raise StudyError(
-            f"Study {stored.name!r} was made with another {', '.join(changes)}. "
-            f"Go on with what it was made with, or start another with --study-name."
+            f"Study {stored.name!r} was made with another {', '.join(changes)}. Go on with what it was made with (at "
+            f"commit {str(stored.facts.commit)[:12]}), or start another: add --study-name {free}, or type "
+            f"'make search STUDY={free}'."
         )
 
 
@@ -244,27 +279,30 @@ def find_search_study(storage: RDBStorage, name: str | None) -> StoredStudy:
 
     Raises:
         StudyError: If there is none.
+        StudyNameError: If somebody has called it what no search can be called.
     """
     searches = [stored for stored in load_studies(storage) if stored.kind == Kind.SEARCH]
     named = [stored for stored in searches if name in (None, stored.name)]
     if named:
-        return max(named, key=lambda stored: (bool(stored.complete_trials()), stored.last_active()))
+        found = max(named, key=lambda stored: (bool(stored.complete_trials()), stored.last_active()))
+        check_search_name(found.name)
+        return found
     if searches:
         others = ", ".join(stored.name for stored in searches)
-        raise StudyError(f"There is no search study {name!r} in this storage, but: {others}.")
-    wanted = f" {name!r}" if name is not None else ""
+        raise StudyError(f"There is no search study {shortened(name)} in this storage, but: {others}.")
+    wanted = f" {shortened(name)}" if name is not None else ""
     raise StudyError(
         f"There is no search study{wanted} in this storage (--storage) yet. Run 'python cli.py search' first."
     )
 
 
 def load_studies(storage: RDBStorage) -> list[StoredStudy]:
-    return [StoredStudy.load(storage, name) for name in optuna.get_all_study_names(storage)]
+    return [StoredStudy.load(storage, name) for name in study_names(storage)]
 
 
 def followers_of(storage: RDBStorage, search: str) -> list[str]:
     """The names of the studies that followed a search of that name, which need not be there itself."""
-    named = [name for name in optuna.get_all_study_names(storage) if search_followed_by(name) == search]
+    named = [name for name in study_names(storage) if search_followed_by(name) == search]
     return [name for name in named if StoredStudy.load(storage, name).kind not in (None, Kind.SEARCH)]
 
 
@@ -274,12 +312,12 @@ def studies_to_delete(storage: RDBStorage, name: str) -> list[str]:
     Raises:
         StudyError: If there are none, or another tool made the study.
     """
-    there = name in optuna.get_all_study_names(storage)
+    there = name in study_names(storage)
     if there and StoredStudy.load(storage, name).kind is None:
         raise StudyError(f"Study {name!r} was not made by this tool: it is left alone.")
     names = [*([name] if there else []), *followers_of(storage, name)]
     if not names:
-        raise StudyError(f"There is no study {name!r} in this storage, and none that followed it.")
+        raise StudyError(f"There is no study {shortened(name)} in this storage, and none that followed it.")
     return names
 
 
