@@ -1,5 +1,6 @@
 """Files that are whole or not there at all."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -20,14 +21,29 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file that nothing else changes meanwhile; on disk when it returns. One cut off before goes."""
+    """Adds a line of JSON to a file that nothing else changes meanwhile; on disk when it returns.
+
+    A last line that was cut off before goes; one that merely lacks its end is given it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(f"{line}\n".encode())
+        before = whole_lines(file.read())
+        file.truncate(len(before))
+        end = b"" if before.endswith(b"\n") or not before else b"\n"
+        file.write(end + f"{line}\n".encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def whole_lines(content: bytes) -> bytes:
+    """The lines of JSON but for a last one that was cut off; an editor may have taken its end from a whole one."""
+    end = content.rfind(b"\n") + 1
+    try:
+        json.loads(content[end:])
+    except (ValueError, RecursionError):
+        return content[:end]
+    return content
 
 
 def check_writable(folder: Path) -> None:

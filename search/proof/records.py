@@ -41,6 +41,7 @@ else:
 
 Command = Literal["verify-best", "ablate", "reproduce"]  # what measures on the test digits
 Versions = dict[str, str]
+MAX_SEEDS = 10_000  # of a proof
 Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -187,7 +188,8 @@ class Subject(Part):
     @property
     def key(self) -> str:
         """Equal for equal subjects, wherever they are on record."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+        values = json.loads(self.model_dump_json(), parse_int=float)  # 10 and 10.0 are one number
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 _CONFIG = TypeAdapter(TrialConfig)
@@ -203,7 +205,7 @@ class AskedSeeds(Part):
     """
 
     first_seed: Count
-    num_seeds: Annotated[int, Field(ge=1)]
+    num_seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)]
     target: Percent | None
     chosen_by: str
     time: str
