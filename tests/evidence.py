@@ -112,7 +112,7 @@ def changed(proof: Proof, **changes: Any) -> Proof:
 def make_rung(name: str, *test: float, by_hand: ByHand | None = None, diverged: int = 0) -> Rung:
     """A rung whose runs reached these accuracies, on the training digits and with one view as with all."""
     spread = Spread(accuracies=test)
-    errors = (*(round(10_000 - 100 * accuracy) for accuracy in test), *[10_000] * diverged)
+    errors = (*(round(10_000 - 100 * each) for each in test), *[10_000] * diverged)
     return Rung(
         rung=name,
         methods=(),
