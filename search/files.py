@@ -1,6 +1,7 @@
 """Files that are whole or not there at all, and what may be opened."""
 
 import errno
+import json
 import os
 import stat
 import tempfile
@@ -24,12 +25,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file that nothing else changes meanwhile; on disk when it returns. One cut off before goes."""
+    """Adds a line of JSON to a file that nothing else changes meanwhile; on disk when it returns.
+
+    A last line that was cut off before goes; one that merely lacks its end is given it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(f"{line}\n".encode())
+        before = whole_lines(file.read())
+        file.truncate(len(before))
+        end = b"" if before.endswith(b"\n") or not before else b"\n"
+        file.write(end + f"{line}\n".encode())
         file.flush()
         os.fsync(file.fileno())
 
@@ -74,6 +80,16 @@ def _open_regular(path: Path, limit: int) -> int:
     if stat.S_ISREG(found.st_mode):
         raise OSError(errno.EFBIG, f"larger than {limit:,} bytes", str(path))
     raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def whole_lines(content: bytes) -> bytes:
+    """The lines of JSON but for a last one that was cut off; an editor may have taken its end from a whole one."""
+    end = content.rfind(b"\n") + 1
+    try:
+        json.loads(content[end:])
+    except (ValueError, RecursionError):
+        return content[:end]
+    return content
 
 
 def check_writable(folder: Path) -> None:

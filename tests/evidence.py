@@ -1,10 +1,23 @@
 """Records as commands write them, without training."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from search.config import AugmentConfig, ModelConfig, TrialConfig
-from search.proof.records import Attempt, ByHand, Ladder, Proof, Rung, Spread
+from search.proof.records import (
+    AskedSeeds,
+    ByHand,
+    Ladder,
+    MeasuredSeed,
+    Outcome,
+    Proof,
+    Reproduction,
+    Rung,
+    Spread,
+    Subject,
+    Tested,
+)
 
 CONFIG = TrialConfig(
     model=ModelConfig(channels=((8, 10), (12, 14), (15, 17)), dropout=0.05),
@@ -14,29 +27,57 @@ CONFIG = TrialConfig(
 )
 VERSIONS = {"python": "3.12.3", "torch": "2.14.1", "torchvision": "0.29.1", "optuna": "4.6.0", "numpy": "2.3.4"}
 ON_THE_SAMPLE = {"dataset": "sample", "judged": False, "num_images": 1_000}
-OTHER_ATTEMPT = Attempt(
-    attempt="0123456789ab",
+TRAINED = {"device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.14.1"}}
+
+
+def ask(first_seed: int = 10_000, num_seeds: int = 1, target: float | None = 99.4, **changes: Any) -> AskedSeeds:
+    """The seeds of a proof that was asked for."""
+    facts = {"chosen_by": "the one asked for (--trial)", "time": "2026-11-25T03:16:35.091+00:00", "commit": "0123abc"}
+    seeds = {"first_seed": first_seed, "num_seeds": num_seeds, "target": target}
+    return AskedSeeds.model_validate(facts | seeds | changes)
+
+
+def measure(seed: int, *errors: int, command: str = "verify-best", num_images: int = 10_000) -> MeasuredSeed:
+    """A seed that made so many errors; several times, where several are given."""
+    outcomes = [
+        Outcome.model_validate({"command": command, "errors": count, "errors_one_view": min(count + 9, num_images)})
+        for count in errors
+    ]
+    return MeasuredSeed.of(seed, outcomes, num_images)
+
+
+def make_tested(*errors: int, first_seed: int = 10_000, **changes: Any) -> Tested:
+    """A configuration whose seeds, all that were asked for, made so many errors; with what is given changed."""
+    facts = {
+        "subject": Subject.of(CONFIG, dataset="mnist", epochs=15, recipe=4),
+        "study_name": "small",
+        "trial": 31,
+        "num_params": 7_893,
+        "num_images": 10_000,
+        "asked": (ask(first_seed, len(errors)),) if errors else (),
+        "seeds": tuple(measure(seed, count) for seed, count in enumerate(errors, start=first_seed)),
+        **TRAINED,
+    }
+    return Tested.model_validate(facts | changes)
+
+
+OTHER_ATTEMPT = make_tested(
+    61,
+    49,
+    55,
     first_seed=20_000,
-    num_seeds=5,
+    subject=Subject.of(replace(CONFIG, lr=0.03), dataset="mnist", epochs=15, recipe=4),
     trial=7,
-    min=99.39,
-    mean=99.45,
-    same_configuration=False,
 )
 
 
 def make_proof(errors: Sequence[int], *, first_seed: int = 10_000, **changes: Any) -> Proof:
-    """The proof of a network whose seeds made so many errors, of 10,000 test digits, with what is given changed."""
-    num_images = changes.get("num_images", 10_000)
-    seeds = [
-        {
-            "seed": seed,
-            "test_accuracy": 100 * (num_images - count) / num_images,
-            "errors": count,
-            "errors_one_view": min(count + 9, num_images),
-        }
-        for seed, count in enumerate(errors, start=first_seed)
-    ]
+    """The proof of a network whose seeds made so many errors, of 10,000 test digits, with what is given changed.
+
+    Args:
+        changes: Of the record's fields; `target` is what was asked for.
+    """
+    num_images, target = changes.get("num_images", 10_000), changes.pop("target", 99.4)
     facts = {
         "study_name": "small",
         "trial": 31,
@@ -45,12 +86,11 @@ def make_proof(errors: Sequence[int], *, first_seed: int = 10_000, **changes: An
         "recipe": 4,
         "space": "0123456789abcdef",
         "epochs": 15,
-        "target": 99.4,
         "dataset": "mnist",
         "judged": True,
         "num_images": num_images,
-        "seeds": seeds,
-        "num_planned": len(seeds),
+        "asked": (ask(first_seed, len(errors), target),),
+        "seeds": [measure(seed, count, num_images=num_images) for seed, count in enumerate(errors, start=first_seed)],
         "num_views": 27,
         "views": "27 views: 3 sizes, 9 shifts of up to 1 pixel",
         "earlier_attempts": (),
@@ -72,10 +112,13 @@ def changed(proof: Proof, **changes: Any) -> Proof:
 def make_rung(name: str, *test: float, by_hand: ByHand | None = None, diverged: int = 0) -> Rung:
     """A rung whose runs reached these accuracies, on the training digits and with one view as with all."""
     spread = Spread(accuracies=test)
+    errors = (*(round(10_000 - 100 * each) for each in test), *[10_000] * diverged)
     return Rung(
         rung=name,
         methods=(),
-        num_params=7_901,
+        config=CONFIG,
+        errors=errors,
+        errors_one_view=errors,
         diverged=diverged,
         test=spread,
         test_one_view=spread,
@@ -85,22 +128,51 @@ def make_rung(name: str, *test: float, by_hand: ByHand | None = None, diverged: 
 
 
 def make_ladder(*rungs: Rung, **changes: Any) -> Ladder:
-    """A ladder of these rungs over two seeds, of a winner without dropout, with what is given changed."""
+    """A ladder of these rungs over their seeds, of a winner without dropout, with what is given changed."""
     facts = {
         "study_name": "small",
         "trial": 2,
         "dataset": "mnist",
+        "num_images": 10_000,
         "epochs": 15,
+        "recipe": 4,
         "config": TrialConfig(
             model=ModelConfig(channels=CONFIG.model.channels), augment=CONFIG.augment, lr=0.02, weight_decay=0.01
         ),
         "dropout": 0.05,
         "first_seed": 20_000,
-        "num_seeds": 2,
+        "num_seeds": len(rungs[0].errors),
         "rungs": rungs,
-        "device": "cpu",
-        "precision": "fp32",
-        "commit": "0123abc",
-        "versions": {"torch": "2.14.1"},
+        **TRAINED,
     }
     return Ladder.model_validate(facts | changes)
+
+
+def make_reproduction(**changes: Any) -> Reproduction:
+    """Two other seeds than the recorded ones, whose mean agrees, with what is given changed."""
+    row = {"test_accuracy": 99.4, "errors": 60, "errors_one_view": 69, "recorded_errors": None}
+    facts = {
+        "study_name": "small",
+        "trial": 2,
+        "config": CONFIG,
+        "recipe": 4,
+        "epochs": 15,
+        "dataset": "mnist",
+        "num_images": 10_000,
+        "target": 99.4,
+        "seeds": [row | {"seed": seed} for seed in (20_000, 20_001)],
+        "identical": None,
+        "num_judged": 2,
+        "mean": 99.4,
+        "recorded_mean": 99.5,
+        "margin": 0.1964,
+        "within_spread": True,
+        "model_errors": None,
+        "recorded_model_errors": None,
+        "model_agrees": None,
+        "reproduced": True,
+        "num_earlier": 0,
+        **TRAINED,
+        "recorded_with": TRAINED | {"commit": "0123abc4567def89"},
+    }
+    return Reproduction.model_validate(facts | changes)

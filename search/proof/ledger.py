@@ -10,11 +10,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from search.config import ExplainedError
+from search.files import whole_lines
 from search.proof.records import (
     AskedSeeds,
     Count,
@@ -81,10 +82,16 @@ class Look(_Entry):
     environment: Environment
     time: str
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if max(self.outcome.errors, self.outcome.errors_one_view) > self.num_images:
+            raise ValueError(f"seed {self.seed}: more errors than test digits")
+        return self
+
     @property
     def id(self) -> str:
         """Without where and when: the same errors once more are nothing new."""
-        return _hash(self.kind, self.subject.key, self.seed, self.outcome.model_dump(mode="json"))
+        return _hash(self.kind, self.subject.key, self.seed, self.num_images, self.outcome.model_dump(mode="json"))
 
 
 Entry = Asked | Look
@@ -109,7 +116,7 @@ def parse_line(line: str | bytes, where: object) -> Entry:
 
 def parse_lines(content: bytes, where: object) -> list[Entry]:
     """The entries of an `attempts.jsonl`; a last line that was cut off is none yet. Raises as `parse_line` does."""
-    *lines, _unfinished = content.split(b"\n")
+    lines = whole_lines(content).splitlines()
     return [parse_line(line, f"{where}, line {number},") for number, line in enumerate(lines, start=1)]
 
 
@@ -146,7 +153,11 @@ class Ledger:
         return cls(tuple(sorted(by_id.values(), key=_time_of)))
 
     def tested(self, subject: Subject) -> Tested | None:
-        """A configuration: every proof of it that was asked for, and every seed that was measured; None if neither."""
+        """A configuration: every proof of it that was asked for, and every seed that was measured; None if neither.
+
+        Raises:
+            RecordError: If not all were measured on as many test digits: then their errors do not compare.
+        """
         found = [entry for entry in self.entries if entry.subject == subject]
         if not found:
             return None
@@ -155,7 +166,13 @@ class Ledger:
         outcomes: dict[int, list[Outcome]] = {}
         for look in looks:
             outcomes.setdefault(look.seed, []).append(look.outcome)
-        num_images = max((look.num_images for look in looks), default=0)
+        sizes = sorted({look.num_images for look in looks})
+        if len(sizes) > 1:
+            raise RecordError(
+                f"Trial {looks[0].trial} of {looks[0].study_name} was measured on {' and on '.join(map(str, sizes))} "
+                f"test digits of {subject.dataset}: a record of it or an attempts.jsonl is damaged. Restore it."
+            )
+        num_images = sizes[0] if sizes else 0
         named = (asked or looks)[0]
         return Tested(
             subject=subject,

@@ -219,7 +219,8 @@ class Subject(Part):
     @property
     def key(self) -> str:
         """Equal for equal subjects, wherever they are on record."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+        values = json.loads(self.model_dump_json(), parse_int=float)  # 10 and 10.0 are one number
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 _CONFIG = TypeAdapter(TrialConfig)

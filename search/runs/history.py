@@ -1,17 +1,18 @@
 """What is known of all looks at the test digits, wherever it is on record; which seeds of a proof are still fresh."""
 
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 from optuna.storages import RDBStorage
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from search.config import RECIPE, TrialConfig
 from search.files import read_regular
 from search.proof.ledger import Asked, Entry, Ledger, entries_of, parse_line, parse_lines, plan_seeds
-from search.proof.records import AskedSeeds, Ladder, Proof, Reproduction, Witness
+from search.proof.records import AskedSeeds, Ladder, Proof, RecordError, Reproduction, Witness, describe_damage
 from search.provenance import code_commit
 from search.runs.looks import COMMANDS, LEDGER_FILE, append, describe, look_of
 from search.runs.rungs import RUNGS, rung_config
@@ -49,15 +50,26 @@ def _entries_of_folder(folder: Path) -> Iterator[Entry]:
         yield from parse_lines(read_regular(path, limit=LARGEST_LEDGER), path)
     for pattern, record in RECORDS.items():
         for path in sorted(folder.glob(pattern)):
-            for tested in record.read(path).tested:
-                yield from entries_of(tested)
+            with _explained(path):
+                for tested in record.read(path).tested:
+                    yield from entries_of(tested)
+
+
+@contextlib.contextmanager
+def _explained(where: object) -> Iterator[None]:
+    """Raises RecordError for what can be read, and yet cannot be."""
+    try:
+        yield
+    except ValidationError as error:
+        raise RecordError(f"{where} is damaged ({describe_damage(error)}). Restore it.") from error
 
 
 def _entries_of_studies(studies: list[StoredStudy]) -> Iterator[Entry]:
     """What studies know by themselves: those of before there was a ledger know more than it does."""
     for stored in studies:
         if stored.kind in COMMANDS and stored.facts.config is not None:
-            yield from _entries_of_study(stored, stored.kind)
+            with _explained(f"Study {stored.name!r} of the database"):
+                yield from _entries_of_study(stored, stored.kind)
 
 
 def _entries_of_study(stored: StoredStudy, kind: Kind) -> Iterator[Entry]:
@@ -72,7 +84,9 @@ def _entries_of_study(stored: StoredStudy, kind: Kind) -> Iterator[Entry]:
             commit=facts.commit or "unknown",
         )
         yield Asked(seeds=seeds, **describe(facts))
-    for trial in stored.complete_trials():
+    for trial in stored.trials():
+        if "errors" not in trial.user_attrs:
+            continue  # what was measured counts, also where a worker was killed before it had told so
         own = facts
         if kind == Kind.ABLATE:
             if facts.recipe != RECIPE:  # then its rungs cannot be told any more

@@ -2,12 +2,24 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evidence import CONFIG, ON_THE_SAMPLE, OTHER_ATTEMPT, make_proof
+from evidence import (
+    CONFIG,
+    ON_THE_SAMPLE,
+    OTHER_ATTEMPT,
+    ask,
+    make_ladder,
+    make_proof,
+    make_reproduction,
+    make_rung,
+    make_tested,
+    measure,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,7 +53,6 @@ configs = st.builds(
 def proofs(draw: st.DrawFn) -> Proof:
     num_images = draw(st.integers(1, 10**6))
     errors = draw(st.lists(st.integers(0, num_images), min_size=1, max_size=5))
-    attempts = st.builds(records.Attempt, first_seed=counts, num_seeds=counts, min=st.none() | percents)
     return make_proof(
         errors,
         first_seed=draw(st.integers(0, 2**31)),
@@ -51,8 +62,8 @@ def proofs(draw: st.DrawFn) -> Proof:
         config=draw(configs),
         target=draw(percents),
         judged=draw(st.booleans()),
-        earlier_attempts=tuple(draw(st.lists(attempts, max_size=3))),
-        other_looks=tuple(draw(st.lists(st.builds(records.Look, trial=counts, num_runs=counts), max_size=2))),
+        earlier_attempts=tuple(draw(st.lists(st.builds(make_tested, st.integers(0, 10_000)), max_size=3))),
+        other_looks=tuple(draw(st.lists(st.builds(records.OtherLooks, trial=counts, num_runs=counts), max_size=2))),
         versions=draw(versions),
     )
 
@@ -76,41 +87,61 @@ standings = st.builds(
     num_params=counts,
     channels=channels,
 )
+
+
+@st.composite
+def drawn_rungs(draw: st.DrawFn, num_seeds: int) -> records.Rung:
+    return draw(
+        st.builds(
+            records.Rung,
+            config=configs,
+            errors=st.tuples(*[counts] * num_seeds),
+            errors_one_view=st.tuples(*[counts] * num_seeds),
+            diverged=counts,
+            test=spreads,
+            test_one_view=spreads,
+            train_one_view=spreads,
+            by_hand=st.none() | st.builds(records.ByHand, train=percents, test=percents),
+        )
+    )
+
+
+@st.composite
+def ladders(draw: st.DrawFn) -> Ladder:
+    num_seeds = draw(st.integers(1, 5))
+    return draw(
+        st.builds(
+            Ladder,
+            trial=counts,
+            num_images=st.integers(1, 10**6),
+            epochs=st.integers(1, 15),
+            config=configs,
+            dropout=percents,
+            first_seed=counts,
+            num_seeds=st.just(num_seeds),
+            rungs=st.lists(drawn_rungs(num_seeds), max_size=3).map(tuple),
+            versions=versions,
+        )
+    )
+
+
 DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
     Proof: proofs(),
-    Ladder: st.builds(
-        Ladder,
-        trial=counts,
-        epochs=st.integers(1, 15),
-        config=configs,
-        dropout=percents,
-        first_seed=counts,
-        num_seeds=st.integers(1, 5),
-        rungs=st.lists(
-            st.builds(
-                records.Rung,
-                num_params=counts,
-                diverged=counts,
-                test=spreads,
-                test_one_view=spreads,
-                train_one_view=spreads,
-                by_hand=st.none() | st.builds(records.ByHand, train=percents, test=percents),
-            ),
-            max_size=3,
-        ).map(tuple),
-        versions=versions,
-    ),
+    Ladder: ladders(),
     Reproduction: st.builds(
         Reproduction,
         trial=counts,
-        num_params=counts,
+        num_images=st.integers(1, 10**6),
+        config=configs,
         epochs=counts,
+        target=percents,
         seeds=st.lists(
             st.builds(
                 records.RepeatedSeed,
                 seed=counts,
                 test_accuracy=percents,
                 errors=counts,
+                errors_one_view=counts,
                 recorded_errors=st.none() | counts,
             ),
             max_size=3,
@@ -222,9 +253,11 @@ def proof() -> Proof:
     """Three seeds, one of which misses, with all that a record can have."""
     return make_proof(
         [60, 58, 61],
-        earlier_attempts=(OTHER_ATTEMPT, OTHER_ATTEMPT.model_copy(update={"same_configuration": True})),
-        other_looks=({"study_name": "small-ablate-31", "trial": 31, "num_runs": 18},),
-        model={"file": "verify-31-seed-10000.safetensors", "seed": 10_000},
+        asked=(ask(20_000, 5, 99.3), ask(10_000, 3)),
+        seeds=(measure(10_000, 60), measure(10_001, 58, 57), measure(10_002, 61)),
+        earlier_attempts=(OTHER_ATTEMPT,),
+        other_looks=({"command": "ablate", "study_name": "small", "trial": 31, "num_runs": 18},),
+        model={"file": "verify-31-seed-10000.safetensors", "seed": 10_000, "errors": 60, "errors_one_view": 69},
     )
 
 
@@ -301,30 +334,30 @@ def test_conclusions_in_the_parts_of_a_record_are_checked_too(path: Path) -> Non
 
 # What is damaged
 
+KEPT = {"file": "seed.safetensors", "seed": 10_000, "errors": 60, "errors_one_view": 69}
+
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"seeds": 7}, "seeds: Input should be"),
         ({"seeds": []}, "seeds: "),
-        ({"seeds": [{}]}, "it has no 'seeds.0.seed'"),
+        ({"seeds": [{}]}, "it has no 'seeds.0.command'"),
         ({"study_name": "../small"}, "study_name: it names a folder"),
         ({"study_name": "a/b"}, "study_name: it names a folder"),
-        ({"target": float("nan")}, "target: "),
-        ({"target": float("inf")}, "target: "),
-        ({"target": 100.1}, "target: "),
-        ({"target": "high"}, "target: "),
+        ({"asked": []}, "asked: "),
+        ({"asked": [{}]}, "it has no 'asked.0.first_seed'"),
         ({"trial": -1}, "trial: "),
         ({"trial": None}, "trial: "),
         ({"epochs": 0}, "epochs: "),
         ({"num_images": 0}, "num_images: "),
-        ({"num_planned": -1}, "num_planned: "),
         ({"num_views": -1}, "num_views: "),
         ({"versions": None}, "versions: "),
         ({"config": {}}, "it has no 'config.model'"),
         ({"config": {"model": {}, "augment": {}}}, "it has no 'config.model.channels'"),
         ({"model": {}}, "it has no 'model.file'"),
-        ({"model": {"file": "seed.safetensors", "seed": 9}}, "the kept model is of none of the seeds"),
+        ({"model": KEPT | {"seed": 9}}, "the kept model is of none of the seeds"),
+        ({"model": KEPT | {"errors": 59}}, "the kept model is of none of the seeds"),
         ({"more": 1}, "more: "),
         ({"mean": "two\nlines"}, "mean is 'two\\nlines', but"),
     ],
@@ -335,11 +368,15 @@ def test_a_value_that_cannot_be_is_named(changes: dict[str, Any], words: str, pr
     assert_refused(Proof, path, f"is damaged ({words}")
 
 
+OUTCOME = {"command": "reproduce", "errors": 57, "errors_one_view": 66}
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"seed": 10_005}, "the seeds are not consecutive"),
-        ({"seed": 10_000}, "the seeds are not consecutive"),
+        ({"seed": 10_005}, "the seeds are not in order"),
+        ({"seed": 10_000}, "the seeds are not in order"),
+        ({"seed": 9_999}, "the seeds are not in order"),
         ({"seed": -1}, "seeds.1.seed: "),
         ({"errors": -1}, "seeds.1.errors: "),
         ({"errors_one_view": -1}, "seeds.1.errors_one_view: "),
@@ -348,6 +385,11 @@ def test_a_value_that_cannot_be_is_named(changes: dict[str, Any], words: str, pr
         ({"test_accuracy": float("nan")}, "seeds.1.test_accuracy: "),
         ({"errors": 10_001}, "seed 10001: more errors than test digits"),
         ({"errors_one_view": 10_001}, "seed 10001: more errors than test digits"),
+        ({"others": [OUTCOME | {"errors": 59}]}, "seed 10001: its worst outcome has to count"),
+        ({"others": [OUTCOME | {"errors": 10_001}]}, "seed 10001: more errors than test digits"),
+        ({"others": [OUTCOME | {"errors_one_view": 10_001}]}, "seed 10001: more errors than test digits"),
+        ({"others": [OUTCOME | {"command": "search"}]}, "seeds.1.others.0.command: "),
+        ({"command": "search"}, "seeds.1.command: "),
     ],
     ids=str,
 )
@@ -379,13 +421,50 @@ def test_a_configuration_that_cannot_be_is_named(changes: dict[str, Any], words:
 
 def test_an_earlier_attempt_that_cannot_be_is_named(proof: Proof, path: Path) -> None:
     row = json.loads(OTHER_ATTEMPT.model_dump_json())
-    for changes, name in (
-        ({"min": 1e300}, "min"),
-        ({"num_seeds": -1}, "num_seeds"),
-        ({"num_measured": -1}, "num_measured"),
+    for changes, words in (
+        ({"min": 99.5}, ": min is 99.5, but"),
+        ({"num_passed": 3}, ": num_passed is 3, but"),
+        ({"target": 99.3}, ": target is 99.3, but"),
+        ({"trial": -1}, ".trial: "),
+        ({"num_images": -1}, ".num_images: "),
+        ({"subject": row["subject"] | {"dataset": 7}}, ".subject.dataset: "),
     ):
         write(path, proof, earlier_attempts=[row | changes])
-        assert_refused(Proof, path, f"is damaged (earlier_attempts.0.{name}: ")
+        assert_refused(Proof, path, f"is damaged (earlier_attempts.0{words}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"target": float("nan")}, "asked.1.target: "),
+        ({"target": float("inf")}, "asked.1.target: "),
+        ({"target": 100.1}, "asked.1.target: "),
+        ({"target": "high"}, "asked.1.target: "),
+        ({"target": None}, "no target was asked for"),
+        ({"first_seed": -1}, "asked.1.first_seed: "),
+        ({"num_seeds": 0}, "asked.1.num_seeds: "),
+        ({"num_seeds": 10**15}, "asked.1.num_seeds: "),
+    ],
+    ids=str,
+)
+def test_seeds_that_cannot_be_asked_for_are_named(
+    changes: dict[str, Any], words: str, proof: Proof, path: Path
+) -> None:
+    values = json.loads(proof.to_json())
+    values["asked"][1] |= changes
+    for name in Proof.model_computed_fields:  # without conclusions that it contradicts
+        del values[name]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    assert_refused(Proof, path, f"is damaged ({words}")
+
+
+def test_a_ladder_needs_the_errors_of_every_seed(path: Path) -> None:
+    ladder = make_ladder(make_rung("plain", 99.1, 99.2))
+    values = json.loads(ladder.to_json())
+    for name in ("errors", "errors_one_view"):
+        rung = values["rungs"][0] | {name: [80]}
+        path.write_text(json.dumps(values | {"rungs": [rung]}), encoding="utf-8")
+        assert_refused(Ladder, path, "is damaged (rung 'plain': there are not as many errors as seeds)")
 
 
 @pytest.mark.parametrize(
@@ -393,7 +472,7 @@ def test_an_earlier_attempt_that_cannot_be_is_named(proof: Proof, path: Path) ->
     [
         (b"", "it is not JSON"),
         (b"{", "it is not JSON"),
-        (b'{"schema_version": 1', "it is not JSON"),
+        (b'{"schema_version": 2', "it is not JSON"),
         (b"\xff\xfe", "it is not JSON"),
         (b"[" * 100_000, "it is not JSON"),
         (b"[]", "Input should be an object"),
@@ -415,8 +494,9 @@ def test_a_record_cut_off_in_the_middle_is_refused(proof: Proof, path: Path) -> 
 
 def test_a_record_of_another_version_of_the_tool_says_so(proof: Proof, path: Path) -> None:
     values = json.loads(proof.to_json())
-    path.write_text(json.dumps(values | {"schema_version": 2}), encoding="utf-8")
-    assert_refused(Proof, path, "was written by another version of this tool. Use that version, or move it away.")
+    for other in (1, 3):
+        path.write_text(json.dumps(values | {"schema_version": other}), encoding="utf-8")
+        assert_refused(Proof, path, "was written by another version of this tool. Use that version, or move it away.")
     del values["schema_version"]
     path.write_text(json.dumps(values), encoding="utf-8")
     assert_refused(Proof, path, "was written by an earlier version of this tool. Use that version, or move it away.")
@@ -479,25 +559,89 @@ def test_the_claim_cannot_be_judged_on_the_sample() -> None:
 
 
 def test_new_seeds_do_not_undo_a_seed_that_missed() -> None:
-    failed = OTHER_ATTEMPT.model_copy(update={"same_configuration": True})
-    proof = make_proof([60, 58], earlier_attempts=(failed,))
-    assert (proof.confirmed, proof.num_passed, proof.num_failed_attempts) == (False, 2, 1)
+    rows = (measure(7, 61, command="reproduce"), measure(10_000, 60), measure(10_001, 58))
+    proof = make_proof([60, 58], seeds=rows)
+    assert (proof.confirmed, proof.num_passed, len(proof.seeds)) == (False, 2, 3)
+    assert proof.pass_share_lower95 == make_proof([61, 60, 58]).pass_share_lower95
+    assert make_proof([60, 58], seeds=(measure(7, 60, command="reproduce"), *rows[1:])).confirmed is True
 
-    def confirmed(**changes: Any) -> bool | None:
-        return make_proof([60, 58], earlier_attempts=(failed.model_copy(update=changes),)).confirmed
 
-    assert confirmed(min=99.4) is True
-    assert confirmed(min=99.4 - 1e-12) is True  # rounded otherwise
-    assert confirmed(min=99.399) is False
-    assert confirmed(min=None) is True  # nothing measured
-    assert confirmed(same_configuration=False) is True
-    assert confirmed(same_configuration=None) is True
-    assert make_proof([60, 58], earlier_attempts=(failed,), **ON_THE_SAMPLE, target=93).confirmed is None
+def test_of_a_seed_that_was_measured_repeatedly_the_worst_counts() -> None:
+    proof = make_proof([60, 58], seeds=(measure(10_000, 58, 61, 60), measure(10_001, 58)))
+    assert (proof.confirmed, proof.num_passed, proof.min) == (False, 1, 99.39)
+    assert [each.errors for each in proof.seeds[0].outcomes] == [61, 60, 58]
+
+
+def test_of_equal_outcomes_that_of_the_proof_itself_is_named() -> None:
+    outcomes = [
+        records.Outcome(command=command, errors=60, errors_one_view=69)
+        for command in ("reproduce", "ablate", "verify-best")
+    ]
+    row = records.MeasuredSeed.of(10_000, outcomes, 10_000)
+    assert [each.command for each in row.outcomes] == ["verify-best", "ablate", "reproduce"]
+
+
+def test_a_bar_is_not_lowered() -> None:
+    proof = make_proof([50, 51], asked=(ask(10_000, 2, 99.5), ask(10_000, 2, 99.4)))
+    assert (proof.target, proof.asked_target, proof.confirmed) == (99.5, 99.4, False)
+    raised = make_proof([50, 51], asked=(ask(10_000, 2, 99.4), ask(10_000, 2, 99.5), ask(1, 1, None), ask(2, 1)))
+    assert (raised.target, raised.asked_target, raised.confirmed) == (99.5, 99.4, False)
+
+
+def test_what_was_planned_and_what_of_it_was_not_measured_is_counted() -> None:
+    proof = make_proof([60, 58], asked=(ask(10_000, 20), ask(10_015, 10), ask(10_000, 2)))
+    assert (proof.num_planned, proof.num_unmeasured, proof.first_seed) == (25, 23, 10_000)
+    elsewhere = make_proof([60, 58], seeds=(measure(7, 60), measure(10_000, 60)))
+    assert (elsewhere.num_planned, elsewhere.num_unmeasured) == (2, 1)  # seed 7 was not asked for
 
 
 def test_every_attempt_counts() -> None:
     assert make_proof([60]).attempts == 1
     assert make_proof([60], earlier_attempts=(OTHER_ATTEMPT, OTHER_ATTEMPT)).attempts == 3
+
+
+# What records know of the test digits
+
+
+def test_a_ladder_knows_each_rung_as_a_configuration_of_its_own() -> None:
+    plain = replace(CONFIG, model=replace(CONFIG.model, norm=False))
+    rungs = (
+        make_rung("plain", 99.1).model_copy(update={"config": plain}),
+        make_rung("all", 99.39).model_copy(update={"errors_one_view": (80,)}),
+    )
+    ladder = make_ladder(*rungs, first_seed=2**31)
+    found = ladder.tested
+    assert [each.subject for each in found] == [
+        records.Subject.of(config, dataset="mnist", epochs=15, recipe=4) for config in (plain, CONFIG)
+    ]
+    assert found[0].num_params == plain.model.num_params != found[1].num_params
+    assert [each.asked for each in found] == [(), ()]
+    [row] = found[1].seeds
+    assert (row.seed, row.command, row.errors, row.errors_one_view) == (2**31, "ablate", 61, 80)
+    assert found[1].environment == ladder.environment
+
+
+def test_a_rung_that_diverged_is_a_miss() -> None:
+    ladder = make_ladder(make_rung("all", 99.4, diverged=1))
+    assert [row.errors for row in ladder.tested[0].seeds] == [60, 10_000]
+
+
+def test_a_reproduction_knows_its_seeds_and_counts_those_that_miss_the_proofs_target() -> None:
+    seeds = [
+        {"seed": seed, "test_accuracy": 99.4, "errors": errors, "errors_one_view": 70, "recorded_errors": None}
+        for seed, errors in ((20_000, 60), (20_001, 61), (20_002, 10_000))
+    ]
+    found = make_reproduction(seeds=seeds)
+    assert found.num_missed == 2
+    [known] = found.tested
+    assert (known.subject, known.asked) == (make_proof([60]).subject, ())
+    assert [(row.seed, row.command, row.errors, row.errors_one_view) for row in known.seeds] == [
+        (20_000, "reproduce", 60, 70),
+        (20_001, "reproduce", 61, 70),
+        (20_002, "reproduce", 10_000, 70),
+    ]
+    assert known.environment == found.environment
+    assert make_reproduction(seeds=seeds, target=99.39).num_missed == 1
 
 
 # The reference's errors, and others: what they came to before records were types.
@@ -587,19 +731,27 @@ def test_the_committed_models_say_where_they_come_from() -> None:
 def test_a_proof_has_the_keys_that_are_promised(proof: Proof) -> None:
     values = json.loads(proof.to_json())
     assert list(values) == [
-        "schema_version", "study_name", "trial", "chosen_by", "config", "recipe", "space", "epochs", "target",
-        "dataset", "judged", "num_images", "seeds", "num_planned", "num_views", "views", "earlier_attempts",
-        "other_looks", "device", "precision", "commit", "versions", "model",
+        "schema_version", "dataset", "num_images", "device", "precision", "commit", "versions",
+        "study_name", "trial", "chosen_by", "config", "recipe", "space", "epochs", "judged", "asked", "seeds",
+        "num_views", "views", "earlier_attempts", "other_looks", "model",
         # what follows from these
-        "num_params", "channels", "max_errors", "num_passed", "min", "mean", "std", "ci95", "one_view",
-        "pass_share_lower95", "attempts", "num_failed_attempts", "confirmed",
+        "target", "num_planned", "num_params", "channels", "max_errors", "num_passed", "min", "mean", "std", "ci95",
+        "one_view", "pass_share_lower95", "attempts", "confirmed",
     ]  # fmt: skip
-    assert values["seeds"][0] == {"seed": 10_000, "test_accuracy": 99.4, "errors": 60, "errors_one_view": 69}
+    assert list(values["asked"][0]) == ["first_seed", "num_seeds", "target", "chosen_by", "time", "commit"]
+    assert values["seeds"][1] == {
+        "command": "verify-best", "errors": 58, "errors_one_view": 67, "seed": 10_001, "test_accuracy": 99.42,
+        "others": [{"command": "verify-best", "errors": 57, "errors_one_view": 66}],
+    }  # fmt: skip
+    assert list(values["earlier_attempts"][0]) == [
+        "subject", "study_name", "trial", "num_params", "num_images", "asked", "seeds", "device", "precision", "commit",
+        "versions", "target", "num_planned", "num_passed", "min", "mean",
+    ]  # fmt: skip
     assert list(values["one_view"]) == ["min", "mean", "std", "ci95"]
     assert (values["num_params"], values["channels"]) == (7_893, [[8, 10], [12, 14], [15, 17]])
     assert (values["study_name"], values["trial"], values["target"]) == ("small", 31, 99.4)
     assert (values["commit"], values["versions"]) == (proof.commit, proof.versions)
-    assert values["attempts"] == 3
+    assert values["attempts"] == 2
     assert values["confirmed"] is False
 
 

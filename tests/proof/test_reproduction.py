@@ -3,25 +3,29 @@
 from collections.abc import Sequence
 
 import pytest
-from evidence import ON_THE_SAMPLE, make_proof
+from evidence import ON_THE_SAMPLE, ask, make_proof, measure
 
 from search.proof.estimates import accuracy
 from search.proof.records import Environment, KeptModel, Proof, Reproduction
 from search.proof.reproduction import Repeated, compare, precision_to_repeat
 
 HERE = Environment(device="cpu", precision="fp32", commit="89abcde", versions={"torch": "2.14.1"})
-KEPT = KeptModel(file="seed.safetensors", seed=10_000)
 
 
 def recorded(*errors: int, device: str = "cpu", precision: str = "fp32") -> Proof:
     """The record of seeds 10,000 onward, whose first model was kept."""
-    return make_proof(errors, device=device, precision=precision, model=KEPT)
+    kept = KeptModel(file="seed.safetensors", seed=10_000, errors=errors[0], errors_one_view=errors[0] + 9)
+    return make_proof(errors, device=device, precision=precision, model=kept)
+
+
+def run_of(seed: int, errors: int) -> Repeated:
+    """A seed that was trained again."""
+    return Repeated(seed=seed, test_accuracy=accuracy(errors, 10_000), errors=errors, errors_one_view=errors + 9)
 
 
 def repeat(proof: Proof, *seeds: int, errors: int = 60, model_errors: int | None = None) -> Reproduction:
     """What is said of seeds that were trained again, with so many errors each."""
-    test_accuracy = accuracy(errors, proof.num_images)
-    runs = [Repeated(seed=seed, test_accuracy=test_accuracy, errors=errors) for seed in seeds]
+    runs = [run_of(seed, errors) for seed in seeds]
     return compare(proof, runs, HERE, model_errors=model_errors)
 
 
@@ -82,20 +86,14 @@ def test_repeated_seeds_that_agree_leave_the_others_to_be_judged() -> None:
     proof = recorded(60, 61)
     found = repeat(proof, 10_000, errors=60)
     assert (found.identical, found.num_judged, found.reproduced) == (True, 0, True)
-    runs = [
-        Repeated(seed=10_000, test_accuracy=99.4, errors=60),
-        Repeated(seed=20_000, test_accuracy=98.0, errors=200),
-    ]
+    runs = [run_of(10_000, 60), run_of(20_000, 200)]
     found = compare(proof, runs, HERE, model_errors=None)
     assert (found.identical, found.num_judged, found.mean, found.within_spread) == (True, 1, 98.0, False)
     assert found.reproduced is False
 
 
 def test_repeated_seeds_that_do_not_agree_are_judged_with_the_others() -> None:
-    runs = [
-        Repeated(seed=10_000, test_accuracy=99.51, errors=49),
-        Repeated(seed=20_000, test_accuracy=99.49, errors=51),
-    ]
+    runs = [run_of(10_000, 49), run_of(20_000, 51)]
     found = compare(PROOF, runs, HERE, model_errors=None)
     assert (found.identical, found.num_judged, found.mean) == (False, 2, pytest.approx(99.5))
     assert found.reproduced is True
@@ -117,9 +115,7 @@ def test_the_same_repetition_is_judged_as_it_was_before(
     model_errors: int | None,
     before: tuple[bool | None, int, float | None, bool | None, bool | None],
 ) -> None:
-    runs = [
-        Repeated(seed=seed, test_accuracy=accuracy(count, 10_000), errors=count) for seed, count in repeated.items()
-    ]
+    runs = [run_of(seed, count) for seed, count in repeated.items()]
     found = compare(recorded(*errors), runs, HERE, model_errors=model_errors)
     identical, num_judged, margin, within_spread, reproduced = before
     assert found.margin == (pytest.approx(margin) if margin is not None else None)
@@ -129,12 +125,15 @@ def test_the_same_repetition_is_judged_as_it_was_before(
 
 def test_a_reproduction_says_what_it_repeats_and_where() -> None:
     proof = make_proof([6, 5], study_name="quick", trial=4, epochs=3, **ON_THE_SAMPLE)
-    runs = [Repeated(seed=10_000, test_accuracy=99.4, errors=6)]
+    runs = [run_of(10_000, 6)]
     found = compare(proof, runs, HERE, model_errors=None, num_earlier=1)
     assert (found.study_name, found.trial, found.epochs, found.dataset) == ("quick", 4, 3, "sample")
     assert (found.num_params, found.recorded_mean, found.num_earlier) == (7_893, proof.mean, 1)
+    assert (found.config, found.recipe, found.num_images, found.target) == (proof.config, 4, 1_000, 99.4)
     assert found.environment == HERE
     assert found.recorded_with == proof.environment
+    [known] = found.tested
+    assert known.subject == proof.subject  # what it sees counts at the next proof of that configuration
 
 
 @pytest.mark.parametrize(
@@ -142,3 +141,30 @@ def test_a_reproduction_says_what_it_repeats_and_where() -> None:
 )
 def test_the_recorded_precision_is_repeated_where_it_is_one(precision: str, expected: str) -> None:
     assert precision_to_repeat(recorded(60, precision=precision), "as usual") == expected
+
+
+@pytest.mark.parametrize(
+    ("errors", "identical", "closest"),
+    [(61, True, 61), (58, True, 58), (60, False, 61), (57, False, 58), (0, False, 58)],
+)
+def test_a_seed_of_several_recorded_outcomes_agrees_with_any_of_them(
+    errors: int, identical: bool, closest: int
+) -> None:
+    proof = make_proof([61, 60], seeds=(measure(10_000, 58, 61), measure(10_001, 60)))
+    found = compare(proof, [run_of(10_000, errors)], HERE, model_errors=None)
+    assert (found.identical, found.seeds[0].recorded_errors) == (identical, closest)
+    assert found.recorded_mean == pytest.approx(99.395)  # of the worst of each
+
+
+def test_the_recorded_model_is_compared_with_what_it_made_not_with_the_worst_of_its_seed() -> None:
+    kept = KeptModel(file="seed.safetensors", seed=10_000, errors=58, errors_one_view=67)
+    proof = make_proof([61], seeds=(measure(10_000, 58, 61),), model=kept, device="cpu", precision="fp32")
+    for model_errors, agrees in ((58, True), (61, False)):
+        found = compare(proof, [run_of(10_000, 61)], HERE, model_errors=model_errors)
+        assert (found.recorded_model_errors, found.model_agrees, found.reproduced) == (58, agrees, agrees)
+
+
+def test_seeds_that_miss_the_highest_target_of_the_proof_are_counted() -> None:
+    proof = make_proof([50, 45], asked=(ask(10_000, 2, 99.5), ask(10_000, 2, 99.4)))
+    found = compare(proof, [run_of(10_000, 50), run_of(20_000, 51)], HERE, model_errors=None)
+    assert (found.target, found.num_missed) == (99.5, 1)

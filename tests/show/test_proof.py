@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from evidence import ON_THE_SAMPLE, OTHER_ATTEMPT, VERSIONS, make_proof
+from evidence import ON_THE_SAMPLE, OTHER_ATTEMPT, VERSIONS, ask, make_proof, measure
 
-from search.proof.records import Look
+from search.proof.records import OtherLooks
 from search.show.proof import evidence, to_markdown, verdict
 
 
@@ -26,10 +26,45 @@ def test_a_seed_with_nothing_right_is_a_miss_like_any_other() -> None:
     assert evidence(proof)[0].startswith("Minimum 0.00 %")
 
 
-def test_an_earlier_attempt_that_missed_is_named_in_the_verdict() -> None:
-    proof = make_proof([60, 58], earlier_attempts=(OTHER_ATTEMPT.model_copy(update={"same_configuration": True}),))
-    assert verdict(proof).startswith("NOT CONFIRMED: these 2 seeds reach")
-    assert verdict(proof).endswith("but an earlier attempt at this configuration did not.")
+def test_a_seed_that_missed_before_is_one_of_those_in_the_verdict() -> None:
+    proof = make_proof([60, 58], seeds=(measure(10_000, 60), measure(10_001, 58), measure(20_000, 61)))
+    assert verdict(proof).startswith("NOT CONFIRMED: 1 of 3 fresh seeds miss 99.4 %")
+    assert any(line.startswith("2 of 3 proves") for line in evidence(proof))
+
+
+def test_a_bar_that_was_lowered_is_told() -> None:
+    assert not any("bar" in line for line in evidence(make_proof([50])))
+    proof = make_proof([60], asked=(ask(10_000, 1, 99.5), ask(10_000, 1, 99.4)))
+    assert verdict(proof).startswith("NOT CONFIRMED: 1 of 1 fresh seeds miss 99.5 %")
+    assert "99.4 % was asked for, but 99.5 % before, and a bar is not lowered." in evidence(proof)
+    raised = make_proof([60], asked=(ask(10_000, 1, 99.4), ask(10_000, 1, 99.5)))
+    assert not any("bar" in line for line in evidence(raised))
+
+
+def test_seeds_that_no_proof_has_measured_are_told() -> None:
+    seeds = (
+        measure(10_000, 60),
+        measure(10_001, 60, command="reproduce"),
+        measure(2**31, 60, command="ablate"),
+        measure(2**31 + 1, 60, command="ablate"),
+    )
+    assert (
+        "Measured by ablate or reproduce: seeds 10001, 2147483648 to 2147483649 (n = 3). Every measured seed counts."
+    ) in evidence(make_proof([60], seeds=seeds))
+    assert not any("Every measured seed" in line for line in evidence(make_proof([60, 61])))
+
+
+def test_a_seed_that_a_reproduction_repeated_is_the_proofs_own() -> None:
+    row = measure(10_000, 60, command="reproduce")
+    own = row.model_copy(update={"others": measure(10_000, 60).outcomes})
+    assert not any("Every measured seed" in line for line in evidence(make_proof([60], seeds=(own,))))
+
+
+def test_seeds_that_were_not_measured_alike_are_told() -> None:
+    rows = (measure(10_000, 60, 60), measure(10_001, 60, 58), measure(10_002, 60))
+    lines = evidence(make_proof([60] * 3, seeds=rows))
+    assert "Measured repeatedly, and not alike: seed 10001 (n = 1). The worst counts." in lines
+    assert not any("not alike" in line for line in evidence(make_proof([60], seeds=rows[:1])))
 
 
 @pytest.mark.parametrize(
@@ -58,8 +93,8 @@ def test_the_evidence_names_the_views_and_what_a_single_one_would_reach() -> Non
 
 def test_the_evidence_tells_of_seeds_that_were_planned_and_not_measured() -> None:
     assert not any("planned" in line for line in evidence(make_proof([60, 58])))
-    lines = evidence(make_proof([60, 58], num_planned=20))
-    assert "20 seeds had been planned, and were not all measured." in lines
+    lines = evidence(make_proof([60, 58], asked=(ask(10_000, 20), ask(10_000, 2))))
+    assert "20 seeds were planned; 18 of them were not measured." in lines
 
 
 def test_seeds_trained_in_several_environments_name_them_all() -> None:
@@ -119,17 +154,23 @@ def test_every_attempt_is_told() -> None:
 
 
 def test_the_other_attempts_and_looks_are_told() -> None:
-    look = Look(study_name="small-ablate-7", trial=7, num_runs=18)
-    lines = evidence(make_proof([60, 58], earlier_attempts=(OTHER_ATTEMPT,), other_looks=(look,)))
-    words = "trial 7, seeds 20000 to 20004 (n = 5): minimum 99.39 %, mean 99.450 %"
-    assert f"The other attempts: {words}." in lines
-    assert "Test accuracies were also shown by small-ablate-7 (18 runs)." in lines
+    looks = (
+        OtherLooks(command="ablate", study_name="small", trial=7, num_runs=18),
+        OtherLooks(command="reproduce", study_name="other", trial=2, num_runs=1),
+    )
+    lines = evidence(make_proof([60, 58], earlier_attempts=(OTHER_ATTEMPT, OTHER_ATTEMPT), other_looks=looks))
+    words = "trial 7 of small, seeds 20000 to 20002 (n = 3): minimum 99.39 %, mean 99.450 %"
+    assert f"The other attempts: {words}; {words}." in lines
+    shown = "ablate of trial 7 of small (18), reproduce of trial 2 of other (1)"
+    assert f"Test accuracies were also shown by {shown}." in lines
 
     def told(**changes: Any) -> list[str]:
         return evidence(make_proof([60], earlier_attempts=(OTHER_ATTEMPT.model_copy(update=changes),)))
 
-    assert any("(n = 5), 2 measured: minimum" in line for line in told(num_measured=2))
-    assert any(line.endswith("(n = 5), nothing measured.") for line in told(min=None))
+    assert any("(n = 3), 2 measured: minimum" in line for line in told(seeds=OTHER_ATTEMPT.seeds[:2]))
+    assert any(line.endswith("(n = 3), nothing measured.") for line in told(seeds=()))
+    twice = (*OTHER_ATTEMPT.asked, ask(30_000, 2), ask(20_000, 2))
+    assert any("seeds 20000 to 20002, 30000 to 30001 (n = 5), 3 measured" in line for line in told(asked=twice))
 
 
 def test_the_page_has_verdict_table_and_evidence() -> None:

@@ -1,9 +1,9 @@
 """What the commands that follow a search print in the end: its tables fit a terminal."""
 
-from evidence import make_ladder, make_proof, make_rung
+from evidence import make_ladder, make_proof, make_reproduction, make_rung
 from showing import shown, widest
 
-from search.proof.records import ByHand, Environment, RepeatedSeed, Reproduction
+from search.proof.records import ByHand
 from search.runs.rungs import RUNGS
 from search.show.ladder import ladder_table
 from search.show.proof import proof_report
@@ -30,36 +30,21 @@ def test_names_in_brackets_are_printed_as_they_are() -> None:
 
 
 def test_the_report_of_a_reproduction_shows_repeated_and_recorded_errors_and_the_verdict() -> None:
-    made_with = {"device": "cpu", "precision": "fp32", "commit": "0123abc", "versions": {"torch": "2.14.1"}}
-    seeds = (
-        RepeatedSeed(seed=10_000, test_accuracy=99.4, errors=60, recorded_errors=60),
-        RepeatedSeed(seed=10_001, test_accuracy=99.38, errors=62, recorded_errors=58),
-        RepeatedSeed(seed=10_002, test_accuracy=99.41, errors=59, recorded_errors=None),
-    )
-    found = Reproduction(
-        study_name="small",
-        trial=2,
-        num_params=7_893,
-        epochs=15,
-        dataset="mnist",
-        seeds=seeds,
-        identical=False,
-        num_judged=3,
-        mean=99.397,
-        recorded_mean=99.41,
-        margin=0.1,
-        within_spread=True,
-        model_errors=None,
-        recorded_model_errors=None,
-        model_agrees=None,
-        reproduced=False,
-        num_earlier=0,
-        recorded_with=Environment.model_validate(made_with),
-        device="cpu",
-        precision="fp32",
-        commit="0123abc",
-        versions={"torch": "2.14.1"},
-    )
+    seeds = [
+        {
+            "seed": seed,
+            "test_accuracy": test_accuracy,
+            "errors": errors,
+            "errors_one_view": 70,
+            "recorded_errors": before,
+        }
+        for seed, test_accuracy, errors, before in (
+            (10_000, 99.4, 60, 60),
+            (10_001, 99.38, 62, 58),
+            (10_002, 99.41, 59, None),
+        )
+    ]
+    found = make_reproduction(seeds=seeds, identical=False, num_judged=3, mean=99.397, reproduced=False)
     text = shown(reproduction_report(found))
     assert "Trial 2 of small, repeated" in text
     assert ["10000", "99.40", "60", "60"] in cells_of(text)

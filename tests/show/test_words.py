@@ -37,3 +37,9 @@ def test_unknown_channels_are_left_out() -> None:
 def test_seeds_are_counted() -> None:
     assert describe_seeds(range(10_000, 10_005)) == "seeds 10000 to 10004 (n = 5)"
     assert describe_seeds([7]) == "seed 7 (n = 1)"
+
+
+def test_seeds_that_do_not_follow_on_each_other_are_told_in_order() -> None:
+    assert describe_seeds([20_000, 10_001, 10_000, 3]) == "seeds 3, 10000 to 10001, 20000 (n = 4)"
+    assert describe_seeds([1, 3]) == "seeds 1, 3 (n = 2)"
+    assert describe_seeds(iter([2, 1])) == "seeds 1 to 2 (n = 2)"
