@@ -1,10 +1,13 @@
 """Adds what workers would have recorded, without training."""
 
+from typing import Any
+
 import optuna
-from optuna.distributions import IntDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.net.crops import ALL_CROPS
+from search.runs.rungs import RUNGS
 from search.runs.standings import NUM_RUNS
 from search.runs.tasks import LARGEST_NUMBER
 from search.runs.testing import LARGEST_SEED
@@ -29,23 +32,31 @@ def add_runs(reranking: StoredStudy, trial: FrozenTrial, *accuracies: float) -> 
 
 
 def add_seed(
-    verification: StoredStudy, seed: int, state: TrialState = TrialState.COMPLETE, *, errors: int = 60
+    stored: StoredStudy,
+    seed: int,
+    state: TrialState = TrialState.COMPLETE,
+    *,
+    errors: int | None = 60,
+    rung: str | None = None,
 ) -> None:
-    """A seed of so many errors, as a worker records it."""
-    attributes = {
-        "errors": errors,
-        "errors_one_view": min(errors + 10, 10_000),
-        "num_views": len(ALL_CROPS),
-        "num_images": 10_000,
-        "device": "cpu",
-        "precision": "fp32",
-    }
-    verification.study.add_trial(
+    """A seed of so many errors, as a worker records it in its study.
+
+    Args:
+        errors: None where it was cut off before it was measured.
+        rung: Of a ladder.
+    """
+    attributes: dict[str, Any] = {"device": "cpu", "precision": "fp32", **TRAINED_WITH}
+    if errors is not None:
+        one_view = min(errors + 10, 10_000)
+        attributes |= {"errors": errors, "errors_one_view": one_view, "num_views": len(ALL_CROPS), "num_images": 10_000}
+    distributions = {"seed": IntDistribution(0, LARGEST_SEED), "rung": CategoricalDistribution(tuple(RUNGS))}
+    params = {"seed": seed} if rung is None else {"rung": rung, "seed": seed}
+    stored.study.add_trial(
         optuna.trial.create_trial(
             state=state,
-            value=100 * (10_000 - errors) / 10_000 if state == TrialState.COMPLETE else None,
-            params={"seed": seed},
-            distributions={"seed": IntDistribution(0, LARGEST_SEED)},
-            user_attrs={**attributes, **TRAINED_WITH},
+            value=100 * (10_000 - (errors or 0)) / 10_000 if state == TrialState.COMPLETE else None,
+            params=params,
+            distributions={name: distributions[name] for name in params},
+            user_attrs=attributes,
         )
     )

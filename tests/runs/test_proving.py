@@ -21,6 +21,7 @@ from evidence import make_proof as proof_of
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from recording import TRAINED_WITH, add_runs, add_seed
+from search.proof.attempts import SeedsError, attempts_of
 from training import EPOCHS, after_an_epoch, work_off
 
 from search.config import TrialConfig
@@ -31,7 +32,6 @@ from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.model_file import load_model, read_origin, save_model
 from search.net.train import Evaluation, evaluate
-from search.proof.attempts import SeedsError, attempts_of
 from search.proof.records import Attempt, KeptModel, Look, ModelOrigin, Proof, RecordError
 from search.provenance import Code, versions
 from search.runs import testing
