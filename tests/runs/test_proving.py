@@ -4,9 +4,8 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -14,17 +13,18 @@ from typing import Any, Protocol
 
 import optuna
 import pytest
+import sqlalchemy
 import torch
 from commands import assert_refused, run
-from evidence import CONFIG, ON_THE_SAMPLE, OTHER_ATTEMPT, changed
+from evidence import ON_THE_SAMPLE, changed, make_tested, measure
 from evidence import make_proof as proof_of
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from recording import TRAINED_WITH, add_runs, add_seed
-from search.proof.attempts import SeedsError, attempts_of
 from training import EPOCHS, after_an_epoch, work_off
 
 from search.config import TrialConfig
+from search.files import append_line
 from search.net.crops import ALL_CROPS, CENTRE, Crops
 from search.net.data import Split
 from search.net.datasets import DATASETS, IdxFiles
@@ -32,26 +32,31 @@ from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.model_file import load_model, read_origin, save_model
 from search.net.train import Evaluation, evaluate
-from search.proof.records import Attempt, KeptModel, Look, ModelOrigin, Proof, RecordError
+from search.proof.ledger import Look, entries_of, parse_lines
+from search.proof.records import KeptModel, ModelOrigin, Proof
 from search.provenance import Code, versions
 from search.runs import testing
 from search.runs.following import open_follower
-from search.runs.history import other_looks, plan_attempt, read_history, stored_attempts, subject_of
+from search.runs.history import plan_proof, read_ledger
+from search.runs.looks import LEDGER_FILE, describe
 from search.runs.proving import make_proof, run_verification
+from search.runs.reproducing import open_reproduction_study
 from search.runs.reranking import open_rerank_study
-from search.runs.seeds import SeedTask, seeds_plan
+from search.runs.seeds import SeedTask
 from search.runs.standings import leading_trials
 from search.runs.testing import FinalResources, FinalTest, Measured, made_with, measured_seeds
 from search.runs.winner import Choice, choose_trial, rebuild_config
-from search.settings import REFERENCE_FOLDER, VerifySettings
+from search.settings import VerifySettings
 from search.show.screen import Work
 from search.studies.facts import Environment, StudyFacts, TrialFacts
 from search.studies.job import ShouldStop
 from search.studies.kinds import Kind
+from search.studies.lines import read_lines
 from search.studies.plan import GivenPlan
 from search.studies.space import Space
-from search.studies.study import StoredStudy, StudyError
-from search.studies.tickets import keys_left
+from search.studies.study import StoredStudy, StudyError, delete_studies
+
+NOWHERE = Path("there-is-no-such-folder")
 
 # Which trial
 
@@ -135,7 +140,30 @@ def test_a_verification_is_not_continued_with_another_configuration(
         open_follower(search_study, Kind.VERIFY, winner, dataclasses.replace(winner_config, lr=0.5))
 
 
-# Attempts
+# The record
+
+
+def plan(
+    verification: StoredStudy, results: Path, first_seed: int | None, num_seeds: int, *, chosen_by: str = "the best"
+) -> range:
+    """Asks for a proof, as `verify-best` does."""
+    return plan_proof(
+        verification,
+        results,
+        first_seed=first_seed,
+        num_seeds=num_seeds,
+        target=Decimal("99.4"),
+        chosen_by=chosen_by,
+    )
+
+
+Prove = Callable[[StoredStudy, range], Proof]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """The folder of results."""
+    return tmp_path / "results"
 
 
 @pytest.fixture
@@ -145,261 +173,77 @@ def runner_up(search_study: StoredStudy, the_space: Space) -> StoredStudy:
     return open_follower(search_study, Kind.VERIFY, choice, rebuild_config(search_study, choice.trial, the_space))
 
 
-def plan(verification: StoredStudy, first_seed: int | None, num_seeds: int, history: Sequence[Attempt] = ()) -> range:
-    return plan_attempt(verification, first_seed, num_seeds, rule="the best", history=list(history))
-
-
-def count(storage: RDBStorage, dataset: str = "sample") -> int:
-    return len(stored_attempts(storage, dataset))
-
-
-def test_an_attempt_is_a_trial_put_to_the_test_on_a_first_seed(
-    searched_storage: RDBStorage, verification: StoredStudy, runner_up: StoredStudy
-) -> None:
-    assert count(searched_storage) == 0  # nothing is planned yet
-    plan(verification, 10_000, 5)
-    assert count(searched_storage) == 1
-    plan(verification, 10_000, 20)  # resumed, or extended
-    assert count(searched_storage) == 1
-    plan(verification, 20_000, 5)
-    assert count(searched_storage) == 2
-    plan(runner_up, 30_000, 5)
-    assert count(searched_storage) == 3
-    assert count(searched_storage, "mnist") == 0
-
-
-def test_an_attempt_is_on_record_before_anything_is_measured(
-    search_study: StoredStudy, winner: Choice, winner_config: TrialConfig, verification: StoredStudy
-) -> None:
-    assert plan(verification, 10_000, 5) == range(10_000, 10_005)
-    assert plan(verification, 20_000, 3) == range(20_000, 20_003)
-    reopened = open_follower(search_study, Kind.VERIFY, winner, winner_config)
-    assert reopened.facts.planned_seeds == {10_000: 5, 20_000: 3}
-
-
-def test_an_attempt_is_extended_by_asking_for_more(verification: StoredStudy) -> None:
-    plan(verification, 10_000, 5)
-    for seed in range(10_000, 10_005):
-        add_seed(verification, seed)
-    seeds = plan(verification, 10_000, 20)
-    assert seeds == range(10_000, 10_020)
-    assert seeds_left(verification, seeds) == list(range(10_005, 10_020))
-    assert verification.facts.planned_seeds == {10_000: 20}
-
-
-def seeds_left(verification: StoredStudy, seeds: range) -> list[int]:
-    runs = seeds_plan(seeds)
-    return [dict(key)["seed"] for key in keys_left(verification, runs) if isinstance(key, tuple)]
-
-
-def test_an_attempt_is_not_cut_down_below_what_it_measured(verification: StoredStudy) -> None:
-    plan(verification, 10_000, 20)
-    for seed in (10_000, 10_001, 10_002, 10_004, 10_005, 10_006):  # cut off there, while 10,003 was under way
-        add_seed(verification, seed)
-    seeds = plan(verification, 10_000, 5)
-    assert seeds == range(10_000, 10_007)
-    assert seeds_left(verification, seeds) == [10_003]
-    add_seed(verification, 10_003)
-    assert [run.seed for run in measured_seeds(verification, seeds)] == list(seeds)
-    # Asked for once more, whatever the number, it is what it was.
-    assert plan(verification, 10_000, 1) == seeds
-    assert verification.facts.planned_seeds == {10_000: 20}
-
-
-def test_what_was_planned_but_never_measured_may_be_given_up(verification: StoredStudy) -> None:
-    plan(verification, 10_000, 20)
-    add_seed(verification, 10_000)
-    add_seed(verification, 10_008, TrialState.FAIL)
-    assert plan(verification, 10_000, 5) == range(10_000, 10_005)
-
-
-def test_an_attempt_takes_no_seed_of_another(verification: StoredStudy) -> None:
-    plan(verification, 10_000, 5)
-    assert plan(verification, 10_005, 10) == range(10_005, 10_015)
-    assert verification.facts.planned_seeds == {10_000: 5, 10_005: 10}
-    for first_seed, num_seeds in ((10_001, 2), (9_998, 3), (10_014, 1), (9_000, 9_000)):
-        with pytest.raises(SeedsError, match=r"are not all fresh: .* --first-seed"):
-            plan(verification, first_seed, num_seeds)
-    with pytest.raises(SeedsError, match="Take fresh ones: --first-seed 11000"):
-        plan(verification, 10_000, 6)  # nor may it be extended into another
-    assert verification.facts.planned_seeds == {10_000: 5, 10_005: 10}  # what was refused is not on record
-
-
-def test_seeds_of_another_trial_are_spent(verification: StoredStudy, runner_up: StoredStudy) -> None:
-    plan(verification, 10_000, 5)
-    with pytest.raises(SeedsError, match="10000 to 10004 were used before"):
-        plan(runner_up, 10_000, 5)
-    assert plan(runner_up, None, 5) == range(11_000, 11_005)
-    assert plan(verification, None, 20) == range(10_000, 10_020)  # there is room to extend both
-
-
-def test_without_a_first_seed_the_last_attempt_goes_on(verification: StoredStudy) -> None:
-    assert plan(verification, None, 5) == range(10_000, 10_005)
-    assert plan(verification, None, 8) == range(10_000, 10_008)
-    plan(verification, 12_000, 3)
-    assert plan(verification, None, 4) == range(12_000, 12_004)
-
-
-def test_the_attempt_that_was_begun_last_goes_on(verification: StoredStudy) -> None:
-    plan(verification, 10_000, 20)
-    plan(verification, 30_000, 5)
-    assert plan(verification, None, 5) == range(30_000, 30_005)
-    plan(verification, 10_000, 20)
-    assert plan(verification, None, 20) == range(10_000, 10_020)
-
-
-def test_the_rule_of_an_attempt_is_that_of_its_first_command(verification: StoredStudy) -> None:
-    plan(verification, 10_000, 1)
-    plan_attempt(verification, 10_000, 2, rule="as asked for", history=[])
-    assert verification.facts.rules == {10_000: "the best"}
-
-
-def test_seeds_that_a_reproduction_has_shown_are_spent_for_that_configuration(
-    searched_storage: RDBStorage, verification: StoredStudy, runner_up: StoredStudy
-) -> None:
-    shown = optuna.create_study(storage=searched_storage, study_name="small-reproduce-2", direction="maximize")
-    StudyFacts(kind=Kind.REPRODUCE, config=verification.facts.config).write(shown)
-    plan(verification, 10_000, 1)
-    for seed in (10_000, 20_000):  # one of the record, and a fresh one
-        add_seed(StoredStudy(shown, searched_storage), seed)
-    add_seed(verification, 10_000)
-    assert plan(verification, 10_000, 5) == range(10_000, 10_005)
-    with pytest.raises(SeedsError, match="20000 to 20000 were used before"):
-        plan(verification, 20_000, 5)
-    assert plan(runner_up, 20_000, 5) == range(20_000, 20_005)  # another configuration
-
-
-def test_what_else_has_shown_test_accuracies_is_listed(searched_storage: RDBStorage) -> None:
-    for kind, num_runs in ((Kind.ABLATE, 2), (Kind.REPRODUCE, 1), (Kind.ABLATE, 0), (Kind.RERANK, 1)):
-        study = optuna.create_study(storage=searched_storage, study_name=f"{kind} {num_runs}", direction="maximize")
-        StudyFacts(kind=kind, dataset="sample", trial=2).write(study)
-        for seed in range(num_runs):
-            add_seed(StoredStudy(study, searched_storage), seed)
-    assert other_looks(searched_storage, "sample") == (
-        Look(study_name="ablate 2", trial=2, num_runs=2),
-        Look(study_name="reproduce 1", trial=2, num_runs=1),
-    )
-    assert other_looks(searched_storage, "mnist") == ()
-
-
-# Attempts across records
-
-
 @pytest.fixture
-def prove(winner_config: TrialConfig, tmp_path: Path) -> Callable[..., Proof]:
-    """Makes the record of an attempt as `verify-best` does, of seeds that have 60 errors each."""
+def prove(winner_config: TrialConfig, results: Path) -> Prove:
+    """Makes the record of a proof as `verify-best` does, of seeds that have 60 errors each."""
 
-    def prove(verification: StoredStudy, seeds: range, history: Sequence[Attempt] = ()) -> Proof:
-        seeds = plan(verification, seeds.start, len(seeds), history)
+    def prove(verification: StoredStudy, seeds: range) -> Proof:
+        seeds = plan(verification, results, seeds.start, len(seeds))
         measured = {trial.params["seed"] for trial in verification.trials()}
         for seed in sorted(set(seeds) - measured):
             add_seed(verification, seed)
-        return make_proof(
-            verification,
-            seeds,
-            winner_config,
-            target=Decimal("99.4"),
-            history=list(history),
-            model_path=tmp_path / "nowhere.safetensors",
-        )
+        ledger = read_ledger(verification.storage, results)
+        return make_proof(verification, seeds, winner_config, ledger=ledger, model_path=results / "nowhere.safetensors")
 
     return prove
 
 
-def test_a_record_carries_the_attempts_of_the_records_that_it_replaces(
-    prove: Callable[..., Proof], verification: StoredStudy
+def test_a_record_pools_all_seeds_of_its_configuration(prove: Prove, verification: StoredStudy, results: Path) -> None:
+    first = prove(verification, range(10_000, 10_002))
+    second = prove(verification, range(20_000, 20_003))
+    assert [row.seed for row in first.seeds] == [10_000, 10_001]
+    assert [row.seed for row in second.seeds] == [10_000, 10_001, 20_000, 20_001, 20_002]
+    assert (first.attempts, second.attempts, second.earlier_attempts) == (1, 1, ())
+    assert (second.num_planned, second.first_seed, second.num_unmeasured) == (5, 20_000, 0)
+    assert second.pass_share_lower95 > first.pass_share_lower95
+
+
+def test_a_record_carries_what_the_records_that_it_replaces_knew(
+    prove: Prove, verification: StoredStudy, results: Path
 ) -> None:
     first = prove(verification, range(10_000, 10_002))
-    second = prove(verification, range(20_000, 20_003), attempts_of(first))
-    third = prove(verification, range(30_000, 30_001), attempts_of(second))
-    assert (first.attempts, first.earlier_attempts) == (1, ())
-    assert third.attempts == 3
-    rows = third.earlier_attempts
-    assert [(row.first_seed, row.num_seeds) for row in rows] == [(10_000, 2), (20_000, 3)]
-    assert (rows[0].mean, rows[0].min, rows[0].commit) == (pytest.approx(99.4), 99.4, "0123abc")
+    path = results / "small" / "verify.json"
+    first.write(path)
+    (results / "small" / LEDGER_FILE).unlink()
+    forget(verification)
+    assert read_ledger(verification.storage, results).tested(first.subject) == first.tested[0]
+    other = dataclasses.replace(first.config, lr=0.5)
+    changed(first, config=other, trial=7, study_name="gone", earlier_attempts=first.tested).write(path)
+    found = read_ledger(verification.storage, results)
+    assert {tested.trial for tested in found.attempts("sample")} == {2, 7}
+    assert found.tested(first.subject) == first.tested[0]
 
 
-def test_an_attempt_that_is_extended_is_not_its_own_predecessor(
-    prove: Callable[..., Proof], verification: StoredStudy
+def test_a_proof_that_was_not_finished_counts_and_a_record_carries_it(
+    prove: Prove, verification: StoredStudy, runner_up: StoredStudy, results: Path
 ) -> None:
-    first = prove(verification, range(10_000, 10_002))
-    again = prove(verification, range(10_000, 10_003), attempts_of(first))
-    assert (len(again.seeds), again.attempts, again.earlier_attempts) == (3, 1, ())
-
-
-def test_an_attempt_that_was_not_finished_counts_and_a_record_carries_it(
-    prove: Callable[..., Proof], verification: StoredStudy, runner_up: StoredStudy
-) -> None:
-    plan(runner_up, 10_000, 5)
+    plan(runner_up, results, 10_000, 5)
     [row] = prove(verification, range(11_000, 11_001)).earlier_attempts
-    assert (row.trial, row.first_seed, row.num_seeds, row.num_passed) == (0, 10_000, 5, None)
-    assert (row.num_measured, row.min, row.same_configuration) == (0, None, False)
+    assert (row.trial, row.num_planned, row.num_passed, row.seeds) == (0, 5, 0, ())
+    assert (row.min, row.mean) == (None, None)
     add_seed(runner_up, 10_002)  # what was seen of it counts
     [row] = prove(verification, range(11_000, 11_001)).earlier_attempts
-    assert (row.num_measured, row.min, row.mean) == (1, 99.4, 99.4)
+    assert (len(row.seeds), row.min, row.mean, row.num_passed) == (1, 99.4, 99.4, 1)
 
 
-def test_the_same_seeds_with_other_errors_are_another_attempt(
-    prove: Callable[..., Proof], verification: StoredStudy
+def test_the_rule_of_a_proof_is_that_of_its_first_command(
+    prove: Prove, verification: StoredStudy, results: Path
 ) -> None:
-    [row] = attempts_of(prove(verification, range(10_000, 10_002)))  # 60 errors each
-    for errors, num_others in (((60, 60), 0), ((60,), 0), ((60, 60, 70), 0), ((61, 60), 1), ((60, 61, 60), 1)):
-        elsewhere = row.model_copy(update={"errors": errors, "min": 99.39})
-        proof = prove(verification, range(10_000, 10_002), [elsewhere])
-        assert len(proof.earlier_attempts) == num_others
-        assert all(each.same_configuration for each in proof.earlier_attempts)
-        assert proof.num_failed_attempts == num_others
+    plan(verification, results, 10_000, 1, chosen_by="the winner")
+    plan(verification, results, 20_000, 1, chosen_by="another")
+    assert prove(verification, range(10_000, 10_002)).chosen_by == "the winner"
+    assert prove(verification, range(20_000, 20_002)).chosen_by == "another"
 
 
-def test_attempts_of_a_lost_database_count_and_those_in_both_places_count_once(
-    prove: Callable[..., Proof], verification: StoredStudy
-) -> None:
-    [row] = attempts_of(prove(verification, range(10_000, 10_002)))
-    lost = row.model_copy(update={"attempt": "0123456789ab", "first_seed": 40_000})
-    earlier = prove(verification, range(20_000, 20_001), [row, lost]).earlier_attempts
-    assert [(each.first_seed, each.num_passed) for each in earlier] == [(10_000, 2), (40_000, 2)]
-
-
-def test_seeds_of_a_lost_database_are_spent_and_an_attempt_repeated_there_is_not_cut_down(
-    verification: StoredStudy,
-) -> None:
-    same = Attempt(attempt=subject_of(verification.facts).attempt(10_000), first_seed=10_000, num_seeds=20)
-    other = Attempt(attempt="0123456789ab", first_seed=10_020, num_seeds=5)
-    with pytest.raises(SeedsError, match="10020 to 10024 were used before"):
-        plan(verification, 10_022, 1, [same, other])
-    assert plan(verification, None, 5, [same, other]) == range(10_000, 10_020)
-    assert verification.facts.planned_seeds == {10_000: 20}
-
-
-def test_a_record_and_its_database_call_an_attempt_by_the_same_name(
-    prove: Callable[..., Proof], verification: StoredStudy, searched_storage: RDBStorage
-) -> None:
-    [recorded] = attempts_of(prove(verification, range(10_000, 10_002)))
-    [stored] = stored_attempts(searched_storage, "sample")
-    assert (recorded.attempt, recorded.first_seed, recorded.num_seeds) == (stored.attempt, 10_000, 2)
-    assert (recorded.min, recorded.mean, recorded.trial) == (stored.min, stored.mean, stored.trial)
-
-
-def test_the_records_of_all_studies_on_a_data_set_are_read(tmp_path: Path) -> None:
-    assert read_history(tmp_path, "mnist") == []
-    other_trial = proof_of([61], first_seed=12_000, trial=2, config=dataclasses.replace(CONFIG, lr=0.03))
-    proof_of([60, 58]).write(tmp_path / "small" / "verify.json")
-    other_trial.write(tmp_path / "small" / "verify-2.json")
-    proof_of([59], first_seed=11_000, earlier_attempts=(OTHER_ATTEMPT,)).write(tmp_path / "large" / "verify.json")
-    proof_of([9], **ON_THE_SAMPLE).write(tmp_path / "quick" / "verify.json")
-    proof_of([50], first_seed=13_000).write(tmp_path / REFERENCE_FOLDER / "verify.json")  # not this user's
-    found = [(row.first_seed, row.num_seeds) for row in read_history(tmp_path, "mnist")]
-    assert found == [(20_000, 5), (11_000, 1), (12_000, 1), (10_000, 2)]
-    assert [row.first_seed for row in read_history(tmp_path, "sample")] == [10_000]
-
-
-@pytest.mark.parametrize("content", ["null", "[]", "{", "7", "{}", '{"seeds": []}', '{"seeds": [{}]}', '{"seeds": 3}'])
-def test_what_is_no_record_is_not_taken_for_one_without_history(content: str, tmp_path: Path) -> None:
-    path = tmp_path / "small" / "verify.json"
-    path.parent.mkdir()
-    path.write_text(content)
-    with pytest.raises(RecordError, match=re.escape(str(path))):
-        read_history(tmp_path, "mnist")
+def test_what_was_measured_on_another_machine_counts(prove: Prove, verification: StoredStudy, results: Path) -> None:
+    here = prove(verification, range(10_000, 10_002))
+    row = here.seeds[0]
+    worse = row.model_copy(update={"errors": 61, "errors_one_view": 72, "test_accuracy": 99.39})
+    changed(here, seeds=(worse, here.seeds[1]), device="cuda").write(results / "copied" / "verify.json")
+    again = prove(verification, range(10_000, 10_002))
+    assert [row.errors for row in again.seeds] == [61, 60]
+    assert [[each.errors for each in row.others] for row in again.seeds] == [[60], []]
+    assert (again.num_passed, again.device) == (1, "cpu, cuda")
 
 
 # Another command at work at the same time
@@ -434,7 +278,7 @@ def test_what_another_command_has_measured_meanwhile_counts(
     add_seed(verification, 10_001)
 
     def extend() -> None:
-        plan(verification, 10_000, 4)
+        plan(verification, two_seeds.results_dir, 10_000, 4)
         add_seed(verification, 10_002)
         add_seed(verification, 10_003)
 
@@ -444,19 +288,21 @@ def test_what_another_command_has_measured_meanwhile_counts(
     assert Proof.read(two_seeds.results_dir / "small" / "verify.json") == proof
 
 
-def test_there_is_no_verdict_while_another_command_fills_a_gap(
+def test_a_gap_that_another_command_fills_is_told(
     verification: StoredStudy, two_seeds: VerifySettings, the_space: Space
 ) -> None:
     add_seed(verification, 10_000)
     add_seed(verification, 10_001)
 
     def begin_to_extend() -> None:
-        plan(verification, 10_000, 4)
-        add_seed(verification, 10_003)
+        plan(verification, two_seeds.results_dir, 10_000, 4)
+        add_seed(verification, 10_002, TrialState.RUNNING, errors=None)
+        add_seed(verification, 10_003, errors=61)
 
-    with pytest.raises(StudyError, match="Another command is at work on some of these seeds"):
-        run_verification(two_seeds, the_space, BusyScreen(begin_to_extend))
-    assert not (two_seeds.results_dir / "small" / "verify.json").exists()
+    proof = run_verification(two_seeds, the_space, BusyScreen(begin_to_extend)).record
+    assert proof is not None
+    assert [row.errors for row in proof.seeds] == [60, 60, 61]
+    assert (proof.num_planned, proof.num_unmeasured) == (4, 1)
 
 
 def test_an_attempt_that_another_command_has_recorded_meanwhile_is_not_lost(
@@ -468,7 +314,24 @@ def test_an_attempt_that_another_command_has_recorded_meanwhile_is_not_lost(
     other = proof_of([9], first_seed=30_000, **ON_THE_SAMPLE)
     proof = run_verification(two_seeds, the_space, BusyScreen(lambda: other.write(path))).record
     assert proof is not None
-    assert [(row.first_seed, row.num_seeds) for row in proof.earlier_attempts] == [(30_000, 1)]
+    assert proof.earlier_attempts == (other.tested[0],)
+
+
+def test_a_miss_that_another_command_has_recorded_meanwhile_is_not_lost(
+    verification: StoredStudy, two_seeds: VerifySettings, the_space: Space, results: Path
+) -> None:
+    add_seed(verification, 10_000)
+    add_seed(verification, 10_001)
+    subject = describe(verification.facts)["subject"]
+    seen = make_tested(subject=subject, asked=(), seeds=(measure(30_000, 70, command="reproduce"),))
+
+    def see() -> None:
+        for entry in entries_of(seen):
+            append_line(results / "small-reproduce-2-0123" / LEDGER_FILE, entry.model_dump_json())
+
+    proof = run_verification(two_seeds, the_space, BusyScreen(see)).record
+    assert proof is not None
+    assert [row.errors for row in proof.seeds] == [60, 60, 70]
 
 
 # What is measured
@@ -486,7 +349,7 @@ def test_measured_seeds_come_in_the_order_of_the_plan(verification: StoredStudy)
 def test_no_verdict_leaves_out_a_seed_of_its_plan(state: TrialState, verification: StoredStudy) -> None:
     for seed in (10_000, 10_001, 10_003):
         add_seed(verification, seed)
-    add_seed(verification, 10_002, state)
+    add_seed(verification, 10_002, state, errors=None)
     with pytest.raises(StudyError, match="Another command is at work on some of these seeds"):
         measured_seeds(verification, range(10_000, 10_004))
 
@@ -531,6 +394,7 @@ def task(winner_config: TrialConfig, tmp_path: Path) -> SeedTask:
         test=FinalTest(dataset="sample", data_dir=tmp_path, precision="fp32", epochs=EPOCHS),
         config=winner_config,
         study_name="small-verify-2",
+        folder=tmp_path / "results",
         kept_seed=10_000,
         model_path=tmp_path / "results" / "seed.safetensors",
     )
@@ -592,6 +456,39 @@ def test_a_seed_leaves_a_complete_record(task: SeedTask, train_seeds: Train) -> 
     assert (facts.commit, facts.versions) == ("0123abc", versions())
 
 
+def test_a_seed_is_on_record_before_it_counts(
+    task: SeedTask, verification: StoredStudy, train_seeds: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def tell(study: optuna.Study, *_: Any, **__: Any) -> None:
+        lines = read_lines(verification.storage)
+        told.append((len(lines), len((task.folder / LEDGER_FILE).read_bytes().splitlines())))
+        raise KeyboardInterrupt  # killed before it had told
+
+    monkeypatch.setattr(optuna.Study, "tell", tell)
+    with pytest.raises(KeyboardInterrupt):
+        train_seeds(task, 10_000)
+    assert told == [(1, 1)]
+    [trial] = verification.trials()
+    assert trial.state == TrialState.RUNNING
+    [entry] = parse_lines((task.folder / LEDGER_FILE).read_bytes(), "here")
+    assert isinstance(entry, Look)
+    assert (entry.seed, entry.outcome.command, entry.outcome.errors) == (
+        10_000,
+        "verify-best",
+        TrialFacts.of(trial).errors,
+    )
+    assert (entry.study_name, entry.trial, entry.num_images) == ("small", 2, 100)
+    assert entry.environment.commit == "0123abc"
+    assert entry.time.endswith("+00:00")
+    assert entry.subject == describe(verification.facts)["subject"]
+    [line] = [line for _, line in read_lines(verification.storage)]
+    assert line == entry.model_dump_json()
+    # The study knows it by itself as well, and it is one look.
+    assert len(read_ledger(verification.storage, task.folder.parent).entries) == 1
+
+
 def test_the_model_of_the_first_seed_is_kept(
     task: SeedTask, train_seeds: Train, test_digits: Split, cpu: Runtime
 ) -> None:
@@ -647,7 +544,7 @@ def test_an_interrupted_seed_is_not_measured_and_is_tried_again(task: SeedTask, 
 def test_a_seed_that_diverges_is_measured_as_a_miss(
     task: SeedTask, verification: StoredStudy, winner_config: TrialConfig, train_seeds: Train
 ) -> None:
-    plan(verification, 10_000, 2)
+    plan(verification, task.folder, 10_000, 2)
     diverging = dataclasses.replace(task, config=dataclasses.replace(winner_config, lr=1e38))
     [diverged] = train_seeds(diverging, 10_000)
     assert (diverged.state, diverged.value) == (TrialState.COMPLETE, 0.0)
@@ -667,13 +564,14 @@ def test_a_seed_that_diverges_is_measured_as_a_miss(
 
 def record_of(verification: StoredStudy, seeds: range, task: SeedTask) -> Proof:
     assert task.model_path is not None
-    return make_proof(verification, seeds, task.config, target=Decimal("99.4"), history=[], model_path=task.model_path)
+    ledger = read_ledger(verification.storage, NOWHERE)
+    return make_proof(verification, seeds, task.config, ledger=ledger, model_path=task.model_path)
 
 
 def test_measured_seeds_make_the_record(
     task: SeedTask, verification: StoredStudy, search_study: StoredStudy, train_seeds: Train
 ) -> None:
-    seeds = plan(verification, 10_000, 2)
+    seeds = plan(verification, task.folder, 10_000, 2)
     trials = train_seeds(task, *seeds)
     proof = record_of(verification, seeds, task)
     assert [row.errors for row in proof.seeds] == [TrialFacts.of(trial).errors for trial in trials]
@@ -687,11 +585,16 @@ def test_measured_seeds_make_the_record(
 def test_the_kept_model_is_named_only_if_it_is_of_this_very_run(
     task: SeedTask, verification: StoredStudy, train_seeds: Train
 ) -> None:
-    seeds = plan(verification, 10_000, 1)
+    seeds = plan(verification, task.folder, 10_000, 1)
     [trial] = train_seeds(task, *seeds)
     path = task.model_path
     assert path is not None
-    assert record_of(verification, seeds, task).model == KeptModel(file="seed.safetensors", seed=10_000)
+    assert record_of(verification, seeds, task).model == KeptModel(
+        file="seed.safetensors",
+        seed=10_000,
+        errors=TrialFacts.of(trial).errors or 0,
+        errors_one_view=TrialFacts.of(trial).errors_one_view or 0,
+    )
     origin = ModelOrigin.model_validate_json(read_origin(path))
     others: tuple[dict[str, Any], ...] = (
         {"test_accuracy": (trial.value or 0) + 1},
@@ -756,21 +659,23 @@ def test_damaged_test_digits_are_told_before_a_verification_starts(
 # The command: a verdict on complete test digits, of seeds that are on record
 
 
+RecordSeeds = Callable[..., None]
+
+
 @pytest.fixture
-def record_seeds(search_study: StoredStudy, the_space: Space, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def record_seeds(search_study: StoredStudy, the_space: Space, monkeypatch: pytest.MonkeyPatch) -> RecordSeeds:
     """Makes a search on a judged data set of the study, whose winner made so many errors with seeds 10,000 onward."""
     monkeypatch.setitem(
         DATASETS, "digits", dataclasses.replace(DATASETS["sample"], name="digits", judged=True, target=Decimal("99.3"))
     )
 
-    def add_seeds(*errors: int) -> None:
+    def add_seeds(*errors: int, first_seed: int = 10_000) -> None:
         StudyFacts(dataset="digits").write(search_study.study)
         winner = choose_trial(search_study, None)
         config = rebuild_config(search_study, winner.trial, the_space)
         verification = open_follower(search_study, Kind.VERIFY, winner, config)
-        for seed, number in enumerate(errors, start=10_000):
+        for seed, number in enumerate(errors, start=first_seed):
             add_seed(verification, seed, errors=number)
-        plan_attempt(verification, 10_000, len(errors), rule=winner.rule, history=[])
 
     return add_seeds
 
@@ -790,7 +695,7 @@ def test_a_verification_ends_with_3_unless_every_seed_reaches_the_target(
     target: str | None,
     code: int,
     sentence: str,
-    record_seeds: Callable[..., None],
+    record_seeds: RecordSeeds,
     places: list[str],
     tmp_path: Path,
 ) -> None:
@@ -809,18 +714,19 @@ def test_a_verification_ends_with_3_unless_every_seed_reaches_the_target(
     assert (quiet.exit_code, quiet.stdout) == (code, "")
 
 
-def test_fewer_seeds_do_not_leave_out_one_that_missed(record_seeds: Callable[..., None], places: list[str]) -> None:
+def test_fewer_seeds_do_not_leave_out_one_that_missed(record_seeds: RecordSeeds, places: list[str]) -> None:
     record_seeds(60, 60, 60, 60, 71)
     assert run("verify-best", *places).exit_code == 3
     result = run("verify-best", "--seeds", "2", "--quiet", *places)
     assert result.exit_code == 3
-    assert "its first 5 seeds count, not 2" in result.stderr
-    picked = run("verify-best", "--first-seed", "10001", "--seeds", "2", *places)
-    assert_refused(picked, 1, "are not all fresh", "--first-seed 11000")
+    assert "the first 5 seeds count, not 2" in result.stderr
+    picked = run("verify-best", "--first-seed", "10001", "--seeds", "2", "--json", *places)
+    assert picked.exit_code == 3
+    assert [row["errors"] for row in json.loads(picked.stdout)["seeds"]] == [60, 60, 60, 60, 71]
 
 
 def test_a_trial_that_is_asked_for_does_not_replace_the_record_of_the_winner(
-    record_seeds: Callable[..., None], places: list[str], tmp_path: Path
+    record_seeds: RecordSeeds, places: list[str], tmp_path: Path
 ) -> None:
     record_seeds(60)
     assert run("verify-best", "--seeds", "1", *places).exit_code == 0
@@ -839,11 +745,12 @@ def test_a_trial_that_is_asked_for_does_not_replace_the_record_of_the_winner(
     [
         ("{", "is damaged"),
         ("{}", "move it away"),
-        ('{"schema_version": 1, "seeds": []}', "is damaged"),
+        ('{"schema_version": 1}', "move it away"),
+        ('{"schema_version": 2, "seeds": []}', "is damaged"),
     ],
 )
 def test_a_damaged_record_is_not_replaced(
-    content: str, words: str, record_seeds: Callable[..., None], places: list[str], tmp_path: Path
+    content: str, words: str, record_seeds: RecordSeeds, places: list[str], tmp_path: Path
 ) -> None:
     record_seeds(60)
     path = tmp_path / "results" / "small" / "verify.json"
@@ -854,33 +761,87 @@ def test_a_damaged_record_is_not_replaced(
 
 
 def test_a_new_database_does_not_forget_an_attempt(
-    record_seeds: Callable[..., None], search_study: StoredStudy, places: list[str], tmp_path: Path
+    record_seeds: RecordSeeds, search_study: StoredStudy, places: list[str], tmp_path: Path
 ) -> None:
     record_seeds(71)
     assert run("verify-best", "--seeds", "1", *places).exit_code == 3
-    path = tmp_path / "results" / "small" / "verify.json"
-    record = Proof.read(path)
+    folder = tmp_path / "results" / "small"
+    record = Proof.read(folder / "verify.json")
+    forget(search_study)
+    (folder / LEDGER_FILE).unlink()
     other = changed(record, config=dataclasses.replace(record.config, lr=0.5), trial=7)  # of a study that is gone
-    optuna.delete_study(storage=search_study.storage, study_name="small-verify-2")
-    other.write(path)
+    other.write(folder / "verify.json")
     assert_refused(run("verify-best", "--first-seed", "10000", *places), 1, "are not all fresh")
-    optuna.delete_study(storage=search_study.storage, study_name="small-verify-2")
-    record_seeds(60)
-    changed(other, seeds=[other.seeds[0].model_copy(update={"seed": 9_000})]).write(path)
+    delete_studies(search_study.storage, ["small-verify-2"])
+    record_seeds(60, first_seed=11_000)
     proof = Proof.model_validate_json(run("verify-best", "--seeds", "1", "--json", *places).stdout)
-    assert proof.attempts == 2
-    assert [(row.trial, row.first_seed, row.num_passed) for row in proof.earlier_attempts] == [(7, 9_000, 0)]
+    assert (proof.attempts, proof.confirmed) == (2, True)
+    assert [(row.trial, row.num_planned, row.num_passed) for row in proof.earlier_attempts] == [(7, 1, 0)]
 
 
+def forget(stored: StoredStudy) -> None:
+    """Loses what the database knows of proofs."""
+    delete_studies(stored.storage, ["small-verify-2"])
+    with stored.storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DROP TABLE tiny_search_ledger"))
+
+
+LOSSES: dict[str, Callable[[StoredStudy, Path], None]] = {
+    "nothing": lambda *_: None,
+    "the study": lambda search, _: delete_studies(search.storage, ["small-verify-2"]),
+    "the database": lambda search, _: forget(search),
+    "the files": lambda _, folder: shutil.rmtree(folder),
+}
+
+
+@pytest.mark.parametrize("lost", LOSSES)
 def test_new_seeds_do_not_undo_a_seed_that_missed(
-    record_seeds: Callable[..., None], search_study: StoredStudy, places: list[str]
+    lost: str, record_seeds: RecordSeeds, search_study: StoredStudy, places: list[str], tmp_path: Path
 ) -> None:
     record_seeds(71)
     assert run("verify-best", "--seeds", "1", *places).exit_code == 3
-    verification = StoredStudy.load(search_study.storage, "small-verify-2")
-    add_seed(verification, 20_000)
+    LOSSES[lost](search_study, tmp_path / "results" / "small")
+    record_seeds(60, first_seed=20_000)
     result = run("verify-best", "--first-seed", "20000", "--seeds", "1", *places)
     assert result.exit_code == 3
-    last = result.stdout.splitlines()[-1]
-    assert last.startswith("NOT CONFIRMED: this seed reaches")
-    assert last.endswith("but an earlier attempt at this configuration did not.")
+    assert result.stdout.splitlines()[-1].startswith("NOT CONFIRMED: 1 of 2 fresh seeds miss 99.3 %")
+
+
+def test_a_bar_is_not_lowered(record_seeds: RecordSeeds, places: list[str]) -> None:
+    record_seeds(60)
+    assert run("verify-best", "--seeds", "1", "--target", "99.5", *places).exit_code == 3
+    result = run("verify-best", "--seeds", "1", "--target", "99.4", "--json", *places)
+    assert result.exit_code == 3
+    values = json.loads(result.stdout)
+    assert (values["target"], values["confirmed"]) == (99.5, False)
+    assert [asked["target"] for asked in values["asked"]] == [99.5, 99.4]
+    told = run("verify-best", "--seeds", "1", "--target", "99.4", *places).stdout
+    assert "99.4 % was asked for, but 99.5 % before, and a bar is not lowered." in told
+
+
+def test_an_interrupted_extension_that_missed_counts(
+    record_seeds: RecordSeeds, places: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_seeds(60, 60, 60, 60, 60)
+    assert run("verify-best", "--seeds", "5", *places).exit_code == 0
+    record_seeds(60, 60, 71, first_seed=10_005)
+    monkeypatch.setattr("search.runs.session.in_processes", lambda *_, **__: True)  # as after Ctrl-C
+    assert run("verify-best", "--seeds", "20", *places).exit_code == 130
+    record_seeds(60, 60, 60, 60, 60, first_seed=20_000)
+    result = run("verify-best", "--first-seed", "20000", "--seeds", "5", "--json", *places)
+    assert result.exit_code == 3
+    values = json.loads(result.stdout)
+    assert (values["num_passed"], len(values["seeds"]), values["num_planned"]) == (12, 13, 25)
+
+
+def test_what_is_proved_counts_the_seeds_of_every_command(
+    record_seeds: RecordSeeds, search_study: StoredStudy, places: list[str], tmp_path: Path
+) -> None:
+    record_seeds(60)
+    assert run("verify-best", "--seeds", "1", *places).exit_code == 0
+    proof = Proof.read(tmp_path / "results" / "small" / "verify.json")
+    add_seed(open_reproduction_study(search_study.storage, proof), 50_000, errors=71)
+    result = run("verify-best", "--seeds", "1", *places)
+    assert result.exit_code == 3
+    assert "Measured by ablate or reproduce: seed 50000 (n = 1). Every measured seed counts." in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("NOT CONFIRMED: 1 of 2 fresh seeds miss")
