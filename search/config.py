@@ -16,6 +16,14 @@ RECIPE = 4  # raised whenever a configuration would build another network or tra
 DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"
 SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS = 1_000, 100_000
 MAX_EPOCHS = 15
+# What no input may exceed: beyond it, a command would take all memory or time rather than say what is wrong.
+MAX_TRIALS = 100_000
+MAX_WORKERS = 1_024
+MAX_SECONDS = 366 * 24 * 3_600  # of a time limit
+MAX_CONVOLUTIONS = 100
+MAX_BATCH_SIZE = 4_096
+LARGEST_INTEGER = 2**63 - 1  # of any other number, as databases keep them
+LONGEST_QUOTE = 60  # characters of a wrong value that an error quotes
 
 Channels = tuple[tuple[int, ...], ...]
 
@@ -29,7 +37,8 @@ class ModelConfig:
     """A stack of 3x3 convolutions over three resolutions.
 
     Attributes:
-        channels: The output channels of every convolution, one tuple per stage.
+        channels: The output channels of every convolution, one tuple per stage. No network may have more parameters
+            than the largest budget: it would only be built to be refused.
         dropout: The probability with which an activation is dropped after each stage.
         norm: Whether every convolution but the first has a batch norm; else all have a bias. Off in ablations alone.
     """
@@ -45,6 +54,11 @@ class ModelConfig:
             )
         if min(width for stage in self.channels for width in stage) < 1:
             raise ValueError(f"Every convolution needs at least one channel, but got {self.channels=}.")
+        if sum(map(len, self.channels)) > MAX_CONVOLUTIONS or self.num_params > LARGEST_MAX_PARAMS:
+            raise ValueError(
+                f"A network has at most {MAX_CONVOLUTIONS} convolutions and {LARGEST_MAX_PARAMS:,} parameters, the "
+                f"largest budget; this one has more."
+            )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"Dropout must be in [0, 1), but got {self.dropout=}.")
 
@@ -108,6 +122,8 @@ class TrialConfig:
             raise ValueError(f"Weight decay must be finite and not negative, but got {self.weight_decay=}.")
         if self.batch_size < 2:
             raise ValueError(f"Batch norm needs two or more images a batch, but got {self.batch_size=}.")
+        if self.batch_size > MAX_BATCH_SIZE:
+            raise ValueError(f"A batch has at most {MAX_BATCH_SIZE} images, but got {self.batch_size=}.")
         if not 0.0 < self.average_horizon < 1.0:
             raise ValueError(f"The averaging horizon must be in (0, 1), but got {self.average_horizon=}.")
         if not 0.0 <= self.final_augment <= 1.0:
@@ -155,6 +171,12 @@ def fit_channels(proportions: Sequence[Sequence[float]], max_params: int) -> Cha
             growing.remove(lagging)
     grown = iter(widths)
     return tuple(tuple(next(grown) for _ in stage) for stage in proportions)
+
+
+def shortened(value: object) -> str:
+    """A value as an error quotes it."""
+    words = repr(value)
+    return words if len(words) <= LONGEST_QUOTE else f"{words[:LONGEST_QUOTE]}..."
 
 
 def derive_seed(*parts: int | str) -> int:

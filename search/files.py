@@ -1,8 +1,12 @@
-"""Files that are whole or not there at all."""
+"""Files that are whole or not there at all, and what may be opened."""
 
+import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
+
+LONGEST_NAME = 200  # bytes of a study's name: files are called by it, with endings
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -28,6 +32,48 @@ def append_line(path: Path, line: str) -> None:
         file.write(f"{line}\n".encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def check_name(name: str) -> str:
+    """A name that is a study's, and its folder's: returns it.
+
+    Raises:
+        ValueError: If no folder, option or line of text should be called so.
+    """
+    if not name or name[0] in ".-" or "/" in name or not name.isprintable():
+        raise ValueError("it names a folder: no slashes, no leading dot or dash, nothing unprintable")
+    if len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"it is {len(name.encode())} bytes long, and {LONGEST_NAME} are the most")
+    return name
+
+
+def read_regular(path: Path, *, limit: int) -> bytes:
+    """A file's content. Nothing that has no end, or keeps its reader waiting, is read: no FIFO, no device.
+
+    Args:
+        limit: The largest size, in bytes.
+
+    Raises:
+        OSError: With the file's name, if it is absent, no regular file, or larger.
+    """
+    with open(_open_regular(path, limit), "rb") as file:
+        return file.read(limit)
+
+
+def check_regular(path: Path, *, limit: int) -> None:
+    """For a file that a library is to open by its name: raises as `read_regular` does."""
+    os.close(_open_regular(path, limit))
+
+
+def _open_regular(path: Path, limit: int) -> int:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a FIFO that nobody writes to would block
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EFBIG, f"larger than {limit:,} bytes", str(path))
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def check_writable(folder: Path) -> None:

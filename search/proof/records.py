@@ -7,6 +7,7 @@ computed again: a file that contradicts itself is refused. `docs/records.md` is 
 import hashlib
 import json
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -14,21 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     computed_field,
     model_validator,
 )
 
-from search.config import Channels, ExplainedError, TrialConfig
-from search.files import write_atomically
+from search.config import LARGEST_INTEGER, MAX_EPOCHS, Channels, ExplainedError, TrialConfig, shortened
+from search.files import check_name, read_regular, write_atomically
 from search.proof.estimates import Estimate, accuracy, estimate, max_errors, mean_of, pass_share_lower, std_of
 
 TOLERANCE = 1e-6  # by which a computed value may differ: other libraries round otherwise
+LARGEST_RECORD = 2**26  # bytes
 
 if TYPE_CHECKING:
     derived = property  # mypy knows no decorated properties
@@ -42,11 +46,17 @@ else:
 Command = Literal["verify-best", "ablate", "reproduce"]  # what measures on the test digits
 Versions = dict[str, str]
 Percent = Annotated[float, Field(ge=0, le=100)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]  # of a run that may be repeated
+StudyName = Annotated[str, AfterValidator(check_name)]  # of a study that has, or had, a folder of its own
 
 
 class RecordError(ExplainedError):
     """A record is missing, damaged, or of another version of the tool."""
+
+
+class RepeatedKeyError(ExplainedError):
+    """An object in a JSON file holds two values of one name: whoever reads it may see the other one."""
 
 
 class Part(BaseModel):
@@ -56,28 +66,40 @@ class Part(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _compute_again(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """What was computed when the record was written has to follow from the rest, or somebody has changed it."""
+    def _compute_again(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """What is read from JSON has to be what would be written.
+
+        So what was computed when the record was written has to follow from the rest, or somebody has changed it; and
+        no value is taken for one of another type, as "35" would be for 35.
+        """
         if not isinstance(data, dict):
             return handler(data)
         computed = {name: data[name] for name in cls.model_computed_fields if name in data}
         part = handler({name: value for name, value in data.items() if name not in computed})
-        found = json.loads(part.model_dump_json(include=set(computed)))
-        for name, value in computed.items():
-            if not _agree(value, found[name]):
-                raise ValueError(f"{name} is {value}, but the rest of the record gives {found[name]}")
+        written = json.loads(part.model_dump_json(include=set(data if info.mode == "json" else computed)))
+        for name, value in written.items():
+            if not _agree(data[name], value, whole=name in computed):
+                meant = (
+                    f"but the rest of the record gives {shortened(value)}" if name in computed else "of a wrong type"
+                )
+                raise ValueError(f"{name} is {shortened(data[name])}, {meant}")
         return part
 
 
-def _agree(some: Any, other: Any) -> bool:
+def _agree(some: Any, other: Any, *, whole: bool = True) -> bool:
+    """Whether two values are the same, but for rounding; with `whole`, an object must not lack what the other has."""
     if isinstance(some, bool) or isinstance(other, bool):
         return some is other
+    if isinstance(some, int) and isinstance(other, int):
+        return some == other
     if isinstance(some, float | int) and isinstance(other, float | int):
-        return math.isclose(some, other, abs_tol=TOLERANCE)
+        in_range = max(abs(some), abs(other)) <= sys.float_info.max  # an integer may be too large to compare
+        return in_range and math.isclose(some, other, abs_tol=TOLERANCE)
     if isinstance(some, list | tuple) and isinstance(other, list):
-        return len(some) == len(other) and all(map(_agree, some, other))
+        return len(some) == len(other) and all(_agree(*pair, whole=whole) for pair in zip(some, other, strict=True))
     if isinstance(some, dict) and isinstance(other, dict):
-        return some.keys() == other.keys() and all(_agree(value, other[key]) for key, value in some.items())
+        complete = some.keys() == other.keys() if whole else some.keys() <= other.keys()
+        return complete and all(_agree(value, other[key], whole=whole) for key, value in some.items())
     return bool(some == other)
 
 
@@ -102,11 +124,15 @@ class Record(Part):
 
         Raises:
             FileNotFoundError: If there is none.
+            OSError: If it cannot be read, is no regular file, or is far too large.
             RecordError: If it is damaged, or of another version of the tool.
         """
-        content = path.read_bytes()
+        content = read_regular(path, limit=LARGEST_RECORD)
         current = cls.model_fields["schema_version"].default
-        version = _version_of(content, current)
+        try:
+            version = _version_of(content, current)
+        except RepeatedKeyError as error:
+            raise RecordError(f"{path} is damaged ({error}). Restore it.") from error
         if version != current:
             age = "an earlier" if version is None else "another"
             raise RecordError(f"{path} was written by {age} version of this tool. Use that version, or move it away.")
@@ -119,10 +145,17 @@ class Record(Part):
 def _version_of(content: bytes, current: int) -> Any:
     """The schema version of a record, None without one; ours for what is no JSON object: it is damaged, not old."""
     try:
-        found = json.loads(content)
+        found = json.loads(content, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         return current
     return found.get("schema_version") if isinstance(found, dict) else current
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise RepeatedKeyError("it holds two values of one name")
+    return found
 
 
 def describe_damage(error: ValidationError) -> str:
@@ -396,13 +429,13 @@ class Proof(Witness):
 
     TITLE = "verify.json (`verify-best`)"
 
-    study_name: str
+    study_name: StudyName
     trial: Count
     chosen_by: str
     config: TrialConfig
-    recipe: int
+    recipe: Count
     space: str
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Epochs
     judged: bool
     asked: Annotated[tuple[AskedSeeds, ...], Field(min_length=1)]
     seeds: Annotated[tuple[MeasuredSeed, ...], Field(min_length=1)]
@@ -414,8 +447,6 @@ class Proof(Witness):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if Path(self.study_name).name != self.study_name:
-            raise ValueError(f"study name {self.study_name!r}")
         if self.asked[-1].target is None:
             raise ValueError("no target was asked for")
         numbers = [row.seed for row in self.seeds]
@@ -590,8 +621,8 @@ class Ladder(Witness):
 
     study_name: str
     trial: Count
-    epochs: Annotated[int, Field(ge=1)]
-    recipe: int
+    epochs: Epochs
+    recipe: Count
     config: TrialConfig
     dropout: float
     first_seed: Count
@@ -728,14 +759,14 @@ class Reproduction(Witness):
 class SearchedWith(Part):
     """What a search was made with; sampler, pruner and seed are those of its last command."""
 
-    max_params: int
-    epochs: int
+    max_params: Count
+    epochs: Count
     sampler: str | None
     pruner: str | None
-    seed: int | None
+    seed: Count | None
     split: str
     space: str
-    recipe: int
+    recipe: Count
     commit: str | None
     versions: Versions | None
 
@@ -770,7 +801,7 @@ class EpochCounts(Part):
     """
 
     trained: Count
-    saved_by_pruning: int
+    saved_by_pruning: Count
 
 
 class SearchedTrial(Part):
@@ -782,7 +813,7 @@ class SearchedTrial(Part):
 
     number: Count
     val_accuracy: Percent
-    num_params: int
+    num_params: Count
     channels: Channels
     params: dict[str, float | int | str]
 
@@ -799,7 +830,7 @@ class Standing(Part):
     number: Count
     searched_val_accuracy: Percent
     val_accuracies: Annotated[tuple[Percent, ...], Field(min_length=1)]
-    num_params: int
+    num_params: Count
     channels: Channels
 
     @derived
@@ -820,7 +851,7 @@ class Reranking(Part):
     """
 
     finished: bool
-    winner: int | None
+    winner: Count | None
     regression: float | None
     standings: tuple[Standing, ...]
 
@@ -849,7 +880,7 @@ class StudySummary(Record):
     trials: TrialCounts
     epochs: EpochCounts
     seconds: float
-    peak_memory_mb: int | None
+    peak_memory_mb: Count | None
     winner: SearchedTrial | None
     best: SearchedTrial | None
     reranking: Reranking | None
@@ -892,7 +923,7 @@ class StudyRow(Part):
     stale: tuple[Count, ...]
     holders: tuple[HolderRow, ...] = ()
     best: float | None
-    best_trial: int | None
+    best_trial: Count | None
     last_active: str | None
 
 
@@ -913,12 +944,12 @@ class ModelOrigin(Record):
 
     schema_version: Literal[1] = 1
     study_name: str
-    trial: int | None
-    seed: int
+    trial: Count | None
+    seed: Count
     val_accuracy: Percent | None = None
     test_accuracy: Percent | None = None
-    num_params: int
-    epochs: int
+    num_params: Count
+    epochs: Count
     dataset: str
     precision: str
     commit: str

@@ -6,10 +6,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from search.config import Channels, ExplainedError, TrialConfig
+from search.config import Channels, ExplainedError, TrialConfig, shortened
 from search.studies.process import Owner
-
-LONGEST_VALUE = 60  # characters of a wrong value that are quoted
 
 
 class FactsError(ExplainedError):
@@ -36,16 +34,11 @@ class _Facts(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
-            found = "no" if first["type"] == "missing" else f"{_shortened(first['input'])} as"
+            found = "no" if first["type"] == "missing" else f"{shortened(first['input'])} as"
             raise FactsError(
                 f"{whose} carries {found} {name!r}: this version of the tool does not write that. Use another "
                 f"--storage or --study-name."
             ) from error
-
-
-def _shortened(value: Any) -> str:
-    words = repr(value)
-    return words if len(words) <= LONGEST_VALUE else f"{words[:LONGEST_VALUE]}..."
 
 
 class TrialFacts(_Facts):

@@ -46,7 +46,7 @@ def proofs(draw: st.DrawFn) -> Proof:
         errors,
         first_seed=draw(st.integers(0, 2**31)),
         num_images=num_images,
-        study_name=draw(st.from_regex("[A-Za-z0-9 -]+", fullmatch=True)),
+        study_name=draw(st.from_regex("[A-Za-z0-9][A-Za-z0-9 -]{,20}", fullmatch=True)),
         chosen_by=draw(texts),
         config=draw(configs),
         target=draw(percents),
@@ -63,6 +63,7 @@ searched_trials = st.builds(
     records.SearchedTrial,
     number=counts,
     val_accuracy=percents,
+    num_params=counts,
     channels=channels,
     params=st.dictionaries(texts, st.integers(-5, 5) | numbers | texts, max_size=4),
 )
@@ -72,6 +73,7 @@ standings = st.builds(
     number=counts,
     searched_val_accuracy=percents,
     val_accuracies=st.lists(percents, min_size=1, max_size=3).map(tuple),
+    num_params=counts,
     channels=channels,
 )
 DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
@@ -126,7 +128,14 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
     StudySummary: st.builds(
         StudySummary,
         target=percents,
-        settings=st.builds(records.SearchedWith, versions=st.none() | versions),
+        settings=st.builds(
+            records.SearchedWith,
+            max_params=counts,
+            epochs=counts,
+            seed=st.none() | counts,
+            recipe=counts,
+            versions=st.none() | versions,
+        ),
         trials=trial_counts,
         epochs=st.builds(records.EpochCounts, trained=counts, saved_by_pruning=counts),
         seconds=numbers,
@@ -135,7 +144,10 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
         best=st.none() | searched_trials,
         reranking=st.none()
         | st.builds(
-            records.Reranking, regression=st.none() | numbers, standings=st.lists(standings, max_size=2).map(tuple)
+            records.Reranking,
+            winner=st.none() | counts,
+            regression=st.none() | numbers,
+            standings=st.lists(standings, max_size=2).map(tuple),
         ),
     ),
     records.StorageStatus: st.builds(
@@ -147,12 +159,17 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
                 running=counts,
                 stale=st.lists(counts, max_size=3).map(tuple),
                 best=st.none() | numbers,
+                best_trial=st.none() | counts,
             ),
             max_size=3,
         ).map(tuple),
     ),
     ModelOrigin: st.builds(
         ModelOrigin,
+        trial=st.none() | counts,
+        seed=counts,
+        num_params=counts,
+        epochs=counts,
         val_accuracy=st.none() | percents,
         test_accuracy=st.none() | percents,
         versions=st.none() | versions,
@@ -291,8 +308,8 @@ def test_conclusions_in_the_parts_of_a_record_are_checked_too(path: Path) -> Non
         ({"seeds": 7}, "seeds: Input should be"),
         ({"seeds": []}, "seeds: "),
         ({"seeds": [{}]}, "it has no 'seeds.0.seed'"),
-        ({"study_name": "../small"}, "study name '../small'"),
-        ({"study_name": "a/b"}, "study name 'a/b'"),
+        ({"study_name": "../small"}, "study_name: it names a folder"),
+        ({"study_name": "a/b"}, "study_name: it names a folder"),
         ({"target": float("nan")}, "target: "),
         ({"target": float("inf")}, "target: "),
         ({"target": 100.1}, "target: "),
@@ -309,7 +326,7 @@ def test_conclusions_in_the_parts_of_a_record_are_checked_too(path: Path) -> Non
         ({"model": {}}, "it has no 'model.file'"),
         ({"model": {"file": "seed.safetensors", "seed": 9}}, "the kept model is of none of the seeds"),
         ({"more": 1}, "more: "),
-        ({"mean": "two\nlines"}, "mean is two lines, but"),
+        ({"mean": "two\nlines"}, "mean is 'two\\nlines', but"),
     ],
     ids=str,
 )
