@@ -1,10 +1,12 @@
-"""IDX files, as MNIST and its like are published: found, downloaded, checked, and mapped into memory."""
+"""IDX files, as MNIST and its like are published: found, unpacked, downloaded, checked, and mapped into memory."""
 
 import contextlib
+import gzip
 import hashlib
+import io
 import os
-import shutil
 import socket
+import zlib
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
@@ -15,34 +17,55 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from search.config import IMAGE_SIZE
+from search.files import read_regular, write_atomically
 from search.net.datasets import DataError
 
 DOWNLOAD_TIMEOUT = 15.0  # seconds that a server may stay silent
 IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes
+LARGEST_FILE = 2**26  # bytes; MNIST's largest has 47 MB
 
 
 def provide_files(data_dir: Path, dataset: str, files: dict[str, str]) -> None:
-    """Makes sure that the files are there and undamaged; downloads those that are absent.
+    """Makes sure that the files are there and undamaged; unpacks or downloads those that are absent.
 
     Args:
         dataset: The data set's folder below `data_dir`, and its class in torchvision.
         files: MD5 by name.
 
     Raises:
-        DataError: If a file is damaged.
+        DataError: If a file, or its archive, is there but damaged.
         FileNotFoundError: If a file is absent and cannot be downloaded.
     """
     folder = data_dir / dataset / "raw"
     for name, md5 in files.items():
-        path = folder / name
-        if not path.exists():
+        path, archive = folder / name, folder / f"{name}.gz"
+        if not path.exists() and archive.exists():
+            write_atomically(path, _checked(archive, _unpacked(archive), md5))
+        elif not path.exists():
             _download(folder, dataset, name)
-        try:
-            actual = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}).") from error
-        if actual != md5:
-            raise DataError(f"{path} is damaged (MD5 {actual}, not {md5}). Delete it, and it is fetched anew.")
+        _checked(path, _content(path), md5)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_regular(path, limit=LARGEST_FILE)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _unpacked(archive: Path) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(_content(archive))) as file:
+            return file.read(LARGEST_FILE)  # however much more it would come to
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{archive} is damaged ({error}). Delete it, and the file is fetched anew.") from error
+
+
+def _checked(path: Path, content: bytes, md5: str) -> bytes:
+    actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if actual != md5:
+        raise DataError(f"{path} is damaged (MD5 {actual}, not {md5}). Delete it, and it is fetched anew.")
+    return content
 
 
 def load_pair(
@@ -71,8 +94,6 @@ def _download(folder: Path, dataset: str, name: str) -> None:
         for mirror in published.mirrors:
             try:
                 with TemporaryDirectory(dir=folder, prefix=".download-") as partial, _socket_timeout(DOWNLOAD_TIMEOUT):
-                    if (folder / compressed).exists():  # then it is not fetched but only unpacked
-                        shutil.copy(folder / compressed, partial)
                     download_and_extract_archive(mirror + compressed, partial, filename=compressed, md5=md5)
                     os.replace(Path(partial, name), folder / name)
                 return

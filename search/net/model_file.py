@@ -10,8 +10,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from search.config import ModelConfig
-from search.files import write_atomically
+from search.files import check_regular, write_atomically
 from search.net.model import TinyCNN
+
+LARGEST_FILE = 2**24  # bytes; of the largest network it is 0.4 MB
 
 _ARCHITECTURE = TypeAdapter(ModelConfig)
 
@@ -53,9 +55,14 @@ def read_origin(path: str | Path) -> str:
 def _opened(path: str | Path) -> Iterator[tuple[dict[str, str], dict[str, Tensor]]]:
     """Metadata and tensors; whatever they lack or get wrong inside the `with` is the file's fault."""
     try:
+        check_regular(Path(path), limit=LARGEST_FILE)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
             yield file.metadata() or {}, tensors
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error}).") from error
     except (SafetensorError, ValidationError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is not a model saved by this version of the tool ({reason}).") from error

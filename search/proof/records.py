@@ -79,9 +79,8 @@ class Part(BaseModel):
         written = json.loads(part.model_dump_json(include=set(data if info.mode == "json" else computed)))
         for name, value in written.items():
             if not _agree(data[name], value, whole=name in computed):
-                meant = (
-                    f"but the rest of the record gives {shortened(value)}" if name in computed else "of a wrong type"
-                )
+                found = shortened(value)
+                meant = f"but the rest of the record gives {found}" if name in computed else f"where {found} is meant"
                 raise ValueError(f"{name} is {shortened(data[name])}, {meant}")
         return part
 
