@@ -179,6 +179,11 @@ def shortened(value: object) -> str:
     return words if len(words) <= LONGEST_QUOTE else f"{words[:LONGEST_QUOTE]}..."
 
 
+def printable(text: str) -> str:
+    """Text in which control characters, and bytes that are no text, are written as Python writes them."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def derive_seed(*parts: int | str) -> int:
     """A seed for one purpose, independent of every other's: a hash of the parts that name it.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from search.commands.options import run_options, study_name_option
+from search.commands.options import run_options, study_name_option, trial_option
 from search.commands.output import finish, the_space
 from search.settings import AblateSettings
 
@@ -16,7 +16,7 @@ from search.settings import AblateSettings
     default=AblateSettings.seeds,
     help="Runs of every rung. Asking for more later adds to them.",
 )
-@click.option("--trial", type=click.IntRange(min=0), help="The trial to take apart. Default: the winner.")
+@trial_option("take apart")
 @study_name_option
 @run_options
 def ablate(quiet: bool, as_json: bool, **given: Any) -> None:

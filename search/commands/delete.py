@@ -5,7 +5,7 @@ import sys
 import click
 
 from search.commands.options import storage_option
-from search.config import ExplainedError
+from search.config import ExplainedError, printable
 
 
 @click.command()
@@ -29,7 +29,7 @@ def delete(name: str, yes: bool, storage: str) -> None:
     opened = open_storage(storage)
     names = studies_to_delete(opened, name)
     for each in names:
-        click.echo(f"{each}: {len(StoredStudy.load(opened, each).trials())} trials")
+        click.echo(f"{printable(each)}: {len(StoredStudy.load(opened, each).trials())} trials")
     if not yes:
         if not sys.stdin.isatty():
             raise ExplainedError("This would delete what is listed above. Nobody can be asked here: use --yes.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from search.config import ExplainedError
+from search.config import ExplainedError, printable
 
 EXIT_NOT_CONFIRMED = 3
 EXIT_INTERRUPTED = 130
@@ -46,12 +46,12 @@ def _explained() -> Iterator[None]:
         raise
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx is not None else PROGRAM
-        raise OneLineUsageError(f"{error.format_message()} See '{command} --help'.") from error
+        raise OneLineUsageError(f"{printable(error.format_message())} See '{command} --help'.") from error
     except Exception as error:
         message = explain(error)
         if message is None:
             raise
-        raise click.ClickException(message) from error
+        raise click.ClickException(printable(message)) from error
 
 
 def explain(error: Exception) -> str | None:
@@ -61,7 +61,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(("search", "space")):
         return missing_package(str(error.name))
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-        return f"{error.filename or 'A file'} cannot be used ({error.strerror or error})."
+        return f"{error.filename2 or error.filename or 'A file'} cannot be used ({error.strerror or error})."
     if type(error).__module__.startswith(("sqlalchemy.", "optuna.exceptions")):
         cause = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
         return f"The storage cannot be used ({cause}). Check --storage, and that it can be written."

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from search.config import LARGEST_INTEGER, MAX_SECONDS, MAX_WORKERS, shortened
 from search.settings import AUTO, DEFAULT_STORAGE, DEVICES, PRECISIONS, RunSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -17,9 +18,9 @@ def percent(text: str) -> Decimal:
     try:
         value = Decimal(text)
     except InvalidOperation:
-        raise click.BadParameter(f"{text!r} is not a number.") from None
+        raise click.BadParameter(f"{shortened(text)} is not a number.") from None
     if not value.is_finite() or not 1 < value <= 100:
-        raise click.BadParameter(f"{text} is not a percentage above 1 and up to 100. Write 99.4, not 0.994.")
+        raise click.BadParameter(f"{shortened(text)} is not a percentage above 1 and up to 100: 99.4, not 0.994.")
     return value
 
 
@@ -30,9 +31,9 @@ def duration(text: str) -> float:
     try:
         seconds = float(number) * unit
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a duration. Write 90, 90s, 30m or 2h.") from None
-    if not 0 < seconds < float("inf"):
-        raise click.BadParameter(f"{text!r} is not a time above 0.")
+        raise click.BadParameter(f"{shortened(text)} is not a duration. Write 90, 90s, 30m or 2h.") from None
+    if not 0 < seconds <= MAX_SECONDS:
+        raise click.BadParameter(f"{shortened(text)} is not a time above 0 and up to a year.")
     return seconds
 
 
@@ -40,8 +41,8 @@ def auto_or_count(text: str) -> int | None:
     """A number of processes, 0 for none but this one; None for "auto"."""
     if text == AUTO:
         return None
-    if not text.isdecimal():
-        raise click.BadParameter(f"{text!r} is neither 'auto' nor a number of 0 or more.")
+    if not text.isdecimal() or len(text) > len(str(MAX_WORKERS)) or int(text) > MAX_WORKERS:
+        raise click.BadParameter(f"{shortened(text)} is neither 'auto' nor a number from 0 to {MAX_WORKERS:,}.")
     return int(text)
 
 
@@ -54,6 +55,12 @@ def storage_option(command: Command) -> Command:
 
 def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
+
+
+def trial_option(purpose: str) -> Callable[[Command], Command]:
+    """For the commands that are about one trial of a search."""
+    number = click.IntRange(0, LARGEST_INTEGER)
+    return click.option("--trial", type=number, help=f"The trial to {purpose}. Default: the winner.")
 
 
 def study_name_option(command: Command) -> Command:

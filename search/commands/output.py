@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from search.commands.group import EXIT_INTERRUPTED
+from search.config import printable
 
 if TYPE_CHECKING:
     from search.proof.records import Record
@@ -42,7 +43,20 @@ def show(renderable: Any) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = NO_LIMIT
-    console.print(renderable, soft_wrap=not console.is_terminal)
+    console.print(_Printable(renderable), soft_wrap=not console.is_terminal)
+
+
+class _Printable:
+    """Something to show, without what would steer the terminal: names may come from a database that others fill."""
+
+    def __init__(self, renderable: Any) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        from rich.segment import Segment
+
+        for text, style, control in console.render(self._renderable, options):
+            yield Segment(text if control or text == "\n" else printable(text), style, control)
 
 
 def the_space() -> "Space":
@@ -57,14 +71,22 @@ def command_line(*words: str, repeated: tuple[str, ...] = ()) -> str:
     """A command as it can be typed in the shell that this one was typed in, with the options that were typed.
 
     Args:
-        repeated: Options to repeat. What comes from the environment will come from there again.
+        repeated: Options to repeat. What comes from the environment will come from there again. A storage whose URL
+            holds a secret is not repeated: a comment says so.
     """
+    from search.studies.storage import hide_password
+
     context = click.get_current_context()
-    line = [_python(), "cli.py", *words]
+    line, comment = [_python(), "cli.py", *words], ""
     for name in repeated:
-        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
-            line += [f"--{name.replace('_', '-')}", str(context.params[name])]
-    return shlex.join(line)
+        if context.get_parameter_source(name) != click.core.ParameterSource.COMMANDLINE:
+            continue
+        value = str(context.params[name])
+        if name == "storage" and hide_password(value) != value:
+            comment = "  # with the same --storage, or with OPTUNA_STORAGE set to it"
+        else:
+            line += [f"--{name.replace('_', '-')}", value]
+    return shlex.join(line) + comment
 
 
 def _python() -> str:

@@ -7,7 +7,7 @@ import click
 from search.commands.group import EXIT_INTERRUPTED
 from search.commands.options import duration, run_options
 from search.commands.output import command_line, show, the_space
-from search.config import LARGEST_MAX_PARAMS, MAX_EPOCHS, SMALLEST_MAX_PARAMS
+from search.config import LARGEST_INTEGER, LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_TRIALS, SMALLEST_MAX_PARAMS
 from search.net.datasets import AUTO_ORDER, DATASETS
 from search.settings import AUTO, SearchSettings
 from search.studies.choices import PRUNERS, SAMPLERS
@@ -23,7 +23,7 @@ DATASET_HELP = (
 @click.command()
 @click.option(
     "--trials",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_TRIALS),
     default=SearchSettings.trials,
     help="Trials in all, those done before included.",
 )
@@ -51,13 +51,13 @@ DATASET_HELP = (
 )
 @click.option(
     "--rerank",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MAX_TRIALS),
     default=SearchSettings.rerank,
     help="How many leading trials are run twice more in the end. 0: none.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, LARGEST_INTEGER),
     default=SearchSettings.seed,
     help="Of all that is random. With one worker, it decides the whole search.",
 )

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from search.commands.group import EXIT_NOT_CONFIRMED
-from search.commands.options import percent, run_options, study_name_option
+from search.commands.options import percent, run_options, study_name_option, trial_option
 from search.commands.output import finish, the_space
 from search.net.datasets import DATASETS
 from search.settings import VerifySettings
@@ -26,7 +26,7 @@ LARGEST_FIRST_SEED = 2**31 - 1 - 10_000  # the ladder's seeds begin at 2**31
     type=click.IntRange(0, LARGEST_FIRST_SEED),
     help="The first of them. Default: that of the trial's last attempt, else the first free thousand from 10000 on.",
 )
-@click.option("--trial", type=click.IntRange(min=0), help="The trial to verify. Default: the winner.")
+@trial_option("verify")
 @click.option(
     "--target",
     type=percent,

@@ -1,7 +1,6 @@
 """The search, from its settings to its record."""
 
 import time
-from pathlib import Path
 
 from search.net.data import fingerprint, load_search_splits
 from search.net.datasets import find_dataset
@@ -12,19 +11,17 @@ from search.runs.session import Ended, Session
 from search.runs.standings import NUM_RUNS, read_ranking
 from search.runs.tasks import SearchTask
 from search.runs.validating import Validation
-from search.settings import REFERENCE_FOLDER, SearchSettings
+from search.settings import SearchSettings
 from search.show.notes import NoteKeeper
 from search.show.screen import Screen, Stage
 from search.show.totals import count_trials
 from search.studies.facts import StudyFacts
-from search.studies.kinds import KINDS, Kind, search_followed_by
+from search.studies.kinds import KINDS, Kind, check_search_name
 from search.studies.plan import DrawnPlan
 from search.studies.space import Space
-from search.studies.study import Binding, StoredStudy, StudyError, default_name, open_search_study
+from search.studies.study import Binding, StoredStudy, default_name, open_search_study
 from search.studies.tickets import is_finished
 from search.studies.worker import expired
-
-LONGEST_NAME = 200  # of a study, in bytes: it names files, with endings
 
 
 def run_search(settings: SearchSettings, space: Space, screen: Screen) -> Ended[StudySummary]:
@@ -34,7 +31,7 @@ def run_search(settings: SearchSettings, space: Space, screen: Screen) -> Ended[
         ExplainedError: If the settings contradict each other or what is there, or results cannot be written.
     """
     if settings.study_name is not None:
-        _check_study_name(settings.study_name)
+        check_search_name(settings.study_name)
     space.check_reference()
     session = Session.open(settings, space, screen, create=True)
     dataset = find_dataset(settings.dataset, settings.data_dir, screen.warn)
@@ -97,17 +94,3 @@ def _search_and_rerank(
         summary = summarise(search, ranking, folder)
         write_search_records(search, summary, folder)
     return Ended(record=summary, interrupted=interrupted)
-
-
-def _check_study_name(name: str) -> None:
-    """A study's name is that of its results folder, too."""
-    if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
-        raise StudyError(
-            f"Study name {name!r} cannot be used: it names a folder: no slashes, no leading dot, nothing unprintable."
-        )
-    if len(name.encode()) > LONGEST_NAME:
-        raise StudyError(f"The study name of {len(name.encode())} bytes cannot be used: {LONGEST_NAME} are the most.")
-    if search_followed_by(name) is not None:
-        raise StudyError(f"Study name {name!r} cannot be used: studies that follow a search are named so.")
-    if name == REFERENCE_FOLDER:
-        raise StudyError(f"Study name {name!r} cannot be used: results/{name} holds the committed reference study.")

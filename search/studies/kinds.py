@@ -7,6 +7,14 @@ from enum import StrEnum
 
 from optuna.trial import FrozenTrial
 
+from search.config import ExplainedError, shortened
+from search.files import check_name
+from search.settings import REFERENCE_FOLDER
+
+
+class StudyNameError(ExplainedError):
+    """No search can be called so."""
+
 
 class Kind(StrEnum):
     """What a study's trials are; recorded in the study."""
@@ -99,3 +107,15 @@ KINDS = {
 def search_followed_by(name: str) -> str | None:
     """The name of the search that a study of this name follows, by its name; None if it follows none."""
     return next((found for row in KINDS.values() if (found := row.matches(name)) is not None), None)
+
+
+def check_search_name(name: str) -> None:
+    """Raises StudyNameError, whether it was typed or comes from a database: a search's name is its folder's, too."""
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise StudyNameError(f"Study name {shortened(name)} cannot be used: {error}.") from error
+    if search_followed_by(name) is not None:
+        raise StudyNameError(f"Study name {name!r} cannot be used: studies that follow a search are named so.")
+    if name == REFERENCE_FOLDER:
+        raise StudyNameError(f"Study name {name!r} cannot be used: results/{name} holds the committed reference study.")

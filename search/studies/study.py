@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.config import RECIPE, ExplainedError
 from search.provenance import code_commit, versions
 from search.studies.facts import Environment, FactsError, StudyFacts
-from search.studies.kinds import KINDS, Kind, search_followed_by
+from search.studies.kinds import KINDS, Kind, check_search_name, search_followed_by
 from search.studies.storage import exclusive
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -244,11 +244,16 @@ def find_search_study(storage: RDBStorage, name: str | None) -> StoredStudy:
 
     Raises:
         StudyError: If there is none.
+        StudyNameError: If somebody has called it what no search can be called.
     """
+    if name is not None:
+        check_search_name(name)
     searches = [stored for stored in load_studies(storage) if stored.kind == Kind.SEARCH]
     named = [stored for stored in searches if name in (None, stored.name)]
     if named:
-        return max(named, key=lambda stored: (bool(stored.complete_trials()), stored.last_active()))
+        found = max(named, key=lambda stored: (bool(stored.complete_trials()), stored.last_active()))
+        check_search_name(found.name)
+        return found
     if searches:
         others = ", ".join(stored.name for stored in searches)
         raise StudyError(f"There is no search study {name!r} in this storage, but: {others}.")
