@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRIALS ?= 50
 SEEDS ?= 5
+NAMED = $(if $(STUDY),--study-name '$(STUDY)')
 # CPU=1: on Linux, PyTorch's build without CUDA, from the index that pytorch.org names, beside the usual one. On macOS
 # and Windows the usual build is without CUDA. It counts when .venv is made.
 ifeq ($(CPU),1)
@@ -19,11 +20,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-search: $(VENV)/installed  ## set up, then search (TRIALS=50), or finish the search that was begun
-	$(BIN)/python cli.py search --trials $(TRIALS)
+search: $(VENV)/installed  ## set up, then search (TRIALS=50 STUDY=name), or finish the search that was begun
+	$(BIN)/python cli.py search --trials $(TRIALS) $(NAMED)
 
-verify: $(VENV)/installed  ## prove the winner over fresh seeds (SEEDS=5)
-	$(BIN)/python cli.py verify-best --seeds $(SEEDS)
+verify: $(VENV)/installed  ## prove the winner over fresh seeds (SEEDS=5 STUDY=name)
+	$(BIN)/python cli.py verify-best --seeds $(SEEDS) $(NAMED)
 
 dashboard: $(VENV)/installed  ## look at the search in a browser
 	@[ -n "$$OPTUNA_STORAGE" ] || [ -s study.db ] || { echo "There is no search here yet: make search"; exit 1; }

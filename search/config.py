@@ -19,6 +19,7 @@ MAX_EPOCHS = 15
 # What no input may exceed: beyond it, a command would take all memory or time rather than say what is wrong.
 MAX_TRIALS = 100_000
 MAX_WORKERS = 1_024
+MAX_SEEDS = 10_000
 MAX_SECONDS = 366 * 24 * 3_600  # of a time limit
 MAX_CONVOLUTIONS = 100
 MAX_BATCH_SIZE = 4_096

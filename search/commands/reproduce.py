@@ -9,12 +9,13 @@ from search.commands.group import EXIT_NOT_CONFIRMED
 from search.commands.options import run_options
 from search.commands.output import finish, the_space
 from search.commands.verify_best import LARGEST_FIRST_SEED
+from search.config import MAX_SEEDS
 from search.settings import ReproduceSettings
 
 
 @click.command()
 @click.argument("place", type=click.Path(path_type=Path))
-@click.option("--seeds", type=click.IntRange(1, 10_000), default=ReproduceSettings.seeds, help="How many seeds.")
+@click.option("--seeds", type=click.IntRange(1, MAX_SEEDS), default=ReproduceSettings.seeds, help="How many seeds.")
 @click.option(
     "--first-seed",
     type=click.IntRange(0, LARGEST_FIRST_SEED),

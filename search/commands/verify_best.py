@@ -7,17 +7,18 @@ import click
 from search.commands.group import EXIT_NOT_CONFIRMED
 from search.commands.options import percent, run_options, study_name_option, trial_option
 from search.commands.output import finish, the_space
+from search.config import MAX_SEEDS
 from search.net.datasets import DATASETS
 from search.settings import VerifySettings
 
 TARGETS = ", ".join(f"{row.target} for {row.name}" for row in DATASETS.values() if row.judged)
-LARGEST_FIRST_SEED = 2**31 - 1 - 10_000  # the ladder's seeds begin at 2**31
+LARGEST_FIRST_SEED = 2**31 - 1 - MAX_SEEDS  # the ladder's seeds begin at 2**31
 
 
 @click.command()
 @click.option(
     "--seeds",
-    type=click.IntRange(1, 10_000),
+    type=click.IntRange(1, MAX_SEEDS),
     default=VerifySettings.seeds,
     help="How many. Asking for more later extends the attempt.",
 )

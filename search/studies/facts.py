@@ -1,13 +1,15 @@
 """What trials and studies carry in the database beside what Optuna keeps: written, read and checked as values."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from search.config import Channels, ExplainedError, TrialConfig, shortened
+from search.config import LARGEST_INTEGER, MAX_EPOCHS, MAX_SEEDS, Channels, ExplainedError, TrialConfig, shortened
 from search.studies.process import Owner
+
+Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INTEGER)]
 
 
 class FactsError(ExplainedError):
@@ -17,7 +19,7 @@ class FactsError(ExplainedError):
 class _Facts(BaseModel):
     """User attributes of Optuna's, one per field that is set."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid")
 
     def write(self, target: optuna.Trial | optuna.Study) -> None:
         for name, value in self.as_attributes().items():
@@ -30,7 +32,7 @@ class _Facts(BaseModel):
     @classmethod
     def _read(cls, attributes: dict[str, Any], whose: str) -> Self:
         try:
-            return cls.model_validate(attributes)
+            return cls.model_validate(attributes, extra="ignore")  # Optuna's, and a dashboard's
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
@@ -58,30 +60,30 @@ class TrialFacts(_Facts):
         train_accuracy: In percent, on the training digits as they are, by one view.
     """
 
-    ticket: int | None = None
+    ticket: Count | None = None
     owner: Owner | None = None
-    drawn: bool = False
-    retry_of: int | None = None
-    kills: int = 0
+    drawn: StrictBool = False
+    retry_of: Count | None = None
+    kills: Count = 0
     channels: Channels | None = None
-    num_params: int | None = None
-    seed: int | None = None
+    num_params: Count | None = None
+    seed: Count | None = None
     device: str | None = None
     precision: str | None = None
     commit: str | None = None
     versions: dict[str, str] | None = None
-    epochs: int = 0
+    epochs: Count = 0
     seconds: float = 0.0
     train_loss: float | None = None
     val_loss: float | None = None
-    worker_peak_memory_mb: int | None = None
+    worker_peak_memory_mb: Count | None = None
     prune_reason: str | None = None
     fail_reason: str | None = None
     searched_params: dict[str, Any] | None = None
-    errors: int | None = None
-    errors_one_view: int | None = None
-    num_images: int | None = None
-    num_views: int | None = None
+    errors: Count | None = None
+    errors_one_view: Count | None = None
+    num_images: Count | None = None
+    num_views: Count | None = None
     train_accuracy: float | None = None
 
     @classmethod
@@ -103,10 +105,10 @@ class TrialFacts(_Facts):
 class MeasuredFacts(_Facts):
     """What a complete trial carries that has measured on the test digits (see `TrialFacts`)."""
 
-    errors: int
-    errors_one_view: int
-    num_images: int
-    num_views: int
+    errors: Count
+    errors_one_view: Count
+    num_images: Count
+    num_views: Count
     device: str
     precision: str
     commit: str
@@ -149,27 +151,27 @@ class StudyFacts(_Facts):
     kind: str | None = None
     dataset: str | None = None
     split: str | None = None
-    max_params: int | None = None
-    epochs: int | None = None
+    max_params: Count | None = None
+    epochs: Annotated[int, Field(strict=True, ge=1, le=MAX_EPOCHS)] | None = None
     space: str | None = None
-    recipe: int | None = None
+    recipe: Count | None = None
     sampler: str | None = None
     pruner: str | None = None
-    seed: int | None = None
-    num_reranked: int = Field(default=0, alias="rerank")
+    seed: Count | None = None
+    num_reranked: Count = Field(default=0, alias="rerank")
     commit: str | None = None
     versions: dict[str, str] | None = None
     continued_with: tuple[Environment, ...] = ()
     last_active: str = ""
     search_study: str | None = None
     reproduces: str | None = None
-    trial: int | None = None
-    num_params: int | None = None
+    trial: Count | None = None
+    num_params: Count | None = None
     channels: Channels | None = None
     config: dict[str, Any] | None = None
-    planned_seeds: dict[int, int] = Field(default={}, alias="attempts")
+    planned_seeds: dict[int, Annotated[Count, Field(le=MAX_SEEDS)]] = Field(default={}, alias="attempts")
     rules: dict[int, str] = {}
-    planned_trials: tuple[int, ...] = Field(default=(), alias="planned")
+    planned_trials: tuple[Count, ...] = Field(default=(), alias="planned")
 
     @classmethod
     def of(cls, study: optuna.Study) -> "StudyFacts":

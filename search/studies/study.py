@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import optuna
@@ -12,7 +13,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import RECIPE, ExplainedError
+from search.config import RECIPE, ExplainedError, shortened
 from search.provenance import code_commit, versions
 from search.studies.facts import Environment, FactsError, StudyFacts
 from search.studies.kinds import KINDS, Kind, check_search_name, search_followed_by
@@ -192,9 +193,12 @@ def _refuse_other_binding(stored: StoredStudy, binding: Binding) -> None:
         if recorded[name] != value
     ]
     if changes:
+        names = optuna.get_all_study_names(stored.storage)
+        free = shlex.quote(next(name for number in count(2) if (name := f"{stored.name}-{number}") not in names))
         raise StudyError(
-            f"Study {stored.name!r} was made with another {', '.join(changes)}. "
-            f"Go on with what it was made with, or start another with --study-name."
+            f"Study {stored.name!r} was made with another {', '.join(changes)}. Go on with what it was made with (at "
+            f"commit {str(stored.facts.commit)[:12]}), or start another: add --study-name {free}, or type "
+            f"'make search STUDY={free}'."
         )
 
 
@@ -246,8 +250,6 @@ def find_search_study(storage: RDBStorage, name: str | None) -> StoredStudy:
         StudyError: If there is none.
         StudyNameError: If somebody has called it what no search can be called.
     """
-    if name is not None:
-        check_search_name(name)
     searches = [stored for stored in load_studies(storage) if stored.kind == Kind.SEARCH]
     named = [stored for stored in searches if name in (None, stored.name)]
     if named:
@@ -256,8 +258,8 @@ def find_search_study(storage: RDBStorage, name: str | None) -> StoredStudy:
         return found
     if searches:
         others = ", ".join(stored.name for stored in searches)
-        raise StudyError(f"There is no search study {name!r} in this storage, but: {others}.")
-    wanted = f" {name!r}" if name is not None else ""
+        raise StudyError(f"There is no search study {shortened(name)} in this storage, but: {others}.")
+    wanted = f" {shortened(name)}" if name is not None else ""
     raise StudyError(
         f"There is no search study{wanted} in this storage (--storage) yet. Run 'python cli.py search' first."
     )
@@ -284,7 +286,7 @@ def studies_to_delete(storage: RDBStorage, name: str) -> list[str]:
         raise StudyError(f"Study {name!r} was not made by this tool: it is left alone.")
     names = [*([name] if there else []), *followers_of(storage, name)]
     if not names:
-        raise StudyError(f"There is no study {name!r} in this storage, and none that followed it.")
+        raise StudyError(f"There is no study {shortened(name)} in this storage, and none that followed it.")
     return names
 
 

@@ -80,7 +80,7 @@ def test_what_is_mistyped_is_told_in_one_line(words: list[str], wrong: str) -> N
 
 @pytest.mark.parametrize("workers", ["-2", "1.5", "all"])
 def test_a_wrong_number_of_workers_is_told_what_is_right(workers: str, places: list[str]) -> None:
-    wanted = f"{workers!r} is neither 'auto' nor a number of 0 or more"
+    wanted = f"{workers!r} is neither 'auto' nor a number from 0 to 1,024"
     assert_refused(run("search", "--workers", workers, *places), 2, "--workers", wanted)
 
 
@@ -110,5 +110,5 @@ def test_a_study_name_that_is_no_folder_of_its_own_is_refused(
 
 def test_a_study_name_that_is_too_long_for_a_file_is_refused(places: list[str], tmp_path: Path) -> None:
     result = run("search", "--dataset", "sample", "--study-name", "x" * 201, *places)
-    assert_refused(result, 1, "The study name of 201 bytes cannot be used")
+    assert_refused(result, 1, "cannot be used: it is 201 bytes long")
     assert list(tmp_path.iterdir()) == []
