@@ -912,6 +912,7 @@ class StudyRow(Part):
         best: Of a search: the highest validation accuracy of a complete trial, in percent.
         best_trial: The number of that trial.
         last_active: When a command last opened the study, or a trial began or ended, in UTC.
+        damage: What of it cannot be read: then nothing but its name is known; null where all can.
     """
 
     study_name: str
@@ -924,6 +925,7 @@ class StudyRow(Part):
     best: float | None
     best_trial: Count | None
     last_active: str | None
+    damage: str | None = None
 
 
 class StorageStatus(Record):

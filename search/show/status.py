@@ -10,9 +10,10 @@ from rich.text import Text
 
 from search.proof.records import HolderRow, StorageStatus, StudyRow
 from search.show.totals import count_trials
-from search.studies.kinds import Kind
+from search.studies.facts import FactsError
+from search.studies.kinds import KINDS, Kind
 from search.studies.storage import GRACE_PERIOD, hide_password
-from search.studies.study import StoredStudy, load_studies
+from search.studies.study import StoredStudy, StudyError, damage_told, study_names
 from search.studies.tickets import Holder, find_holders
 
 HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best %")
@@ -22,13 +23,35 @@ def describe_storage(storage: RDBStorage) -> StorageStatus:
     """Every study of a storage."""
     return StorageStatus(
         storage=hide_password(str(storage.url)),
-        studies=tuple(_describe_study(stored) for stored in load_studies(storage)),
+        studies=tuple(_describe(storage, name) for name in study_names(storage)),
     )
+
+
+def _describe(storage: RDBStorage, name: str) -> StudyRow:
+    """A study, be it damaged: then the others are told all the same."""
+    try:
+        with damage_told(f"Study {name!r}"):
+            return _describe_study(StoredStudy.load(storage, name))
+    except (StudyError, FactsError) as error:
+        return StudyRow(
+            study_name=name,
+            kind=None,
+            dataset=None,
+            trials=count_trials([]),
+            running=0,
+            stale=(),
+            best=None,
+            best_trial=None,
+            last_active=None,
+            damage=str(error),
+        )
 
 
 def _describe_study(stored: StoredStudy) -> StudyRow:
     """Of another tool's study only what all studies have."""
     trials, kind = stored.trials(), stored.kind
+    if kind is None and stored.study.user_attrs.get("kind") in list(KINDS):
+        _ = stored.facts  # a damaged study of this tool's: raises
     holders = find_holders(stored) if kind is not None else []
     # The best of a verification's seeds says nothing, nor does the best of an ablation's rungs.
     best = stored.best_trial() if kind == Kind.SEARCH else None
@@ -92,11 +115,14 @@ def studies_table(status: StorageStatus) -> RenderableType:
         if row.stale
     ]
     held = [f"{row.study_name}: {line}" for row in status.studies for line in holder_lines(row.holders)]
-    return Group(table, *map(Text, (*stale, *held)))
+    damaged = [row.damage for row in status.studies if row.damage is not None]
+    return Group(table, *map(Text, (*stale, *held, *damaged)))
 
 
 def _cells(row: StudyRow) -> list[str]:
     counts = row.trials
     numbers = (counts.complete, counts.pruned, row.running, counts.interrupted, counts.failed)
     best = f"{row.best:.2f}" if row.best is not None else ""
+    if row.damage is not None:
+        return [row.study_name, "damaged", *[""] * len(numbers), ""]
     return [row.study_name, row.kind or "other", *map(str, numbers), best]

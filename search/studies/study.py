@@ -1,8 +1,10 @@
 """Studies in a database that many processes share: what one is bound to, opening, finding and deleting one."""
 
+import contextlib
+import math
 import shlex
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from itertools import count
@@ -58,7 +60,8 @@ class StoredStudy:
 
     @classmethod
     def load(cls, storage: RDBStorage, name: str) -> "StoredStudy":
-        return cls(optuna.load_study(storage=storage, study_name=name), storage)
+        with damage_told(f"Study {name!r}"):
+            return cls(optuna.load_study(storage=storage, study_name=name), storage)
 
     @property
     def name(self) -> str:
@@ -67,7 +70,8 @@ class StoredStudy:
     @property
     def facts(self) -> StudyFacts:
         """What the study carries, read anew. Raises FactsError as `StudyFacts.of` does."""
-        return StudyFacts.of(self.study)
+        with damage_told(f"Study {self.name!r}"):
+            return StudyFacts.of(self.study)
 
     @property
     def kind(self) -> Kind | None:
@@ -92,10 +96,17 @@ class StoredStudy:
         return Binding(**recorded)
 
     def trials(self, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states)
+        """Raises StudyError where somebody has damaged one."""
+        with damage_told(f"Study {self.name!r}"):
+            return self.study.get_trials(deepcopy=False, states=states)
 
     def complete_trials(self) -> list[FrozenTrial]:
-        return self.trials((TrialState.COMPLETE,))
+        found = self.trials((TrialState.COMPLETE,))
+        with damage_told(f"Study {self.name!r}"):
+            for trial in found:
+                if trial.value is None or not math.isfinite(trial.value):
+                    raise ValueError(f"the value of trial {trial.number} is {trial.value}")
+        return found
 
     def best_trial(self) -> FrozenTrial | None:
         """The complete trial of highest value, the earliest among equals; None if there is none."""
@@ -103,7 +114,7 @@ class StoredStudy:
 
     def sibling(self, name: str) -> "StoredStudy | None":
         """The study of that name in the same database; None if there is none."""
-        names = optuna.get_all_study_names(self.storage)
+        names = study_names(self.storage)
         return StoredStudy.load(self.storage, name) if name in names else None
 
     def record_use(self) -> None:
@@ -126,6 +137,26 @@ class StoredStudy:
         return max([self.facts.last_active if self.kind is not None else "", *stamps])
 
 
+def study_names(storage: RDBStorage) -> list[str]:
+    with damage_told("The list of studies"):
+        names = optuna.get_all_study_names(storage)
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a name is no text")
+    return names
+
+
+@contextlib.contextmanager
+def damage_told(what: str) -> Iterator[None]:
+    """Optuna takes rows as they are: one that was edited by hand, or cut off, fails wherever it is used."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AssertionError) as error:
+        reason = " ".join(str(error).split()) or "a value is missing"
+        raise StudyError(
+            f"{what} is damaged in the database ({reason}). Mend that row, or use another --storage."
+        ) from error
+
+
 def rank(trial: FrozenTrial) -> tuple[float, int]:
     """Orders complete trials: the higher value first, then the earlier one."""
     assert trial.value is not None
@@ -146,7 +177,7 @@ def open_search_study(
     """
     with exclusive(storage):
         followers = [each for each in followers_of(storage, name) if _needs_its_search(StoredStudy.load(storage, each))]
-        if followers and name not in optuna.get_all_study_names(storage):
+        if followers and name not in study_names(storage):
             raise StudyError(
                 f"Studies that followed an earlier search {name!r} are still there: {', '.join(followers)}. Delete "
                 f"them with 'python cli.py delete {shlex.quote(name)}', or search under another --study-name."
@@ -193,7 +224,7 @@ def _refuse_other_binding(stored: StoredStudy, binding: Binding) -> None:
         if recorded[name] != value
     ]
     if changes:
-        names = optuna.get_all_study_names(stored.storage)
+        names = study_names(stored.storage)
         free = shlex.quote(next(name for number in count(2) if (name := f"{stored.name}-{number}") not in names))
         raise StudyError(
             f"Study {stored.name!r} was made with another {', '.join(changes)}. Go on with what it was made with (at "
@@ -266,12 +297,12 @@ def find_search_study(storage: RDBStorage, name: str | None) -> StoredStudy:
 
 
 def load_studies(storage: RDBStorage) -> list[StoredStudy]:
-    return [StoredStudy.load(storage, name) for name in optuna.get_all_study_names(storage)]
+    return [StoredStudy.load(storage, name) for name in study_names(storage)]
 
 
 def followers_of(storage: RDBStorage, search: str) -> list[str]:
     """The names of the studies that followed a search of that name, which need not be there itself."""
-    named = [name for name in optuna.get_all_study_names(storage) if search_followed_by(name) == search]
+    named = [name for name in study_names(storage) if search_followed_by(name) == search]
     return [name for name in named if StoredStudy.load(storage, name).kind not in (None, Kind.SEARCH)]
 
 
@@ -281,7 +312,7 @@ def studies_to_delete(storage: RDBStorage, name: str) -> list[str]:
     Raises:
         StudyError: If there are none, or another tool made the study.
     """
-    there = name in optuna.get_all_study_names(storage)
+    there = name in study_names(storage)
     if there and StoredStudy.load(storage, name).kind is None:
         raise StudyError(f"Study {name!r} was not made by this tool: it is left alone.")
     names = [*([name] if there else []), *followers_of(storage, name)]
