@@ -8,7 +8,7 @@ from search.config import RECIPE, TrialConfig
 from search.runs.standings import NUM_RUNS, Ranking, read_ranking
 from search.studies.facts import TrialFacts
 from search.studies.space import Space
-from search.studies.study import StoredStudy, StudyError
+from search.studies.study import StoredStudy, StudyError, damage_told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,8 @@ def rebuild_config(search: StoredStudy, trial: FrozenTrial, space: Space) -> Tri
             f"Study {search.name!r} was made with another version of this tool (at {commit}; recipe {binding.recipe}, "
             f"now {RECIPE}): its networks cannot be rebuilt. Use that version, or search anew."
         )
-    config = space.suggest_config(trial, binding.max_params)
+    with damage_told(f"Trial {trial.number} of study {search.name!r}"):
+        config = space.suggest_config(trial, binding.max_params)
     facts = TrialFacts.of(trial)
     if (config.model.channels, config.model.num_params) != (facts.channels, facts.num_params):
         raise StudyError(
