@@ -27,7 +27,7 @@ from pydantic import (
     model_validator,
 )
 
-from search.config import LARGEST_INTEGER, MAX_EPOCHS, Channels, ExplainedError, TrialConfig, shortened
+from search.config import LARGEST_INTEGER, MAX_EPOCHS, MAX_SEEDS, Channels, ExplainedError, TrialConfig, shortened
 from search.files import check_name, read_regular, write_atomically
 from search.proof.estimates import Estimate, accuracy, estimate, max_errors, mean_of, pass_share_lower, std_of
 
@@ -208,8 +208,8 @@ class Subject(Part):
     """
 
     dataset: str
-    epochs: int
-    recipe: int
+    epochs: Count
+    recipe: Count
     config: dict[str, Any]
 
     @classmethod
@@ -235,7 +235,7 @@ class AskedSeeds(Part):
     """
 
     first_seed: Count
-    num_seeds: Annotated[int, Field(ge=1)]
+    num_seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)]
     target: Percent | None
     chosen_by: str
     time: str
@@ -395,7 +395,7 @@ class Witness(Record):
 
     schema_version: Literal[2] = 2
     dataset: str
-    num_images: Annotated[int, Field(ge=1)]
+    num_images: Annotated[Count, Field(ge=1)]
     device: str
     precision: str
     commit: str

@@ -9,6 +9,7 @@ from optuna.storages import RDBStorage
 from pydantic import TypeAdapter
 
 from search.config import RECIPE, TrialConfig
+from search.files import read_regular
 from search.proof.ledger import Asked, Entry, Ledger, entries_of, parse_line, parse_lines, plan_seeds
 from search.proof.records import AskedSeeds, Ladder, Proof, Reproduction, Witness
 from search.provenance import code_commit
@@ -26,6 +27,7 @@ RECORDS: dict[str, type[Witness]] = {
     "ablation.json": Ladder,
     "reproduce.json": Reproduction,
 }
+LARGEST_LEDGER = 2**28  # bytes
 
 _CONFIG = TypeAdapter(TrialConfig)
 
@@ -44,7 +46,8 @@ def read_ledger(storage: RDBStorage, results_dir: Path) -> Ledger:
 def _entries_of_folder(folder: Path) -> Iterator[Entry]:
     path = folder / LEDGER_FILE
     if path.exists():
-        yield from parse_lines(path.read_text(encoding="utf-8"), path)
+        content = read_regular(path, limit=LARGEST_LEDGER)
+        yield from parse_lines(content.decode(errors="backslashreplace"), path)  # what is no text is no JSON, either
     for pattern, record in RECORDS.items():
         for path in sorted(folder.glob(pattern)):
             for tested in record.read(path).tested:
