@@ -1,9 +1,10 @@
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
 
-from search.files import check_writable, write_atomically
+from search.files import check_name, check_regular, check_writable, read_regular, write_atomically
 
 
 def test_a_reader_never_sees_a_file_half_written(tmp_path: Path) -> None:
@@ -33,3 +34,45 @@ def test_a_folder_that_cannot_be_written_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         check_writable(tmp_path / "file" / "results")
+
+
+# What may be opened
+
+
+def test_a_file_is_read_up_to_its_limit_and_not_beyond(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(b"12345")
+    assert read_regular(path, limit=5) == b"12345"
+    check_regular(path, limit=5)
+    for refuse in (read_regular, check_regular):
+        with pytest.raises(OSError, match="larger than 4 bytes") as refused:
+            refuse(path, limit=4)
+        assert refused.value.filename == str(path)
+
+
+def test_what_is_no_regular_file_is_refused_at_once_and_by_name(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link", tmp_path, Path("/dev/null")):
+        with pytest.raises(OSError, match="not a regular file") as refused:
+            read_regular(path, limit=9)
+        assert refused.value.filename == str(path)
+
+
+def test_nothing_stays_open(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    before = os.open(os.devnull, os.O_RDONLY)
+    for path in (tmp_path, tmp_path / "file"):
+        for _ in range(3):
+            with contextlib.suppress(OSError):
+                read_regular(path, limit=9)
+                check_regular(path, limit=9)
+    after = os.open(os.devnull, os.O_RDONLY)
+    os.close(before)
+    os.close(after)
+    assert after == before + 1
+
+
+@pytest.mark.parametrize("name", ["mnist-7999p-15e", "a b", "größer", "x" * 200, "ä" * 100, "a.b", "_"])
+def test_a_name_that_can_be_a_folders_is_returned(name: str) -> None:
+    assert check_name(name) == name

@@ -208,8 +208,8 @@ class Subject(Part):
     """
 
     dataset: str
-    epochs: int
-    recipe: int
+    epochs: Count
+    recipe: Count
     config: dict[str, Any]
 
     @classmethod
@@ -396,7 +396,7 @@ class Witness(Record):
 
     schema_version: Literal[2] = 2
     dataset: str
-    num_images: Annotated[int, Field(ge=1)]
+    num_images: Annotated[Count, Field(ge=1)]
     device: str
     precision: str
     commit: str

@@ -22,11 +22,10 @@ import optuna
 import pytest
 from click.testing import Result
 from commands import ROOT, assert_refused, run
-from evidence import ON_THE_SAMPLE, make_proof
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from cli import cli
 from search.config import MAX_TRIALS, RECIPE, AugmentConfig, ModelConfig, TrialConfig
@@ -35,7 +34,7 @@ from search.net.datasets import DATASETS, DataError, IdxFiles
 from search.net.idx import provide_files
 from search.net.model import TinyCNN
 from search.net.model_file import load_model, read_origin, save_model
-from search.proof.records import RECORDS, KeptModel, ModelOrigin, Record, RecordError
+from search.proof.records import RECORDS, ModelOrigin, Proof, Record, RecordError
 from search.studies.facts import FactsError, MeasuredFacts, StudyFacts, TrialFacts
 from search.studies.space import Space
 
@@ -86,16 +85,40 @@ def _no_hang() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+def recorded_proof(space: Space) -> dict[str, Any]:
+    """The committed proof, made one of two seeds of a tiny network on the sample."""
+    found = json.loads((REFERENCE / "verify.json").read_bytes())
+    seeds = [
+        {"command": "verify-best", "seed": seed, "test_accuracy": 94.0, "errors": 60, "errors_one_view": 69}
+        for seed in (10_000, 10_001)
+    ]
+    changes = {
+        "study_name": "small",
+        "trial": 31,
+        "config": TypeAdapter(TrialConfig).dump_python(CONFIG, mode="json"),
+        "recipe": RECIPE,
+        "space": space.hash,
+        "epochs": 4,
+        "dataset": "sample",
+        "judged": False,
+        "num_images": 1_000,
+        "asked": [found["asked"][-1] | {"first_seed": 10_000, "num_seeds": 2}],
+        "seeds": seeds,
+        "earlier_attempts": [],
+        "other_looks": [],
+        "model": {"file": MODEL, "seed": 10_000, "errors": 60, "errors_one_view": 69},
+    }
+    measured = {name: value for name, value in found.items() if name not in Proof.model_computed_fields}
+    content: dict[str, Any] = json.loads(Proof.model_validate_json(json.dumps(measured | changes)).to_json())
+    return content
+
+
 @pytest.fixture(scope="module")
 def world(searched_database: Path, the_space: Space, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as one may look after a search and a proof: the study "small", a record, its model; no MNIST."""
     folder = tmp_path_factory.mktemp("world")
     shutil.copy(searched_database, folder / "study.db")
-    proof = make_proof(
-        [60, 58], **ON_THE_SAMPLE, config=CONFIG, recipe=RECIPE, space=the_space.hash, epochs=4, device="cpu"
-    )
-    kept = {"file": MODEL, "seed": 10_000, "errors": 60, "errors_one_view": 69}
-    content = json.loads(proof.to_json()) | {"model": {name: kept[name] for name in KeptModel.model_fields}}
+    content = recorded_proof(the_space)
     for place in ("proof", "results/small"):
         (folder / place).mkdir(parents=True)
         (folder / place / "verify.json").write_text(json.dumps(content), encoding="utf-8")
@@ -533,9 +556,16 @@ VALUES: list[tuple[str, Any, str]] = [
     ("num_images", 10**400, "is damaged"),
     ("num_images", 7, "the rest of the record gives"),
     ("target", "99.4", "target is '99.4'"),
-    ("target", float("nan"), "target: "),
-    ("target", float("inf"), "target: "),
-    ("target", 10**400, "target: "),
+    ("target", float("nan"), "target is nan"),
+    ("target", float("inf"), "target is inf"),
+    ("target", 10**400, "target is 1000"),
+    ("asked", [], "asked: "),
+    ("asked.0.target", "99.4", "target is '99.4'"),
+    ("asked.0.target", float("nan"), "asked.0.target: "),
+    ("asked.0.target", 10**400, "asked.0.target: "),
+    ("asked.0.target", None, "is damaged"),
+    ("asked.0.first_seed", 10**400, "asked.0.first_seed: "),
+    ("asked.0.num_seeds", 10**12, "asked.0.num_seeds: "),
     ("mean", 10**400, "mean is 1000"),
     ("mean", float("nan"), "mean is nan"),
     ("mean", 99.99, "mean is 99.99"),
@@ -544,7 +574,7 @@ VALUES: list[tuple[str, Any, str]] = [
     ("seeds", [], "seeds: "),
     ("seeds", {}, "seeds: "),
     ("seeds.0", None, "seeds.0: "),
-    ("seeds.0.seed", 10_007, "not consecutive"),
+    ("seeds.0.seed", 10_007, "not in order"),
     ("seeds.0.seed", 10**400, "seeds.0.seed: "),
     ("seeds.0.errors", -1, "seeds.0.errors: "),
     ("seeds.0.errors", "60", "errors is '60'"),
@@ -610,7 +640,7 @@ SPOILT: list[tuple[str, Change, str]] = [
     ("1,000 lists deep", with_value("trial", json.loads("[" * 900 + "]" * 900)), "it is not JSON"),
     ("a name given twice", edited(RECORD, lambda whole: b'{"epochs": 4, ' + whole[1:]), "two values of one name"),
     ("an integer of 10,000 digits", write(RECORD, b'{"schema_version": ' + b"9" * 10_000 + b"}"), "it is not JSON"),
-    ("a summary", edited(RECORD, lambda _: (REFERENCE / "summary.json").read_bytes()), "is damaged"),
+    ("a summary", edited(RECORD, lambda _: (REFERENCE / "summary.json").read_bytes()), "another version"),
     ("a ladder", edited(RECORD, lambda _: (REFERENCE / "ablation.json").read_bytes()), "is damaged"),
     ("a reproduction", edited(RECORD, lambda _: (REFERENCE / "reproduce.json").read_bytes()), "is damaged"),
     ("a benchmark's", edited(RECORD, lambda _: (REFERENCE / "accuracy.json").read_bytes()), "verify.json"),
@@ -656,6 +686,26 @@ RECORDED += [
         ("a folder", replaced_by_folder(RESULTS), "small/verify.json cannot be used (not a regular file)"),
         ("a record of 10 GB", huge("results/other/verify-3.json"), "verify-3.json cannot be used (larger than"),
         ("a record without end", linked_to(RESULTS, "/dev/zero"), "small/verify.json cannot be used"),
+    ]
+]
+
+LEDGER = "results/small/attempts.jsonl"
+LINE = (REFERENCE / "attempts.jsonl").read_bytes().splitlines(keepends=True)[0]
+RECORDED += [
+    Case(name=f"the ledger is {what}", typed="verify-best", change=change, told=told)
+    for what, change, told in [
+        (
+            "cut in a line before the last",
+            write(LEDGER, LINE[:99] + b"\n" + LINE),
+            "line 1, is damaged",
+        ),
+        ("noise", write(LEDGER, bytes(range(256))), "line 1, is damaged"),
+        ("with bytes that are no text", write(LEDGER, LINE.replace(b"study", b"\xff", 1)), "line 1, is damaged"),
+        ("in UTF-16", write(LEDGER, LINE.decode().encode("utf-16")), "line 1, is damaged"),
+        ("10,000 lists deep", write(LEDGER, b"[" * 10_000 + b"\n"), "line 1, is damaged"),
+        ("a pipe", replaced_by_pipe(LEDGER), "attempts.jsonl cannot be used (not a regular file)"),
+        ("a folder", replaced_by_folder(LEDGER), "attempts.jsonl cannot be used (not a regular file)"),
+        ("of 10 GB", huge(LEDGER), "attempts.jsonl cannot be used (larger than"),
     ]
 ]
 
@@ -850,35 +900,8 @@ def test_a_bad_input_is_one_line_and_stays_as_it_is(case: Case, place: Path) -> 
 
 # Options that nobody has thought of. There are no digits and no finished search: nothing can be trained.
 
-NASTY = [
-    "",
-    "0",
-    "1",
-    "-1",
-    "7",
-    "1e9",
-    "nan",
-    "inf",
-    str(2**63),
-    "9" * 400,
-    "auto",
-    "-",
-    "--",
-    "\x00",
-    "\udcff",
-    "\x1b[2J",
-]
-NASTY += [
-    "..",
-    "/",
-    "/dev/zero",
-    "{}/pipe",
-    "{}/file",
-    "{}/nowhere",
-    "sqlite:///{}/study.db",
-    "sqlite:///{}/file",
-    "'; --",
-]
+NASTY = ["", "0", "1", "-1", "7", "1e9", "nan", "inf", str(2**63), "9" * 400, "auto", "-", "--", "\udcff", "\x1b[2J"]
+NASTY += ["..", "/", "/dev/zero", "{}/pipe", "{}/file", "{}/nowhere", "sqlite:///{}/study.db", "sqlite:///{}/file"]
 ANY_LETTER = st.characters(exclude_characters="\0", exclude_categories=[])  # but that which ends what is typed
 FLAGS = ["--json", "--quiet", "--yes", "--help", "--version"]
 

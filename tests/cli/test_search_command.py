@@ -109,6 +109,17 @@ def test_the_next_command_repeats_what_was_typed_but_nothing_of_the_environment(
     assert sorted(words[5:]) == sorted([*places, *SMALL[-2:], *typed])
 
 
+@pytest.mark.usefixtures("search_study", "activated")
+def test_the_next_command_keeps_a_secret_that_was_typed(storage_url: str, tmp_path: Path) -> None:
+    url = storage_url.replace("sqlite:///", "sqlite:///file:") + "?uri=true&password=hunter2"
+    result = run("search", *FINISHED, "--storage", url, "--results-dir", tmp_path / "results")
+    assert result.exit_code == 0, result.stderr
+    assert "hunter2" not in result.output
+    command, comment = next_command(result).split("  # ")
+    assert "--storage" not in command
+    assert comment == "with the same --storage, or with OPTUNA_STORAGE set to it"
+
+
 @pytest.mark.usefixtures("search_study")
 @pytest.mark.parametrize("python", ["this one", "another", "none"])
 def test_the_next_command_names_the_python_that_this_shell_knows(

@@ -29,6 +29,7 @@ from search.runs.session import Ended
 from search.settings import BEST_MODEL, SearchSettings
 from search.studies.facts import StudyFacts, TrialFacts
 from search.studies.job import Result, ShouldStop, Task
+from search.studies.kinds import StudyNameError
 from search.studies.space import SpaceError
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy, StudyError
@@ -352,8 +353,8 @@ def test_a_reranking_of_another_search_is_told_before_any_trial(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("x" * 201, "The study name of 201 bytes cannot be used: 200 are the most"),
-        ("ä" * 101, "The study name of 202 bytes cannot be used: 200 are the most"),
+        ("x" * 201, "cannot be used: it is 201 bytes long, and 200 are the most"),
+        ("ä" * 101, "cannot be used: it is 202 bytes long, and 200 are the most"),
         ("two\nlines", r"'two\\nlines' cannot be used: .*unprintable"),
         ("a\tb", r"'a\\tb' cannot be used: .*unprintable"),
         ("\x1b[31mred", r"'\\x1b\[31mred' cannot be used: .*unprintable"),
@@ -364,7 +365,7 @@ def test_a_reranking_of_another_search_is_told_before_any_trial(
 def test_a_name_that_is_too_long_or_unprintable_is_refused_in_one_line_before_anything_is_there(
     search: Search, nowhere: dict[str, Any], tmp_path: Path, name: str, words: str
 ) -> None:
-    with pytest.raises(StudyError, match=words) as refused:
+    with pytest.raises(StudyNameError, match=words) as refused:
         search(study_name=name, **nowhere)
     assert str(refused.value).isprintable()
     assert_nothing_is_there(tmp_path)

@@ -220,3 +220,18 @@ def test_a_trial_was_interrupted_if_it_failed_without_a_reason(search: StoredStu
     search.study.tell(complete, 90.0)
     answers = [TrialFacts.of(trial).was_interrupted(trial.state) for trial in search.trials()]
     assert answers == [True, False, False]
+
+
+def test_a_fact_that_is_misspelt_is_an_error_but_what_others_have_written_is_passed_over() -> None:
+    with pytest.raises(ValueError, match="typo"):
+        TrialFacts(typo=1)
+    assert TrialFacts.of(carrying(typo=1, epochs=3)) == TrialFacts(epochs=3, drawn=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", "35"), ("epochs", True), ("epochs", -1), ("seed", 2**63), ("drawn", "yes"), ("owner", 5)],
+)
+def test_a_value_of_another_type_or_out_of_range_is_no_fact(name: str, value: Any) -> None:
+    with pytest.raises(FactsError, match=f"Trial 7 carries .* as '{name}"):
+        TrialFacts.of(carrying(**{name: value}))
