@@ -17,7 +17,7 @@ from search.provenance import code_commit
 from search.runs.looks import COMMANDS, LEDGER_FILE, append, describe, look_of
 from search.runs.rungs import RUNGS, rung_config
 from search.settings import REFERENCE
-from search.studies.facts import config_facts
+from search.studies.facts import StudyFacts, config_facts
 from search.studies.kinds import Kind
 from search.studies.lines import add_line, read_lines
 from search.studies.storage import exclusive
@@ -67,13 +67,15 @@ def _explained(where: object) -> Iterator[None]:
 def _entries_of_studies(studies: list[StoredStudy]) -> Iterator[Entry]:
     """What studies know by themselves: those of before there was a ledger know more than it does."""
     for stored in studies:
-        if stored.kind in COMMANDS and stored.facts.config is not None:
-            with _explained(f"Study {stored.name!r} of the database"):
-                yield from _entries_of_study(stored, stored.kind)
+        kind = stored.study.user_attrs.get("kind")  # as it is on record: a damaged study must not go unseen
+        if kind in list(COMMANDS):
+            facts = stored.facts
+            if facts.config is not None:
+                with _explained(f"Study {stored.name!r} of the database"):
+                    yield from _entries_of_study(stored, Kind(kind), facts)
 
 
-def _entries_of_study(stored: StoredStudy, kind: Kind) -> Iterator[Entry]:
-    facts = stored.facts
+def _entries_of_study(stored: StoredStudy, kind: Kind, facts: StudyFacts) -> Iterator[Entry]:
     for first_seed, num_seeds in facts.planned_seeds.items():
         seeds = AskedSeeds(
             first_seed=first_seed,
