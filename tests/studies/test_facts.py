@@ -68,7 +68,6 @@ STUDY = StudyFacts(
     reproduces="other",
     trial=3,
     planned_seeds={20_000: 5, 10_000: 3},
-    last_attempt=10_000,
     rules={20_000: "the best of 3 single runs; not re-ranked"},
     planned_trials=(3, 1),
     **config_facts(space.reference_config()),
