@@ -65,11 +65,16 @@ def _explained(where: object) -> Iterator[None]:
 
 
 def _entries_of_studies(studies: list[StoredStudy]) -> Iterator[Entry]:
-    """What studies know by themselves: those of before there was a ledger know more than it does."""
+    """What studies know by themselves: those of before there was a ledger know more than it does.
+
+    Raises:
+        FactsError, RecordError: If one of this tool's is damaged: it must not be passed over.
+    """
     for stored in studies:
-        if stored.kind in COMMANDS and stored.facts.config is not None:
+        recorded = stored.study.user_attrs.get("kind")
+        if recorded in list(COMMANDS) and stored.facts.config is not None:
             with _explained(f"Study {stored.name!r} of the database"):
-                yield from _entries_of_study(stored, stored.kind)
+                yield from _entries_of_study(stored, Kind(recorded))
 
 
 def _entries_of_study(stored: StoredStudy, kind: Kind) -> Iterator[Entry]:

@@ -25,7 +25,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from recording import add_seed
 
-from search.config import RECIPE, TrialConfig
+from search.config import RECIPE, ExplainedError, TrialConfig
 from search.proof import records
 from search.proof.ledger import LADDER_SEEDS, Ledger, Look, SeedsError, entries_of, parse_lines
 from search.proof.records import OtherLooks, Proof, RecordError
@@ -429,7 +429,7 @@ def test_a_damaged_study_is_named(damage: dict[str, Any], verification: StoredSt
     add_seed(verification, 10_000)
     for name, value in damage.items():
         verification.study.set_user_attr(name, value)
-    with pytest.raises(RecordError, match=r"^Study 'small-verify-2' of the database is damaged \(.*\)\. Restore it\.$"):
+    with pytest.raises(ExplainedError, match=r"^Study 'small-verify-2' (of the database is damaged|carries) .*\.$"):
         read_ledger(verification.storage, results)
 
 
