@@ -1,10 +1,19 @@
 import contextlib
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from search.files import check_name, check_regular, check_writable, read_regular, write_atomically
+from search.files import (
+    append_line,
+    check_name,
+    check_regular,
+    check_writable,
+    read_regular,
+    whole_lines,
+    write_atomically,
+)
 
 
 def test_a_reader_never_sees_a_file_half_written(tmp_path: Path) -> None:
@@ -76,3 +85,58 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mnist-7999p-15e", "a b", "größer", "x" * 200, "ä" * 100, "a.b", "_"])
 def test_a_name_that_can_be_a_folders_is_returned(name: str) -> None:
     assert check_name(name) == name
+
+
+# Lines
+
+FIRST, SECOND, THIRD = (json.dumps({"kind": "look", "seed": seed, "outcome": {"errors": 60}}) for seed in range(3))
+
+
+def test_lines_are_added_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "attempts.jsonl"
+    append_line(path, FIRST)
+    append_line(path, SECOND)
+    assert path.read_text() == f"{FIRST}\n{SECOND}\n"
+
+
+def test_a_line_that_was_cut_off_goes_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "attempts.jsonl"
+    for length in range(len(SECOND)):
+        path.write_text(f"{FIRST}\n{SECOND[:length]}")
+        append_line(path, THIRD)
+        assert path.read_text() == f"{FIRST}\n{THIRD}\n", length
+    path.write_bytes(SECOND.encode()[:9] + b"\xc3")  # in the middle of a character, in a file of nothing else
+    append_line(path, THIRD)
+    assert path.read_text() == f"{THIRD}\n"
+
+
+def test_a_whole_line_without_its_end_stays(tmp_path: Path) -> None:
+    path = tmp_path / "attempts.jsonl"
+    path.write_text(f"{FIRST}\n{SECOND}")  # as an editor may leave it
+    append_line(path, THIRD)
+    assert path.read_text() == f"{FIRST}\n{SECOND}\n{THIRD}\n"
+
+
+def test_a_line_is_on_disk_when_it_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "attempts.jsonl"
+    synced = []
+
+    def sync(file: int) -> None:
+        synced.append((os.path.samestat(os.fstat(file), path.stat()), path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    append_line(path, FIRST)
+    assert synced == [(True, f"{FIRST}\n")]
+
+
+def test_a_line_that_cannot_be_added_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        append_line(tmp_path / "file" / "attempts.jsonl", FIRST)
+
+
+@pytest.mark.parametrize(
+    ("content", "whole"), [(b"", b""), (b"{", b""), (b"1\n{", b"1\n"), (b"1\n2", b"1\n2"), (b"[" * 100_000, b"")]
+)
+def test_lines_are_whole_but_for_a_last_one_that_is_not_json(content: bytes, whole: bytes) -> None:
+    assert whole_lines(content) == whole

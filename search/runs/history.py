@@ -65,7 +65,11 @@ def _explained(where: object) -> Iterator[None]:
 
 
 def _entries_of_studies(studies: list[StoredStudy]) -> Iterator[Entry]:
-    """What studies know by themselves: those of before there was a ledger know more than it does."""
+    """What studies know by themselves: those of before there was a ledger know more than it does.
+
+    Raises:
+        FactsError, RecordError: If one of this tool's is damaged: it must not be passed over.
+    """
     for stored in studies:
         kind = stored.study.user_attrs.get("kind")  # as it is on record: a damaged study must not go unseen
         if kind in list(COMMANDS):

@@ -13,21 +13,25 @@ from optuna.trial import FrozenTrial, TrialState
 from training import EPOCHS, after_an_epoch, shorten, work_off
 
 from cli import cli
-from search.config import AugmentConfig, ModelConfig, TrialConfig
+from search.config import RECIPE, AugmentConfig, ModelConfig, TrialConfig
 from search.net.data import Split
 from search.net.device import Runtime
 from search.net.model import TinyCNN, num_params
-from search.proof.records import ByHand, Ladder
+from search.proof.ledger import LADDER_SEEDS, Entry, Look, parse_lines
+from search.proof.records import ByHand, Ladder, Subject
 from search.provenance import Code
 from search.runs import ablating
 from search.runs.ablating import BY_HAND, make_ladder
 from search.runs.following import open_follower
+from search.runs.history import read_ledger
+from search.runs.looks import LEDGER_FILE
 from search.runs.rungs import RUNGS, RungTask, rung_config, runs_of
 from search.runs.testing import LARGEST_SEED, FinalResources, FinalTest
 from search.runs.winner import Choice
 from search.studies.facts import StudyFacts, TrialFacts
 from search.studies.job import ShouldStop
 from search.studies.kinds import Kind
+from search.studies.lines import read_lines
 from search.studies.plan import GivenPlan
 from search.studies.study import StoredStudy, StudyError
 from search.studies.tickets import keys_left
@@ -72,7 +76,7 @@ def test_the_plan_of_more_seeds_begins_with_that_of_fewer() -> None:
     assert runs_of(3).keys[: len(runs_of(2).keys)] == runs_of(2).keys
     runs = runs_of(2).runs
     assert len(runs) == len(set(runs_of(2).keys)) == 2 * len(RUNGS)
-    assert {params["seed"] for params in runs} == {ablating.FIRST_SEED, ablating.FIRST_SEED + 1}
+    assert {params["seed"] for params in runs} == {LADDER_SEEDS, LADDER_SEEDS + 1}
     assert [params["rung"] for params in runs[: len(RUNGS)]] == list(RUNGS)
 
 
@@ -95,6 +99,7 @@ def task(tmp_path: Path) -> RungTask:
     return RungTask(
         test=FinalTest(dataset="sample", data_dir=tmp_path, precision="fp32", epochs=EPOCHS),
         config=TINY,
+        folder=tmp_path / "small",
     )
 
 
@@ -131,8 +136,10 @@ def test_every_rung_is_run_and_recorded(
         assert rung.diverged == 0
         assert rung.train_one_view.accuracies == (each.train_accuracy,)
         assert rung.methods == RUNGS[rung.rung]
+        assert (rung.errors, rung.errors_one_view) == ((each.errors,), (each.errors_one_view,))
+        assert rung.config == rung_config(TINY, rung.methods)
         assert rung.num_params == each.num_params == rung_config(TINY, rung.methods).model.num_params
-    assert list(ladder.seeds) == [ablating.FIRST_SEED]
+    assert list(ladder.seeds) == [LADDER_SEEDS]
     assert (ladder.study_name, ladder.trial, ladder.dataset, ladder.config) == ("small", 2, "sample", TINY)
     assert (ladder.dropout, ladder.winner_has_dropout) == (ablating.SOME_DROPOUT, False)
     assert (ladder.device, ladder.precision, ladder.commit) == ("cpu", "fp32", "0123abc")
@@ -142,6 +149,27 @@ def test_every_rung_is_run_and_recorded(
     by_hand = [rung.by_hand for rung in make_ladder(ablation, TINY, 1).rungs]
     assert (by_hand[0], by_hand[-1]) == (ByHand(train=80.05, test=79.29), None)
     assert len({each.train_loss for each in facts}) == len(trials)  # no two rungs are the same
+
+
+def test_every_run_is_on_record_as_a_look_at_its_rungs_configuration(
+    task: RungTask, ablation: StoredStudy, train_runs: Callable[..., list[FrozenTrial]], tmp_path: Path
+) -> None:
+    trials = train_runs(task, runs_of(1))
+    entries = parse_lines((task.folder / LEDGER_FILE).read_bytes(), "here")
+    assert sorted(line for _, line in read_lines(ablation.storage)) == sorted(map(to_line, entries))
+    for trial, entry in zip(trials, entries, strict=True):
+        assert isinstance(entry, Look)
+        config = rung_config(TINY, RUNGS[trial.params["rung"]])
+        assert entry.subject == Subject.of(config, dataset="sample", epochs=4, recipe=RECIPE)
+        assert (entry.seed, entry.num_params, entry.trial) == (LADDER_SEEDS, config.model.num_params, 2)
+        assert (entry.outcome.command, entry.outcome.errors) == ("ablate", TrialFacts.of(trial).errors)
+    # The file, the study and the record tell of the same looks.
+    make_ladder(ablation, TINY, 1).write(task.folder / "ablation.json")
+    assert len(read_ledger(ablation.storage, tmp_path).entries) == len(RUNGS)
+
+
+def to_line(entry: Entry) -> str:
+    return entry.model_dump_json()
 
 
 def test_an_interrupted_run_is_tried_again(task: RungTask, train_runs: Callable[..., list[FrozenTrial]]) -> None:
@@ -162,6 +190,7 @@ def test_runs_that_diverge_are_counted_and_left_out_of_the_means(
     train_runs(task, runs_of(1))
     rung, *others = make_ladder(ablation, TINY, 1).rungs
     assert (rung.diverged, rung.test.mean, rung.train_one_view.mean) == (1, None, None)
+    assert (rung.errors, rung.errors_one_view) == ((100,), (100,))  # of as many test digits
     assert all(other.diverged == 0 for other in others)
 
 
@@ -170,7 +199,7 @@ def test_no_verification_can_take_a_seed_of_the_ladder() -> None:
     first_seed, num_seeds = options["first_seed"].type, options["seeds"].type
     assert isinstance(first_seed, click.IntRange)
     assert isinstance(num_seeds, click.IntRange)
-    assert (first_seed.max or 0) + (num_seeds.max or 0) < ablating.FIRST_SEED
+    assert (first_seed.max or 0) + (num_seeds.max or 0) < LADDER_SEEDS
     assert max(params["seed"] for params in runs_of(100).runs) <= LARGEST_SEED
 
 
@@ -185,6 +214,7 @@ def test_the_ladder_has_a_table_a_plot_and_every_rung(
     assert all(len(rung.test.accuracies) == 1 for rung in ladder.rungs)
     folder = tmp_path / "results" / "small"
     assert Ladder.read(folder / "ablation.json") == ladder
+    assert len(parse_lines((folder / LEDGER_FILE).read_bytes(), "here")) == len(RUNGS)
     assert (folder / "ablation.png").read_bytes().startswith(b"\x89PNG")
     assert run("ablate", "--trial", "0", "--seeds", "1", "--study-name", "nowhere", *places).exit_code == 1
     table = run("ablate", "--seeds", "1", *places).stdout

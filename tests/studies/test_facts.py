@@ -106,7 +106,7 @@ def test_all_that_a_study_can_carry_is_read_as_it_was_written(search: StoredStud
     STUDY.write(search.study)
     assert STUDY.model_fields_set == StudyFacts.model_fields.keys()
     assert read_again(search).facts == STUDY
-    assert list(read_again(search).facts.planned_seeds) == [20_000, 10_000]  # the last attempt is the last
+    assert list(read_again(search).facts.planned_seeds) == [20_000, 10_000]  # in order of time
 
 
 def test_attributes_are_called_as_they_always_were() -> None:

@@ -1,5 +1,7 @@
 """Databases that earlier versions have written: attributes are given here as those wrote them, letter by letter."""
 
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -11,11 +13,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import TypeAdapter
 
 from search.config import TrialConfig, derive_seed
+from search.proof.ledger import LADDER_SEEDS
 from search.runs import ablating, reranking
 from search.runs.ablating import num_complete_seeds
 from search.runs.following import open_follower
-from search.runs.history import plan_attempt
-from search.runs.rungs import FIRST_SEED
+from search.runs.history import plan_proof, read_ledger
+from search.runs.looks import describe
 from search.runs.seeds import seeds_plan
 from search.runs.standings import read_ranking
 from search.runs.testing import measured_seeds
@@ -295,18 +298,42 @@ def choice_of(search: StoredStudy) -> Choice:
 
 
 def test_an_old_verification_is_joined_and_goes_on_with_the_seeds_that_it_lacks(
-    old_search: StoredStudy, old_verification: StoredStudy
+    old_search: StoredStudy, old_verification: StoredStudy, tmp_path: Path
 ) -> None:
     stored = open_follower(old_search, Kind.VERIFY, choice_of(old_search), config_of(CONFIG))
     assert (stored.name, len(stored.trials())) == (old_verification.name, 2)
-    seeds = plan_attempt(stored, None, 2, rule="another", history=[])
+    seeds = plan_proof(
+        stored, tmp_path / "results", first_seed=None, num_seeds=2, target=Decimal("99.4"), chosen_by="another"
+    )
     assert seeds == range(10_000, 10_002)
-    assert stored.facts.rules == {10_000: VERIFICATION["rules"]["10000"]}
     [measured] = measured_seeds(stored, range(10_000, 10_001))
     assert (measured.accuracy, measured.facts.errors) == (63.0, 370)
     trial = claim(stored, seeds_plan(seeds))
     assert (trial.suggest_int("seed", 0, 2**32 - 1), TrialFacts.of(trial).retry_of) == (10_001, 1)
     assert keys_left(stored, seeds_plan(seeds)) == []
+
+
+def test_what_an_old_verification_was_asked_for_and_has_seen_counts(
+    old_verification: StoredStudy, tmp_path: Path
+) -> None:
+    ledger = read_ledger(old_verification.storage, tmp_path)
+    found = ledger.tested(describe(old_verification.facts)["subject"])
+    assert found is not None
+    assert (found.study_name, found.trial, found.num_params) == ("sample-1999p-1e", 1, 1_998)
+    [asked] = found.asked
+    assert (asked.range, asked.target, asked.commit) == (range(10_000, 10_002), None, COMMIT)
+    assert asked.chosen_by == VERIFICATION["rules"]["10000"]
+    [row] = found.seeds
+    assert (row.seed, row.errors, row.errors_one_view, found.num_images) == (10_000, 370, 311, 1_000)
+    assert [each.subject for each in ledger.attempts("sample")] == [found.subject]
+
+
+def test_an_old_verification_of_before_views_counts(old_verification: StoredStudy, tmp_path: Path) -> None:
+    tested = {key: value for key, value in TESTED.items() if key not in ("errors_one_view", "num_views")}
+    add(old_verification, TrialState.COMPLETE, {"seed": 10_001}, SEED, {**tested, "errors": 380}, value=62.0)
+    found = read_ledger(old_verification.storage, tmp_path).tested(describe(old_verification.facts)["subject"])
+    assert found is not None
+    assert [(row.errors, row.errors_one_view) for row in found.seeds] == [(370, 311), (380, 380)]
 
 
 def test_an_old_verification_of_another_configuration_is_not_joined(
@@ -321,7 +348,7 @@ def test_an_old_ablation_is_joined_and_goes_on_with_the_rungs_that_it_lacks(old_
     attributes = {**ABOUT, "kind": "ablate"}
     old = make_study(old_search.storage, f"{old_search.name}-ablate-1", attributes)
     for ticket, rung in enumerate((*RUNGS, "plain")):  # their places in the plan
-        params = {"rung": rung, "seed": FIRST_SEED + ticket // len(RUNGS)}
+        params = {"rung": rung, "seed": LADDER_SEEDS + ticket // len(RUNGS)}
         tested = {**TESTED, "num_params": 1_967, "ticket": ticket, "train_accuracy": 21.325}
         add(old, TrialState.COMPLETE, params, RUNG, tested, value=20.0, fixed=params)
     stored = open_follower(old_search, Kind.ABLATE, choice_of(old_search), config_of(CONFIG))
@@ -330,4 +357,4 @@ def test_an_old_ablation_is_joined_and_goes_on_with_the_rungs_that_it_lacks(old_
     assert keys_left(stored, ablating.runs_of(1)) == []
     trial = claim(stored, ablating.runs_of(2))
     assert trial.suggest_categorical("rung", RUNGS) == "+ batch norm"
-    assert trial.suggest_int("seed", 0, 2**32 - 1) == FIRST_SEED + 1
+    assert trial.suggest_int("seed", 0, 2**32 - 1) == LADDER_SEEDS + 1
