@@ -20,6 +20,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = str(path)  # of a full disk, the system names none
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,19 @@ def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_atomically(path, "new, but \ud800 cannot be written")
     assert path.read_text() == "old"
+
+
+def test_a_disk_that_takes_no_more_is_told_with_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, most))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_atomically(path, bytes(100))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(path)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:

@@ -153,6 +153,7 @@ class Session:
                     stored,
                     on_update=update,
                     on_interrupt=lambda: self.screen.warn(INTERRUPT_MESSAGE),
+                    on_note=self.screen.warn,
                 )
             if interrupted or expired(job):
                 return interrupted

@@ -24,7 +24,7 @@ class Result:
     Attributes:
         value: In percent.
         keep: Saves what must be on record before the value counts; given the study. Called while no other process can
-            tell a value.
+            tell a value; called again where the disk or the database failed it.
     """
 
     value: float

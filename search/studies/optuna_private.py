@@ -33,6 +33,11 @@ def writable(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
     return optuna.Trial(study, trial._trial_id)
 
 
+def read_again(storage: RDBStorage, trial: optuna.Trial) -> FrozenTrial:
+    """A trial as the database has it now."""
+    return storage.get_trial(trial._trial_id)
+
+
 def record_heartbeat(storage: RDBStorage, trial: optuna.Trial) -> None:
     """Tells the database that a running trial is alive."""
     storage.record_heartbeat(trial._trial_id)

@@ -5,6 +5,7 @@ does is never lost with the parent, and the other way round.
 """
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -12,18 +13,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
 from search.studies.job import Job
 from search.studies.study import StoredStudy
-from search.studies.tickets import release_dead_trials, release_own_trials
-from search.studies.worker import WorkerError, run_trials
+from search.studies.tickets import MAX_KILLS, release_dead_trials, release_own_trials
+from search.studies.worker import WorkerError, explain_fault, run_trials
 
-MAX_LOST_WORKERS = 3  # workers that may die young before the command gives up
-YOUNG_SECONDS = 600
 POLL_SECONDS = 0.5
+LONGEST_POLL = 2.0  # seconds; when the machine or the command was stopped for longer, so were the workers
+SILENCE = 1_800.0  # seconds without an epoch or another sign of progress after which a worker hangs
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 # One thread computes: the cores are better used by a worker each, and a sum that is split over threads may come out
@@ -46,6 +47,7 @@ class Executor(Protocol):
         devices: One for each worker.
         on_update: Called about twice a second, or, in one process, as often as the task looks whether to stop.
         on_interrupt: Called once, after the first Ctrl-C.
+        on_note: Told what a person should know meanwhile.
 
     Returns:
         Whether it was interrupted.
@@ -62,6 +64,7 @@ class Executor(Protocol):
         *,
         on_update: Callable[[], None],
         on_interrupt: Callable[[], None],
+        on_note: Callable[[str], None],
     ) -> bool: ...
 
 
@@ -72,9 +75,10 @@ def in_processes(
     *,
     on_update: Callable[[], None],
     on_interrupt: Callable[[], None],
+    on_note: Callable[[str], None],
 ) -> bool:
     """Runs a job with a process for each device (`Executor`)."""
-    pool = WorkerPool(job, devices)
+    pool = WorkerPool(job, devices, on_note)
     with count_interrupts() as num_interrupts:
         try:
             pool.start()
@@ -102,6 +106,7 @@ def in_this_process(
     *,
     on_update: Callable[[], None],
     on_interrupt: Callable[[], None],
+    on_note: Callable[[str], None],
 ) -> bool:
     """Runs a job in this process, on the first device (`Executor`): for debuggers, notebooks and tests."""
     with count_interrupts(on_first=on_interrupt) as num_interrupts:
@@ -111,22 +116,39 @@ def in_this_process(
             return num_interrupts() > 0
 
         try:
-            run_trials(job, devices[0], should_stop)
+            run_trials(job, devices[0], should_stop, tell=on_note)
         except KeyboardInterrupt:  # the second Ctrl-C: this process lives on, so nobody would take its trial for dead
             release_own_trials(stored)
         on_update()
         return num_interrupts() > 0
 
 
-def work(job: Job, device: str, stop: Any, errors: Any) -> None:
-    """The main function of a worker process."""
+class Board(ctypes.Structure):
+    """What a command and one of its workers show each other, in memory that both see.
+
+    Each field is written by one of the two, and nothing is ever locked: whoever dies leaves nobody waiting.
+    """
+
+    _fields_ = [("stop", ctypes.c_bool), ("num_signs", ctypes.c_uint64), ("num_ended", ctypes.c_uint64)]
+
+
+def work(job: Job, device: str, board: Any, messages: Connection) -> None:
+    """The main function of a worker process. It sends messages: whether it gave up, and what to tell."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, where it is not inherited
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def should_stop() -> bool:
+        board.num_signs += 1
+        return bool(board.stop)
+
+    def count_trial() -> None:
+        board.num_ended += 1
+
     try:
-        run_trials(job, device, stop.is_set)
+        run_trials(job, device, should_stop, tell=lambda note: messages.send((False, note)), on_end=count_trial)
     except Exception as error:  # the parent tells it in one line; a worker prints nothing
-        errors.put(" ".join(str(error).split()) or type(error).__name__)
+        messages.send((True, explain_fault(error)))
 
 
 def _end_with_parent() -> None:
@@ -136,13 +158,21 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Worker:
-    """A process, the device it computes on, and when it was started (monotonic seconds)."""
+    """A process, the device it computes on, and how it stood when its command last looked.
+
+    Attributes:
+        silent: Seconds for which its command has seen no sign of progress.
+    """
 
     process: SpawnProcess
     device: str
-    started: float
+    board: Any
+    messages: Connection
+    num_signs: int = 0
+    num_ended: int = 0
+    silent: float = 0.0
 
 
 class WorkerPool:
@@ -152,16 +182,17 @@ class WorkerPool:
         stopping: Whether the workers were asked to end.
     """
 
-    def __init__(self, job: Job, devices: Sequence[str]) -> None:
+    def __init__(self, job: Job, devices: Sequence[str], on_note: Callable[[str], None]) -> None:
         """Prepares one worker per entry of `devices`; starts none."""
         self.stopping = False
         self._job = job
         self._devices = devices
+        self._on_note = on_note
         self._context = multiprocessing.get_context("spawn")
-        self._stop = self._context.Event()
-        self._errors = self._context.SimpleQueue()
+        self._errors: list[str] = []
         self._workers: list[Worker] = []
-        self._num_died_young = 0
+        self._num_deaths = 0  # since a trial last ended
+        self._looked = time.monotonic()
 
     def start(self) -> None:
         self._workers = [self._start_worker(device) for device in self._devices]
@@ -170,7 +201,9 @@ class WorkerPool:
         """Waits until a worker ends or the time is up; returns whether there are workers left to look after."""
         if self._workers:
             wait([worker.process.sentinel for worker in self._workers], timeout=seconds)
-        self._workers = [worker for worker in self._workers if worker.process.exitcode != 0]
+        ended = [worker for worker in self._workers if worker.process.exitcode == 0]
+        self._look()
+        self._workers = [worker for worker in self._workers if worker not in ended]
         return bool(self._workers)
 
     def replace_lost(self) -> bool:
@@ -180,27 +213,30 @@ class WorkerPool:
             Whether any had died.
 
         Raises:
-            WorkerError: If a worker gave up with an error, or too many died young.
+            WorkerError: If a worker gave up with an error, or they keep dying and no trial ends.
         """
         self.raise_error()
         lost = [worker for worker in self._workers if worker.process.exitcode not in (None, 0)]
         self._workers = [worker for worker in self._workers if worker not in lost]
         for worker in [] if self.stopping else lost:
-            self._num_died_young += time.monotonic() - worker.started < YOUNG_SECONDS
-            if self._num_died_young > MAX_LOST_WORKERS:
-                exit_code = worker.process.exitcode
+            self._num_deaths += 1
+            exit_code = worker.process.exitcode
+            if exit_code == -getattr(signal, "SIGBUS", 0):
+                raise WorkerError("A file was cut off while it was read (SIGBUS). See to --data-dir, and to its disk.")
+            if self._num_deaths > MAX_KILLS * len(self._devices):
                 raise WorkerError(f"Workers keep dying ({exit_code=}). If memory is short, use fewer --workers.")
             self._workers.append(self._start_worker(worker.device))
         return bool(lost)
 
     def raise_error(self) -> None:
-        if not self._errors.empty():
-            raise WorkerError(self._errors.get())
+        if self._errors:
+            raise WorkerError(self._errors[0])
 
     def stop(self) -> None:
         """Asks the workers to end after the running epoch."""
         self.stopping = True
-        self._stop.set()
+        for worker in self._workers:
+            worker.board.stop = True
 
     def kill(self) -> None:
         """Ends the workers at once."""
@@ -210,13 +246,33 @@ class WorkerPool:
             worker.process.join()
         self._workers = []
 
+    def _look(self) -> None:
+        """Sees what the workers show and say, and ends those that hang."""
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, LONGEST_POLL), now
+        for worker in self._workers:
+            with contextlib.suppress(EOFError, OSError):  # it has ended
+                while worker.messages.poll():
+                    gave_up, message = worker.messages.recv()
+                    self._errors.append(message) if gave_up else self._on_note(message)
+            if worker.board.num_ended != worker.num_ended:
+                self._num_deaths = 0
+            worker.silent = 0.0 if worker.board.num_signs != worker.num_signs else worker.silent + passed
+            worker.num_signs, worker.num_ended = worker.board.num_signs, worker.board.num_ended
+            if worker.silent > SILENCE:
+                worker.silent = 0.0
+                self._on_note(
+                    f"A worker hung: no progress for {SILENCE:.0f} s. It is ended, and its trial tried again."
+                )
+                worker.process.kill()
+
     def _start_worker(self, device: str) -> Worker:
-        process = self._context.Process(
-            target=work, args=(self._job, device, self._stop, self._errors), name=f"worker-{device}"
-        )
-        with environment(WORKER_ENVIRONMENT), _ignored_interrupts():
+        board = self._context.RawValue(Board)
+        messages, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=work, args=(self._job, device, board, sender), name=f"worker-{device}")
+        with environment(WORKER_ENVIRONMENT), _ignored_interrupts(), sender:
             process.start()
-        return Worker(process=process, device=device, started=time.monotonic())
+        return Worker(process=process, device=device, board=board, messages=messages)
 
 
 @contextlib.contextmanager

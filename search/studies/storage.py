@@ -24,6 +24,7 @@ GRACE_PERIOD = 240  # seconds without a heartbeat after which another host's tri
 OPTUNA_TABLES = {"studies", "version_info"}  # the first that Optuna creates
 # What a URL may say in its query without giving away a secret.
 HARMLESS = {"application_name", "charset", "connect_timeout", "host", "mode", "port", "sslmode", "timeout", "uri"}
+DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
 
 class StorageError(ExplainedError):
@@ -129,7 +130,7 @@ def heartbeat(storage: RDBStorage, trial: optuna.Trial) -> Iterator[None]:
 
     def beat() -> None:
         while not done.is_set():
-            with contextlib.suppress(SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            with contextlib.suppress(*DATABASE_ERRORS):
                 record_heartbeat(storage, trial)  # a beat that fails is made up for by the next
             done.wait(HEARTBEAT_INTERVAL)
 

@@ -1,36 +1,54 @@
 """A worker: takes trial after trial of a job from the storage until none is left, and tells Optuna how each ended."""
 
+import contextlib
 import gc
 import time
+from collections.abc import Callable
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from search.config import ExplainedError
 from search.provenance import versions
 from search.studies.choices import make_pruner
 from search.studies.facts import TrialFacts
-from search.studies.job import Job, ShouldStop, TrialInterruptedError
-from search.studies.storage import exclusive, heartbeat, open_storage
+from search.studies.job import Job, Result, ShouldStop, TrialInterruptedError
+from search.studies.optuna_private import read_again
+from search.studies.process import this_process
+from search.studies.storage import DATABASE_ERRORS, exclusive, heartbeat, open_storage
 from search.studies.study import StoredStudy
 from search.studies.tickets import claim_trial
 
 MAX_FAILURES = 3  # trials in a row that may fail before the worker gives up
 LONGEST_REASON = 500  # characters
+PATIENCE = 120.0  # seconds that a result waits for a disk that cannot be written: it took longer to compute
+PAUSE = 1.0  # seconds between two attempts
+FAULTS = (OSError, ExplainedError, *DATABASE_ERRORS)  # of the machine, or such as a person has to mend
 
 
 class WorkerError(ExplainedError):
     """The workers cannot go on."""
 
 
-def run_trials(job: Job, device: str, should_stop: ShouldStop) -> None:
+def run_trials(
+    job: Job,
+    device: str,
+    should_stop: ShouldStop,
+    *,
+    tell: Callable[[str], None] = lambda _message: None,
+    on_end: Callable[[], None] = lambda: None,
+) -> None:
     """Runs what is left of a job in this process.
+
+    Args:
+        tell: Told what a person should know meanwhile.
+        on_end: Called after each trial.
 
     Raises:
         CodeError: If the code is not that which the command was started with.
-        WorkerError: If trial after trial fails.
+        WorkerError: If trial after trial fails, or the machine does.
     """
     job.settings.code.check()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -45,13 +63,24 @@ def run_trials(job: Job, device: str, should_stop: ShouldStop) -> None:
         num_started += 1
         try:
             with heartbeat(stored.storage, trial):
-                _run_trial(job, stored, trial, resources, should_stop)
+                state, result = _run_trial(job, trial, resources, should_stop)
+                _record_patiently(stored, trial, state, result, should_stop, tell)
             num_failures = 0
             continue
-        except Exception as error:  # out of memory, say: recorded, and the study goes on
-            num_failures += _fail(stored.study, trial, error)
+        except UpdateFinishedTrialError:
+            tell(f"Trial {trial.number} was taken for dead and is tried again: what it came to here is dropped.")
+        except Exception as error:
+            is_fault = is_fault_of_the_machine(error)
+            reason = None if is_fault else _reason(error)  # without one, the trial is tried again
+            with contextlib.suppress(UpdateFinishedTrialError, *FAULTS):
+                _record(stored, trial, TrialState.FAIL, reason=reason)
+            num_failures += 1
+            if is_fault:
+                raise WorkerError(f"{explain_fault(error)} The same command then goes on.") from error
             if num_failures >= MAX_FAILURES:
-                raise WorkerError(f"{num_failures} trials in a row failed. The last one: {_reason(error)}") from error
+                raise WorkerError(f"{num_failures} trials in a row failed. The last one: {reason}") from error
+        finally:
+            on_end()
         gc.collect()  # only here, after the handler, has the error let go of the trial's tensors
         job.task.recover()
 
@@ -62,34 +91,79 @@ def expired(job: Job) -> bool:
     return deadline is not None and time.time() >= deadline
 
 
-def _run_trial(job: Job, stored: StoredStudy, trial: optuna.Trial, resources: Any, should_stop: ShouldStop) -> None:
+def is_fault_of_the_machine(error: BaseException) -> bool:
+    """Whether files, disk, database or device failed a trial: then nothing is known of its configuration.
+
+    Memory is not among them: how much of it a run takes is up to its configuration, so that fails the trial.
+    """
+    of_device = type(error).__name__ == "AcceleratorError"  # PyTorch's, which is not known here
+    cause = error.__cause__
+    return isinstance(error, FAULTS) or of_device or (cause is not None and is_fault_of_the_machine(cause))
+
+
+def explain_fault(error: BaseException) -> str:
+    """An error in one line, with what to do about a fault of the machine."""
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename or 'A file'} cannot be used ({error.strerror}). Make room, or make it writable."
+    if isinstance(error, DATABASE_ERRORS):
+        cause = (str(error.__cause__ or error).splitlines() or [""])[0]
+        return f"The storage cannot be used ({cause}). See to --storage, and to its disk."
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _run_trial(
+    job: Job, trial: optuna.Trial, resources: Any, should_stop: ShouldStop
+) -> tuple[TrialState, Result | None]:
     TrialFacts(commit=job.settings.code.commit, versions=versions()).write(trial)
     try:
-        result = job.task.run(trial, resources, should_stop)
+        return TrialState.COMPLETE, job.task.run(trial, resources, should_stop)
     except optuna.TrialPruned:
-        stored.study.tell(trial, state=TrialState.PRUNED)
+        return TrialState.PRUNED, None
     except TrialInterruptedError:
-        stored.study.tell(trial, state=TrialState.FAIL)  # without a reason: to be tried again
-    except KeyboardInterrupt:  # a second Ctrl-C, where the trials run in the command's own process
-        stored.study.tell(trial, state=TrialState.FAIL)
-        raise
-    else:
-        with exclusive(stored.storage):
-            if result.keep is not None:
-                result.keep(stored)
-            stored.study.tell(trial, result.value)
+        return TrialState.FAIL, None  # without a reason: to be tried again
 
 
-def _fail(study: optuna.Study, trial: optuna.Trial, error: Exception) -> bool:
-    """Records why a trial failed; False where another command has taken it for dead and failed it before."""
-    if isinstance(error, StorageInternalError):
-        raise error
-    try:
-        TrialFacts(fail_reason=_reason(error)).write(trial)
-        study.tell(trial, state=TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        return False
-    return True
+def _record_patiently(
+    stored: StoredStudy,
+    trial: optuna.Trial,
+    state: TrialState,
+    result: Result | None,
+    should_stop: ShouldStop,
+    tell: Callable[[str], None],
+) -> None:
+    """Waits a while where a disk is full or away, without the lock, so that others go on."""
+    begun, told = time.monotonic(), False
+    while True:
+        try:
+            return _record(stored, trial, state, result)
+        except OSError as error:
+            if should_stop() or time.monotonic() - begun >= PATIENCE:
+                raise
+            if not told:
+                tell(f"{explain_fault(error)} Trial {trial.number} waits for up to {PATIENCE:.0f} seconds.")
+            told = True
+        time.sleep(PAUSE)
+
+
+def _record(
+    stored: StoredStudy, trial: optuna.Trial, state: TrialState, result: Result | None = None, reason: str | None = None
+) -> None:
+    """Records how a trial ended, while no other process can; may be done twice.
+
+    Raises:
+        UpdateFinishedTrialError: If it is not this process's any more: then nothing is kept.
+    """
+    with exclusive(stored.storage):
+        now = read_again(stored.storage, trial)
+        if now.state == state:  # recorded before, and only the answer was lost
+            return
+        if now.state != TrialState.RUNNING or TrialFacts.of(now).owner != this_process():
+            raise UpdateFinishedTrialError
+        if result is not None and result.keep is not None:
+            result.keep(stored)
+        if reason is not None:
+            TrialFacts(fail_reason=reason).write(trial)
+        stored.study.tell(trial, result.value if result is not None else None, state=state)
 
 
 def _reason(error: Exception) -> str:

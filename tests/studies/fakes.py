@@ -1,8 +1,10 @@
 """A space without networks, and tasks that compute next to nothing of it."""
 
 import dataclasses
+import mmap
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -142,6 +144,35 @@ class DeadlyTask(FakeTask):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class CutOffTask(FakeTask):
+    """Reads a file that was mapped into memory, and is cut off meanwhile."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(8192))
+            file.flush()
+            mapped = mmap.mmap(file.fileno(), 0)
+            file.truncate(0)
+            mapped.read(1)
+
+
+class HangingTask(FakeTask):
+    """The first attempt at ticket 1 hangs, as if it were stopped for good."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        facts = TrialFacts.of(trial)
+        if facts.ticket == 1 and facts.retry_of is None:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class RestlessTask(FakeTask):
+    """Looks all the time whether it is to stop."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        while not should_stop():
+            pass
+
+
 class PatientTask(FakeTask):
     """A trial that runs until it is asked to stop."""
 
@@ -162,6 +193,15 @@ class StillbornTask(FakeTask):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os._exit, (7,)
+
+
+class FragileTask(FakeTask):
+    """Every trial is killed twice before it completes."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        earlier = [each for each in trial.study.trials if ticket_of(each) == ticket_of(trial)]
+        if len(earlier) < 3:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class LookingTask(FakeTask):
@@ -201,4 +241,4 @@ def run_for_ever(url: str) -> None:
     """The main function of a command whose trial never ends."""
     stored = StoredStudy.load(open_storage(url), "small")
     job = make_job(url, Code.at_hand(Path(space.__file__)), StubbornTask(), 2)
-    in_processes(job, ["cpu"], stored, on_update=lambda: None, on_interrupt=lambda: None)
+    in_processes(job, ["cpu"], stored, on_update=lambda: None, on_interrupt=lambda: None, on_note=print)

@@ -12,13 +12,17 @@ from pathlib import Path
 import psutil
 import pytest
 from fakes import (
+    CutOffTask,
     DeadlyTask,
     DyingTask,
     EpochsTask,
     FailingTask,
     FakeTask,
+    FragileTask,
+    HangingTask,
     LookingTask,
     PatientTask,
+    RestlessTask,
     StillbornTask,
     StubbornTask,
     ends,
@@ -58,8 +62,9 @@ def run(
     num_workers: int = 1,
     on_update: Callable[[], None] = lambda: None,
     on_interrupt: Callable[[], None] = lambda: None,
+    on_note: Callable[[str], None] = print,
 ) -> bool:
-    return execute(job, ["cpu"] * num_workers, search, on_update=on_update, on_interrupt=on_interrupt)
+    return execute(job, ["cpu"] * num_workers, search, on_update=on_update, on_interrupt=on_interrupt, on_note=on_note)
 
 
 def pid_of(trial: FrozenTrial) -> int:
@@ -113,7 +118,7 @@ def test_a_worker_has_its_own_environment_and_one_thread_heeds_no_signal_and_end
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1234567")  # what the user has set stays
     before = dict(os.environ)
-    pool = WorkerPool(job(LookingTask(), 1), ["cpu"])
+    pool = WorkerPool(job(LookingTask(), 1), ["cpu"], print)
     pool.start()
     assert dict(os.environ) == before
     (worker,) = multiprocessing.active_children()
@@ -165,28 +170,92 @@ def let_workers_end() -> None:
         process.join(60)  # its exit code is known only a moment after the pool's `wait` sees it end
 
 
-def test_workers_that_keep_dying_end_it(search: StoredStudy, job: MakeJob) -> None:
+def test_workers_that_keep_dying_end_it_after_three_deaths_of_each(
+    search: StoredStudy, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    start_worker = WorkerPool._start_worker
+    monkeypatch.setattr(WorkerPool, "_start_worker", lambda *args: started.append(args) or start_worker(*args))
     with pytest.raises(WorkerError, match=r"dying \(exit_code=7\)"):
         run(in_processes, job(StillbornTask(), 3), search)
+    assert len(started) == 4
 
 
-def test_a_worker_that_dies_old_is_replaced_without_being_counted_unless_all_are_to_end(
-    job: MakeJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_module, "MAX_LOST_WORKERS", 0)
-    monkeypatch.setattr(pool_module, "YOUNG_SECONDS", 0)
-    pool = WorkerPool(job(StillbornTask(), 3), ["cpu"])
+def test_deaths_count_only_while_no_trial_ends(search: StoredStudy, job: MakeJob) -> None:
+    assert not run(in_processes, job(FragileTask(), 2), search)
+    deaths = [(0, "FAIL")] * 2, [(1, "FAIL")] * 2  # four, which in a row would be one too many
+    assert ends(search) == [*deaths[0], (0, "COMPLETE"), *deaths[1], (1, "COMPLETE")]
+
+
+def test_a_worker_that_dies_when_all_are_to_end_is_not_replaced(job: MakeJob) -> None:
+    pool = WorkerPool(job(StillbornTask(), 3), ["cpu"], print)
     pool.start()
-    let_workers_end()
-    assert pool.wait(0)
-    assert pool.replace_lost()
-    assert not pool.stopping
     pool.stop()
     assert pool.stopping
     let_workers_end()
     assert pool.wait(0)
     assert pool.replace_lost()
     assert not pool.wait(0)  # nobody took its place
+
+
+def test_a_worker_whose_data_file_is_cut_off_ends_it_and_its_trial_is_tried_again(
+    search: StoredStudy, job: MakeJob
+) -> None:
+    with pytest.raises(WorkerError, match=r"SIGBUS.*--data-dir"):
+        run(in_processes, job(CutOffTask(), 3), search)
+    assert TrialFacts.of(search.trials()[0]).was_interrupted(search.trials()[0].state)
+
+
+def test_a_worker_that_makes_no_progress_is_ended_and_its_trial_tried_again(
+    search: StoredStudy, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+
+    def look() -> None:  # nobody waits for half an hour once it hangs, and no worker is hurried before or after
+        hangs = any(psutil.Process(pid_of(trial)).status() == psutil.STATUS_STOPPED for trial in running(search))
+        monkeypatch.setattr(pool_module, "SILENCE", 0.5 if hangs and not notes else 1_800.0)
+
+    assert not run(in_processes, job(HangingTask(), 2), search, on_update=look, on_note=notes.append)
+    assert ends(search) == [(0, "COMPLETE"), (1, "FAIL"), (1, "COMPLETE")]
+    assert search.trials()[2].params == search.trials()[1].params
+    assert len(notes) == 1
+    assert notes[0].startswith("A worker hung: no progress for ")
+
+
+def test_workers_are_not_taken_to_hang_because_their_command_was_stopped_for_long(
+    search: StoredStudy, job: MakeJob
+) -> None:
+    pool = WorkerPool(job(StubbornTask(), 1), ["cpu"], pytest.fail)
+    pool.start()
+    try:
+        wait_until(lambda: len(running(search)) == 1)
+        pool.wait(0)
+        pool._looked -= 36_000  # as after a night's Ctrl-Z, or with the lid closed
+        pool.wait(0)
+        assert pool._workers[0].process.exitcode is None
+    finally:
+        pool.kill()
+
+
+def test_workers_killed_while_they_look_whether_to_stop_keep_nobody_from_stopping(
+    search: StoredStudy, job: MakeJob
+) -> None:
+    pool = WorkerPool(job(RestlessTask(), 4), ["cpu"] * 3, print)
+
+    def is_over() -> bool:
+        pool.replace_lost()
+        return not pool.wait(0.1)
+
+    pool.start()
+    try:
+        wait_until(lambda: len(running(search)) == 3)
+        for victim in map(pid_of, running(search)[:2]):
+            os.kill(victim, signal.SIGKILL)
+        pool.stop()
+        wait_until(is_over)
+    finally:
+        pool.kill()
+    assert states(search).count("COMPLETE") == 1
 
 
 def test_ctrl_c_lets_the_trial_end(search: StoredStudy, job: MakeJob) -> None:

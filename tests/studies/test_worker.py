@@ -1,3 +1,4 @@
+import errno
 import shutil
 import time
 from collections.abc import Callable
@@ -6,19 +7,23 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 from fakes import FailingTask, FakeTask, PatientTask, accuracy, claim, draw, drawn, ends, lose, make_job, states
 from filelock import FileLock, Timeout
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
 
 from search.provenance import Code, CodeError, versions
+from search.studies import worker
 from search.studies.choices import ChoiceError
 from search.studies.facts import TrialFacts
 from search.studies.job import Result, ShouldStop, TrialInterruptedError
 from search.studies.plan import GivenPlan
 from search.studies.space import Space
-from search.studies.storage import open_storage
+from search.studies.storage import StorageError, open_storage
 from search.studies.study import StoredStudy
-from search.studies.worker import LONGEST_REASON, WorkerError, run_trials
+from search.studies.worker import LONGEST_REASON, WorkerError, is_fault_of_the_machine, run_trials
 
 Run = Callable[..., None]
 
@@ -39,14 +44,6 @@ class NotingTask(FakeTask):
 
     def recover(self) -> None:
         self.calls.append("recover")
-
-
-class RobbedTask(FakeTask):
-    """While the first trial runs, another command fails it, as where its host seems to be silent."""
-
-    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
-        if trial.number == 0:
-            trial.study.tell(trial.number, state=TrialState.FAIL)
 
 
 class UnsteadyTask(NotingTask):
@@ -91,13 +88,6 @@ class StoppedTask(FakeTask):
             raise TrialInterruptedError
 
 
-class TiredTask(FakeTask):
-    """Somebody presses Ctrl-C a second time, in this process."""
-
-    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
-        raise KeyboardInterrupt
-
-
 @dataclass(frozen=True, kw_only=True)
 class KeepingTask(FakeTask):
     """Has something to keep, and looks around meanwhile.
@@ -126,14 +116,42 @@ class KeepingTask(FakeTask):
         return Result(value=[91.0, 95.0, 93.0][trial.number], keep=keep)
 
 
-class CarelessTask(FakeTask):
-    """Cannot keep what the first trial has come to."""
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavingTask(FakeTask):
+    """Saves what each trial has come to in a file."""
+
+    folder: Path
 
     def run(self, trial: optuna.Trial, resources: str, should_stop: ShouldStop) -> Result:
-        def keep(_search: StoredStudy) -> None:
-            raise OSError("No space left on device")
+        result = super().run(trial, resources, should_stop)
+        path = self.folder / f"{TrialFacts.of(trial).ticket}.txt"
+        return Result(value=result.value, keep=lambda _search: write(path, str(result.value)))
 
-        return Result(value=accuracy(draw(trial)), keep=keep if trial.number == 0 else None)
+
+@dataclass(frozen=True, kw_only=True)
+class LateTask(SavingTask):
+    """Another command takes the first trial for dead, and then it ends in one way or another."""
+
+    end: Callable[[optuna.Trial], None]
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        if trial.number == 0:
+            trial.study.tell(trial.number, state=TrialState.FAIL)
+            self.end(trial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokenTask(FakeTask):
+    """Every trial meets the same error."""
+
+    error: Exception
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        raise self.error
 
 
 @pytest.fixture
@@ -141,9 +159,14 @@ def run(search: StoredStudy, storage_url: str, code: Code) -> Run:
     """Runs a task's trials in this process: `run(task, num_trials, should_stop=..., **settings)`."""
 
     def run_task(
-        task: FakeTask, num_trials: int, *, should_stop: ShouldStop = lambda: False, **settings: object
+        task: FakeTask,
+        num_trials: int,
+        *,
+        should_stop: ShouldStop = lambda: False,
+        tell: Callable[[str], None] = pytest.fail,
+        **settings: object,
     ) -> None:
-        run_trials(make_job(storage_url, code, task, num_trials, **settings), "cpu", should_stop)
+        run_trials(make_job(storage_url, code, task, num_trials, **settings), "cpu", should_stop, tell=tell)
 
     return run_task
 
@@ -187,11 +210,6 @@ def test_a_long_reason_is_cut_off(search: StoredStudy, run: Run) -> None:
     assert reason is not None
     assert reason.startswith("RuntimeError: no no no")
     assert len(reason) == LONGEST_REASON
-
-
-def test_a_worker_whose_trial_was_taken_away_goes_on(search: StoredStudy, run: Run) -> None:
-    run(RobbedTask(), 2)
-    assert ends(search) == [(0, "FAIL"), (0, "COMPLETE"), (1, "COMPLETE")]
 
 
 def test_a_worker_that_is_to_stop_starts_nothing(search: StoredStudy, run: Run) -> None:
@@ -257,17 +275,9 @@ def test_interruptions_are_no_failures_however_many(search: StoredStudy, run: Ru
     assert ends(search) == [(0, "FAIL")] * 4 + [(0, "COMPLETE")]
 
 
-def test_ctrl_c_in_this_process_leaves_a_trial_to_be_tried_again(search: StoredStudy, run: Run) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(TiredTask(), 2)
-    assert ends(search) == [(0, "FAIL")]
-    run(FakeTask(), 1)
-    assert search.trials()[1].params == search.trials()[0].params
-
-
 def test_each_trial_says_with_which_code_and_libraries_it_was_made(search: StoredStudy, run: Run, code: Code) -> None:
-    run(CarelessTask(), 2)
-    assert states(search) == ["FAIL", "COMPLETE", "COMPLETE"]
+    run(UnsteadyTask(), 2)
+    assert states(search) == ["FAIL", "FAIL", "COMPLETE"] * 2
     for facts in map(TrialFacts.of, search.trials()):
         assert (facts.commit, facts.versions) == (code.commit, versions())
 
@@ -285,12 +295,126 @@ def test_what_is_kept_is_kept_under_the_lock_before_the_value_counts_and_with_th
     assert [trial.value for trial in search.trials()] == [91.0, 95.0, 93.0]
 
 
-def test_a_value_whose_model_cannot_be_kept_does_not_count(search: StoredStudy, run: Run) -> None:
-    run(CarelessTask(), 1)
-    assert ends(search) == [(0, "FAIL"), (0, "COMPLETE")]
-    first = search.trials()[0]
-    assert TrialFacts.of(first).fail_reason == "OSError: No space left on device"
-    assert first.value is None
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Path:
+    """A folder where there is no room for what the first trial comes to."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "0.txt").symlink_to("/dev/full")
+    return folder
+
+
+def test_a_result_waits_for_a_disk_that_is_full_and_says_why_once(
+    search: StoredStudy, run: Run, full_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PAUSE", 0.0)
+    looks = iter(range(4))  # before the trial, and before each further attempt
+
+    def should_stop() -> bool:
+        if next(looks, None) == 3:
+            (full_disk / "0.txt").unlink()
+        return False
+
+    notes: list[str] = []
+    run(SavingTask(folder=full_disk), 1, should_stop=should_stop, tell=notes.append)
+    assert ends(search) == [(0, "COMPLETE")]
+    assert (full_disk / "0.txt").read_text() == str(search.trials()[0].value)
+    full = "A file cannot be used (No space left on device). Make room, or make it writable."
+    assert notes == [f"{full} Trial 0 waits for up to 120 seconds."]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 120.0], ids=["after so long", "after Ctrl-C"])
+def test_a_result_that_cannot_be_kept_is_no_failure_and_ends_it_in_one_line(
+    seconds: float, search: StoredStudy, run: Run, full_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PATIENCE", seconds)
+    answers = iter([False])
+    with pytest.raises(WorkerError, match=r"^A file .*No space left on device.* The same command then goes on\.$"):
+        run(SavingTask(folder=full_disk), 3, should_stop=lambda: next(answers, bool(seconds)))
+    assert ends(search) == [(0, "FAIL")]
+    assert TrialFacts.of(search.trials()[0]).was_interrupted(search.trials()[0].state)
+    (full_disk / "0.txt").unlink()
+    run(SavingTask(folder=full_disk), 3)
+    assert ends(search) == [(0, "FAIL"), *((ticket, "COMPLETE") for ticket in range(3))]
+    assert search.trials()[1].params == search.trials()[0].params
+
+
+def prune(_trial: optuna.Trial) -> None:
+    raise optuna.TrialPruned
+
+
+def interrupt(_trial: optuna.Trial) -> None:
+    raise TrialInterruptedError
+
+
+def fail(_trial: optuna.Trial) -> None:
+    raise ValueError("an accident")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda _trial: None, lambda trial: trial.report(90.0, step=1), prune, interrupt, fail],
+    ids=["complete", "in training", "pruned", "interrupted", "failed"],
+)
+def test_what_comes_too_late_is_dropped_and_the_worker_goes_on(
+    end: Callable[[optuna.Trial], None], search: StoredStudy, run: Run, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    run(LateTask(folder=tmp_path, end=end), 2, tell=notes.append)
+    assert ends(search) == [(0, "FAIL"), (0, "COMPLETE"), (1, "COMPLETE")]
+    assert TrialFacts.of(search.trials()[0]).fail_reason is None
+    kept = {path.name: path.read_text() for path in tmp_path.glob("*.txt")}
+    assert kept == {f"{number}.txt": str(search.trials()[number + 1].value) for number in range(2)}
+    late = "Trial 0 was taken for dead and is tried again: what it came to here is dropped."
+    assert notes == ([] if end in (interrupt, fail) else [late])  # these two are as dead as was thought
+
+
+def caused_by(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+MACHINE = [
+    OSError(errno.ENOSPC, "No space left on device", "results/x/best.safetensors"),
+    PermissionError(errno.EACCES, "Permission denied"),
+    OSError(errno.EROFS, "Read-only file system"),
+    OSError(errno.EIO, "Input/output error"),
+    FileNotFoundError(errno.ENOENT, "No such file or directory", "data/x"),
+    Timeout("study.db.lock"),
+    OperationalError("SELECT 1", {}, Exception("database is locked")),
+    StorageInternalError("An exception is raised during the commit."),
+    StorageError("study.db was deleted."),
+    caused_by(RuntimeError("cannot load"), OSError(errno.EIO, "Input/output error")),
+    torch.AcceleratorError("CUDA error: unspecified launch failure"),
+]
+CONFIGURATION = [
+    MemoryError("out of memory"),
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ValueError("Proportions must be positive"),
+    ZeroDivisionError("division by zero"),
+    caused_by(ValueError("a bad width"), KeyError("width")),
+]
+
+
+def name(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:50]
+
+
+@pytest.mark.parametrize("error", MACHINE, ids=name)
+def test_a_fault_of_the_machine_is_no_result_of_a_configuration(
+    error: Exception, search: StoredStudy, run: Run
+) -> None:
+    with pytest.raises(WorkerError, match=r"The same command then goes on\.$") as caught:
+        run(BrokenTask(error=error), 3)
+    assert "\n" not in str(caught.value)
+    assert ends(search) == [(0, "FAIL")]
+    assert TrialFacts.of(search.trials()[0]).was_interrupted(search.trials()[0].state)
+
+
+@pytest.mark.parametrize("error", CONFIGURATION, ids=name)
+def test_an_error_that_a_configuration_may_have_caused_fails_its_trial(error: Exception) -> None:
+    assert not is_fault_of_the_machine(error)
 
 
 @pytest.fixture
