@@ -12,8 +12,8 @@ from search.config import ExplainedError
 from search.provenance import versions
 from search.studies.choices import make_pruner
 from search.studies.facts import TrialFacts
-from search.studies.job import Job, ShouldStop, TrialInterruptedError
-from search.studies.storage import exclusive, heartbeat, open_storage
+from search.studies.job import Job, Result, ShouldStop, TrialInterruptedError
+from search.studies.storage import exclusive, heartbeat, open_storage, patient
 from search.studies.study import StoredStudy
 from search.studies.tickets import claim_trial
 
@@ -33,9 +33,9 @@ def run_trials(job: Job, device: str, should_stop: ShouldStop) -> None:
         WorkerError: If trial after trial fails.
     """
     job.settings.code.check()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     resources = job.task.prepare(device)
-    stored = StoredStudy.load(open_storage(job.settings.storage_url), job.settings.study_name)
+    stored = StoredStudy.load(open_storage(job.settings.storage_url, wait=True), job.settings.study_name)
     stored.study.pruner = make_pruner(job.settings.pruner)
     num_failures = num_started = 0
     while not should_stop() and not (num_started and expired(job)):  # a short time limit allows a first trial
@@ -74,10 +74,15 @@ def _run_trial(job: Job, stored: StoredStudy, trial: optuna.Trial, resources: An
         stored.study.tell(trial, state=TrialState.FAIL)
         raise
     else:
-        with exclusive(stored.storage):
-            if result.keep is not None:
-                result.keep(stored)
-            stored.study.tell(trial, result.value)
+        _record(stored, trial, result)
+
+
+@patient()
+def _record(stored: StoredStudy, trial: optuna.Trial, result: Result) -> None:
+    with exclusive(stored.storage):
+        if result.keep is not None:
+            result.keep(stored)
+        stored.study.tell(trial, result.value, skip_if_finished=True)
 
 
 def _fail(study: optuna.Study, trial: optuna.Trial, error: Exception) -> bool:

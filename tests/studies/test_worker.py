@@ -7,7 +7,6 @@ from pathlib import Path
 import optuna
 import pytest
 from fakes import FailingTask, FakeTask, PatientTask, accuracy, claim, draw, drawn, ends, lose, make_job, states
-from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
 from search.provenance import Code, CodeError, versions
@@ -16,7 +15,7 @@ from search.studies.facts import TrialFacts
 from search.studies.job import Result, ShouldStop, TrialInterruptedError
 from search.studies.plan import GivenPlan
 from search.studies.space import Space
-from search.studies.storage import open_storage
+from search.studies.storage import PatientStorage
 from search.studies.study import StoredStudy
 from search.studies.worker import LONGEST_REASON, WorkerError, run_trials
 
@@ -106,7 +105,6 @@ class KeepingTask(FakeTask):
         seen: For each value that was kept: the best trial so far, whether the lock was held, and how the trials stood.
     """
 
-    url: str
     seen: list[tuple[int | None, bool, list[str]]] = field(default_factory=list)
 
     def run(self, trial: optuna.Trial, resources: str, should_stop: ShouldStop) -> Result:
@@ -114,14 +112,8 @@ class KeepingTask(FakeTask):
 
         def keep(search: StoredStudy) -> None:
             best = search.best_trial()
-            held = False
-            try:
-                with FileLock(f"{self.url.removeprefix('sqlite:///')}.lock", timeout=0):
-                    pass
-            except Timeout:
-                held = True
-            stored = StoredStudy.load(open_storage(self.url), "small")
-            self.seen.append((None if best is None else best.number, held, states(stored)))
+            assert isinstance(search.storage, PatientStorage)
+            self.seen.append((None if best is None else best.number, search.storage.in_turn, states(search)))
 
         return Result(value=[91.0, 95.0, 93.0][trial.number], keep=keep)
 
@@ -273,9 +265,9 @@ def test_each_trial_says_with_which_code_and_libraries_it_was_made(search: Store
 
 
 def test_what_is_kept_is_kept_under_the_lock_before_the_value_counts_and_with_the_best_so_far(
-    search: StoredStudy, run: Run, storage_url: str
+    search: StoredStudy, run: Run
 ) -> None:
-    task = KeepingTask(url=storage_url)
+    task = KeepingTask()
     run(task, 3)
     assert task.seen == [
         (None, True, ["RUNNING"]),
