@@ -5,7 +5,8 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,13 +19,54 @@ def sqlite_databases(folder: Path) -> Iterator[Callable[[int], str]]:
     yield lambda num_recorded: f"sqlite:///{folder / f'{num_recorded}.db'}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PostgresqlServer:
+    """A PostgreSQL server of our own.
+
+    Attributes:
+        user: The system's user that it runs as; None for that of this process.
+        settings: Of the server, beside where it listens.
+    """
+
+    programs: Path
+    folder: Path
+    port: int
+    user: str | None
+    settings: Mapping[str, str]
+
+    def start(self) -> None:
+        places = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder)}
+        words = [f"-c {name}={value}" for name, value in {**places, **self.settings}.items()]
+        options = f"--options=-p {self.port} {' '.join(words)}"
+        self.call(
+            "pg_ctl", "start", "--wait", f"--pgdata={self.folder / 'data'}", f"--log={self.folder / 'log'}", options
+        )
+
+    def stop(self, mode: str = "fast") -> None:
+        """Args: mode: As pg_ctl has it; "immediate" is as good as a crash."""
+        self.call("pg_ctl", "stop", "--wait", f"--mode={mode}", f"--pgdata={self.folder / 'data'}")
+
+    def create_database(self, name: str) -> str:
+        """Returns its URL."""
+        self.call("createdb", "--host=127.0.0.1", f"--port={self.port}", "--username=postgres", name)
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
+
+    def call(self, program: str, *arguments: str) -> None:
+        command = [str(self.programs / program), *arguments]
+        subprocess.run(command, check=True, user=self.user, cwd=self.folder, stdout=subprocess.DEVNULL)
+
+
 @contextlib.contextmanager
-def postgresql_databases(folder: Path) -> Iterator[Callable[[int], str]]:
-    """The same, on a server of our own, which ends with us."""
+def postgresql_server(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[PostgresqlServer]:
+    """A server of our own, which ends with us.
+
+    Args:
+        folder: Empty, and where another user may go.
+    """
     programs = find_postgresql()
     assert programs is not None
     user = "postgres" if os.getuid() == 0 else None  # PostgreSQL refuses to run as root
-    data, log = folder / "data", folder / "log"
+    data = folder / "data"
     folder.chmod(0o755)
     data.mkdir()
     if user is not None:
@@ -33,24 +75,20 @@ def postgresql_databases(folder: Path) -> Iterator[Callable[[int], str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-
-    def call(program: str, *arguments: str) -> None:
-        command = [str(programs / program), *arguments]
-        subprocess.run(command, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
-
-    call("initdb", "--auth=trust", "--username=postgres", f"--pgdata={data}")
-    settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    call("pg_ctl", "start", "--wait", f"--pgdata={data}", f"--log={log}", f"--options={settings}")
-    address = ["--host=127.0.0.1", f"--port={port}", "--username=postgres"]
-
-    def new_database(num_recorded: int) -> str:
-        call("createdb", *address, f"trials{num_recorded}")
-        return f"postgresql+psycopg2://postgres@127.0.0.1:{port}/trials{num_recorded}"
-
+    server = PostgresqlServer(programs=programs, folder=folder, port=port, user=user, settings=settings or {})
+    server.call("initdb", "--no-sync", "--auth=trust", "--username=postgres", f"--pgdata={data}")
+    server.start()
     try:
-        yield new_database
+        yield server
     finally:
-        call("pg_ctl", "stop", "--mode=fast", f"--pgdata={data}")
+        server.stop("immediate")  # nobody needs what it holds
+
+
+@contextlib.contextmanager
+def postgresql_databases(folder: Path) -> Iterator[Callable[[int], str]]:
+    """The same, on a server of our own."""
+    with postgresql_server(folder) as server:
+        yield lambda num_recorded: server.create_database(f"trials{num_recorded}")
 
 
 BACKENDS = {"sqlite": sqlite_databases, "postgresql": postgresql_databases}
@@ -58,8 +96,8 @@ BACKENDS = {"sqlite": sqlite_databases, "postgresql": postgresql_databases}
 
 def available_backends(tell: Callable[[str], None]) -> tuple[str, ...]:
     """The databases that can be measured here; says so where one cannot."""
-    if find_postgresql() is None or find_spec("psycopg2") is None:
-        tell("Without PostgreSQL (the server, or psycopg2, is not installed).")
+    if find_postgresql() is None or find_spec("psycopg") is None:
+        tell("Without PostgreSQL (the server, or psycopg, is not installed).")
         return ("sqlite",)
     return tuple(BACKENDS)
 

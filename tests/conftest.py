@@ -1,13 +1,16 @@
 """Shared by all tests: the bundled digits, and shapes in annotations checked at run time."""
 
 import functools
+import itertools
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -25,6 +28,7 @@ from filelock import FileLock  # noqa: E402
 from optuna.storages import RDBStorage  # noqa: E402
 
 import space  # noqa: E402
+from benchmarks.databases import PostgresqlServer, find_postgresql, postgresql_server  # noqa: E402
 from search.config import TrialConfig  # noqa: E402
 from search.net import sample  # noqa: E402
 from search.net.data import Split, fingerprint, load_final_splits, load_search_splits  # noqa: E402
@@ -106,6 +110,28 @@ def storage(storage_url: str, empty_database: Path, tmp_path: Path) -> Iterator[
     yield opened
     opened.remove_session()
     opened.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A real PostgreSQL server."""
+    if find_postgresql() is None:
+        pytest.skip("PostgreSQL's server is not installed")
+    if find_spec("psycopg") is None:
+        pytest.skip("psycopg, PostgreSQL's driver, is not installed (extra `postgres`)")
+    # Not in pytest's folder, where the user that PostgreSQL runs as may not go.
+    with tempfile.TemporaryDirectory() as folder, postgresql_server(Path(folder), {"fsync": "off"}) as server:
+        yield server
+
+
+_database_numbers = itertools.count()
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgresqlServer) -> str:
+    """A new, empty database on a real PostgreSQL server, with a password, which must not be seen anywhere."""
+    url = postgresql.create_database(f"test{next(_database_numbers)}")
+    return url.replace("postgres@", "postgres:correct-horse@")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from search.settings import REFERENCE
 from search.studies.facts import StudyFacts, config_facts
 from search.studies.kinds import Kind
 from search.studies.lines import add_line, read_lines
-from search.studies.storage import exclusive
+from search.studies.storage import exclusive, patient
 from search.studies.study import StoredStudy, delete_studies, load_studies
 
 LARGEST_LEDGER = 2**28  # bytes
@@ -102,6 +102,7 @@ def _entries_of_study(stored: StoredStudy, kind: Kind, facts: StudyFacts) -> Ite
         yield look_of(trial, COMMANDS[kind], own, trial.datetime_complete)
 
 
+@patient()
 def plan_proof(
     verification: StoredStudy,
     results_dir: Path,

@@ -25,7 +25,7 @@ from search.show import proof as words
 from search.show.screen import Screen
 from search.studies.kinds import Kind
 from search.studies.space import Space
-from search.studies.storage import exclusive
+from search.studies.storage import exclusive, patient
 from search.studies.study import StoredStudy
 
 
@@ -61,14 +61,19 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
     if session.run(verification, session.job(verification, seeds_plan(seeds), task, epochs=follow_up.test.epochs)):
         return Ended(record=None, interrupted=True)
     verification.record_use()
-    with exclusive(session.storage):  # another command may have measured more meanwhile, or written a record
-        ledger = read_ledger(session.storage, settings.results_dir)
-        record = make_proof(verification, seeds, config, ledger=ledger, model_path=model_path)
-        record.write(record_path)
-        write_atomically(record_path.with_suffix(".md"), words.to_markdown(record))
-        if record.model is not None:
-            write_atomically(model_path.with_suffix(".md"), card.model_card(record))
-    return Ended(record=record)
+
+    @patient()
+    def prove(verification: StoredStudy) -> Proof:
+        with exclusive(verification.storage):  # another command may have measured more meanwhile, or written a record
+            ledger = read_ledger(verification.storage, settings.results_dir)
+            record = make_proof(verification, seeds, config, ledger=ledger, model_path=model_path)
+            record.write(record_path)
+            write_atomically(record_path.with_suffix(".md"), words.to_markdown(record))
+            if record.model is not None:
+                write_atomically(model_path.with_suffix(".md"), card.model_card(record))
+        return record
+
+    return Ended(record=prove(verification))
 
 
 def make_proof(

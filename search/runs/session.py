@@ -72,7 +72,7 @@ class Session:
         Raises:
             ExplainedError: If results cannot be written, or the device or the database cannot be used.
         """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would warn of each try of a database that is away
         try:
             check_writable(settings.results_dir)
         except OSError as error:
@@ -83,7 +83,7 @@ class Session:
         return cls(
             settings=settings,
             space=space,
-            storage=open_storage(settings.storage, create=create),
+            storage=open_storage(settings.storage, create=create, tell=screen.warn),
             devices=worker_devices(device, 1 if here else settings.workers),
             precision=choose_precision(device) if settings.precision == AUTO else settings.precision,
             execute=in_this_process if here else in_processes,

@@ -3,6 +3,8 @@
 import sqlalchemy
 from optuna.storages import RDBStorage
 
+from search.studies.storage import patient
+
 _METADATA = sqlalchemy.MetaData()
 _LINES = sqlalchemy.Table(
     "tiny_search_ledger",
@@ -12,17 +14,19 @@ _LINES = sqlalchemy.Table(
 )
 
 
+@patient()
 def add_line(storage: RDBStorage, identity: str, line: str) -> None:
     """Adds a line, unless one of this identity is there. The caller holds the database's lock."""
-    with storage.engine.begin() as connection:
-        _METADATA.create_all(connection)
-        if connection.scalar(sqlalchemy.select(_LINES.c.id).where(_LINES.c.id == identity)) is None:
-            connection.execute(_LINES.insert().values(id=identity, line=line))
+    with storage.scoped_session() as session, session.begin():
+        _METADATA.create_all(session.connection())
+        if session.scalar(sqlalchemy.select(_LINES.c.id).where(_LINES.c.id == identity)) is None:
+            session.execute(_LINES.insert().values(id=identity, line=line))
 
 
+@patient()
 def read_lines(storage: RDBStorage) -> list[tuple[str, str]]:
     """All lines, each with its identity."""
-    with storage.engine.connect() as connection:
-        if not sqlalchemy.inspect(connection).has_table(_LINES.name):
+    with storage.scoped_session() as session, session.begin():
+        if not sqlalchemy.inspect(session.connection()).has_table(_LINES.name):
             return []
-        return [(identity, line) for identity, line in connection.execute(sqlalchemy.select(_LINES))]
+        return [(identity, line) for identity, line in session.execute(sqlalchemy.select(_LINES))]

@@ -8,6 +8,15 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+# The storage's methods that may be done twice: what reads, and what writes a value that is given.
+PRIVATE = ("_get_trials", "_get_best_trial_id", "_get_stale_trial_ids", "_set_trial_param")
+IDEMPOTENT = tuple(name for name in vars(RDBStorage) if name.startswith(("get_", "set_")) or name in PRIVATE)
+
+
+def forget_cache(study: optuna.Study, storage: RDBStorage) -> None:
+    """Makes a study read all its trials anew: what it has cached may have been undone in the database."""
+    study._storage = optuna.storages.get_storage(storage)
+
 
 def start_trial(study: optuna.Study, params: Mapping[str, Any] | None, user_attrs: Mapping[str, Any]) -> optuna.Trial:
     """Starts a trial that draws the given parameters, ahead of all that is queued: `ask` would take the queue's first.
@@ -48,7 +57,7 @@ def find_silences(storage: RDBStorage, study: optuna.Study) -> dict[int, float]:
     running = {each._trial_id: each.number for each in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
     columns: Any = sqlalchemy.column("trial_id"), sqlalchemy.column("heartbeat", sqlalchemy.DateTime)
     beats = sqlalchemy.table("trial_heartbeats", *columns)
-    with storage.engine.connect() as connection:
-        now = connection.execute(sqlalchemy.select(sqlalchemy.func.now())).scalar_one().replace(tzinfo=None)
-        rows = connection.execute(sqlalchemy.select(beats).where(beats.c.trial_id.in_(running))).all()
+    with storage.scoped_session() as session, session.begin():  # a part of a turn, where one is taken
+        now = session.execute(sqlalchemy.select(sqlalchemy.func.now())).scalar_one().replace(tzinfo=None)
+        rows = session.execute(sqlalchemy.select(beats).where(beats.c.trial_id.in_(running))).all()
     return {running[trial_id]: (now - beat).total_seconds() for trial_id, beat in rows}

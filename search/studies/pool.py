@@ -18,6 +18,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
 from search.studies.job import Job
+from search.studies.storage import wait_unless
 from search.studies.study import StoredStudy
 from search.studies.tickets import MAX_KILLS, release_dead_trials, release_own_trials
 from search.studies.worker import WorkerError, explain_fault, run_trials
@@ -80,6 +81,7 @@ def in_processes(
     """Runs a job with a process for each device (`Executor`)."""
     pool = WorkerPool(job, devices, on_note)
     with count_interrupts() as num_interrupts:
+        wait_unless(stored.storage, lambda: num_interrupts() > 0)
         try:
             pool.start()
             while pool.wait(POLL_SECONDS):

@@ -19,7 +19,7 @@ from search.config import RECIPE, ExplainedError, shortened
 from search.provenance import code_commit, versions
 from search.studies.facts import Environment, FactsError, StudyFacts
 from search.studies.kinds import KINDS, Kind, check_search_name, search_followed_by
-from search.studies.storage import exclusive
+from search.studies.storage import exclusive, patient
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 FIRST_RECIPE = 1  # which had no number
@@ -167,6 +167,7 @@ def default_name(dataset: str, max_params: int, epochs: int) -> str:
     return f"{dataset}-{max_params}p-{epochs}e"
 
 
+@patient()
 def open_search_study(
     storage: RDBStorage, name: str, binding: Binding, first_params: dict[str, int | float]
 ) -> StoredStudy:
@@ -247,6 +248,7 @@ def open_following_study(search: StoredStudy, kind: Kind, facts: StudyFacts, **n
     return open_bound_study(search.storage, name, kind, bound)
 
 
+@patient()
 def open_bound_study(storage: RDBStorage, name: str, kind: Kind, facts: StudyFacts) -> StoredStudy:
     """Creates or joins a study that is about one thing, and stays so.
 
@@ -321,9 +323,10 @@ def studies_to_delete(storage: RDBStorage, name: str) -> list[str]:
     return names
 
 
+@patient()
 def delete_studies(storage: RDBStorage, names: Iterable[str]) -> None:
     with exclusive(storage):
-        for name in names:
+        for name in set(names) & set(optuna.get_all_study_names(storage)):
             optuna.delete_study(study_name=name, storage=storage)
 
 

@@ -15,7 +15,7 @@ from search.studies.kinds import KINDS, Kind
 from search.studies.optuna_private import find_silences, fixed_params, record_heartbeat, start_trial, writable
 from search.studies.plan import Key, Plan
 from search.studies.process import Owner, this_process
-from search.studies.storage import GRACE_PERIOD, exclusive
+from search.studies.storage import GRACE_PERIOD, exclusive, patient
 from search.studies.study import FINISHED, StoredStudy
 
 HELD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
@@ -53,6 +53,16 @@ class Holder:
         return self.silent is None or self.silent > GRACE_PERIOD
 
 
+@patient()
+def release_own_trials(stored: StoredStudy) -> None:
+    """Fails what this process has left running, so that it is tried again."""
+    with exclusive(stored.storage):
+        for holder in find_holders(stored):
+            if holder.owner == this_process():
+                _fail(stored, holder.trial, TrialFacts())
+
+
+@patient(undo=lambda stored, _plan: release_own_trials(stored))
 def claim_trial(stored: StoredStudy, plan: Plan) -> optuna.Trial | None:
     """Starts the first trial that is still to do; None when all are done or under way.
 
@@ -101,6 +111,7 @@ def _ask(study: optuna.Study) -> optuna.Trial:
         return study.ask()
 
 
+@patient()
 def release_dead_trials(stored: StoredStudy, *, killed: bool = False) -> list[int]:
     """Fails the running trials whose worker has ended, so that they are tried again at once.
 
@@ -131,14 +142,6 @@ def release_dead_trials(stored: StoredStudy, *, killed: bool = False) -> list[in
     return released
 
 
-def release_own_trials(stored: StoredStudy) -> None:
-    """Fails what this process has left running, so that it is tried again."""
-    with exclusive(stored.storage):
-        for holder in find_holders(stored):
-            if holder.owner == this_process():
-                _fail(stored, holder.trial, TrialFacts())
-
-
 def _outcome(facts: TrialFacts, killed: bool) -> TrialFacts:
     """What a dead worker's trial has to carry besides."""
     if not killed or facts.owner is None or not facts.owner.is_dead:
@@ -158,6 +161,7 @@ def _fail(stored: StoredStudy, trial: FrozenTrial, outcome: TrialFacts) -> bool:
     return True
 
 
+@patient()
 def find_holders(stored: StoredStudy, plan: Plan | None = None) -> list[Holder]:
     """Who holds the running trials; with a plan, those of its keys alone."""
     silences = find_silences(stored.storage, stored.study)

@@ -17,7 +17,7 @@ from search.studies.facts import TrialFacts
 from search.studies.job import Job, Result, ShouldStop, TrialInterruptedError
 from search.studies.optuna_private import read_again
 from search.studies.process import this_process
-from search.studies.storage import DATABASE_ERRORS, exclusive, heartbeat, open_storage
+from search.studies.storage import DATABASE_ERRORS, exclusive, heartbeat, open_storage, patient
 from search.studies.study import StoredStudy
 from search.studies.tickets import claim_trial
 
@@ -51,9 +51,9 @@ def run_trials(
         WorkerError: If trial after trial fails, or the machine does.
     """
     job.settings.code.check()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     resources = job.task.prepare(device)
-    stored = StoredStudy.load(open_storage(job.settings.storage_url), job.settings.study_name)
+    stored = StoredStudy.load(open_storage(job.settings.storage_url, wait=True), job.settings.study_name)
     stored.study.pruner = make_pruner(job.settings.pruner)
     num_failures = num_started = 0
     while not should_stop() and not (num_started and expired(job)):  # a short time limit allows a first trial
@@ -145,6 +145,7 @@ def _record_patiently(
         time.sleep(PAUSE)
 
 
+@patient()
 def _record(
     stored: StoredStudy, trial: optuna.Trial, state: TrialState, result: Result | None = None, reason: str | None = None
 ) -> None:

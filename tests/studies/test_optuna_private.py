@@ -1,6 +1,8 @@
 """What the tool takes for granted of Optuna, though Optuna does not promise it: a test here fails when it changes."""
 
 import ast
+import inspect
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +18,11 @@ from sqlalchemy import event
 
 from search.studies import optuna_private
 from search.studies.optuna_private import (
+    IDEMPOTENT,
+    PRIVATE,
     find_silences,
     fixed_params,
+    forget_cache,
     record_heartbeat,
     start_trial,
     writable,
@@ -164,6 +169,25 @@ def private_uses(path: Path, private: set[str]) -> set[str]:
     return found
 
 
+def test_what_may_be_done_twice_is_all_that_a_study_asks_of_a_storage_but_for_what_comes_into_being() -> None:
+    cached = inspect.getsource(type(optuna.storages.get_storage("sqlite://")))
+    asked = set(re.findall(r"self\._backend\.(\w+)", cached)) - {"get_heartbeat_interval"}
+    created = {"create_new_study", "_create_new_trial", "delete_study"}
+    assert asked - set(IDEMPOTENT) <= {*created, "record_heartbeat", "get_heartbeat_stale_trial_callback"}
+    assert created.isdisjoint(IDEMPOTENT)
+
+
+def test_a_study_that_is_to_forget_reads_its_trials_anew(storage: RDBStorage) -> None:
+    study = optuna.create_study(storage=storage)
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    assert len(study.trials) == 1
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM trials")
+    assert len(study.trials) == 1
+    forget_cache(study, storage)
+    assert study.trials == []
+
+
 def test_what_is_private_to_optuna_is_used_in_one_module_alone() -> None:
     private = private_names()
     assert private >= {"_storage", "_study_id", "_trial_id"}
@@ -172,6 +196,7 @@ def test_what_is_private_to_optuna_is_used_in_one_module_alone() -> None:
     used = {path: names for path, names in uses.items() if names}
     assert used.keys() == {Path(optuna_private.__file__).relative_to(ROOT).as_posix()}, used
     assert used["search/studies/optuna_private.py"] == {
+        *PRIVATE,
         "_storage",
         "_study_id",
         "_trial_id",

@@ -15,15 +15,19 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import OperationalError
 
+from search.studies import storage as module
 from search.studies.optuna_private import start_trial
 from search.studies.storage import (
+    PatientStorage,
     StorageError,
     exclusive,
     explain,
     heartbeat,
     hide_password,
     open_storage,
+    patient,
     sqlite_path,
+    wait_unless,
 )
 
 HOLD_THE_LOCK = """
@@ -132,7 +136,10 @@ def test_a_malformed_url_is_refused_with_an_example(url: str) -> None:
     assert "secret" not in message
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true", "sqlite:///file:x?mode=memory&uri=true"],
+)
 def test_a_database_in_memory_is_refused(url: str) -> None:
     assert "memory" in refusal(url)
 
@@ -172,6 +179,38 @@ def test_a_database_with_optunas_table_names_alone_is_refused(tmp_path: Path) ->
 @pytest.mark.parametrize("place", ["", "no-such-folder/study.db"])
 def test_a_place_that_can_hold_no_file_is_refused(tmp_path: Path, place: str) -> None:
     assert str(tmp_path) in refusal(f"sqlite:///{tmp_path / place}")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://user:se@cret@localhost/optuna", "%40"),
+        ("postgresql://user:secret@host:po@rt/optuna", "%40"),
+        ("postgres://user:secret@localhost/optuna", "postgresql://"),
+        ("sqlite:///study%00.db", "%00"),
+        ("sqlite:///{folder}/study.db?timeout=abc", "'abc'"),
+        ("sqlite:///{folder}", "is a folder"),
+        ("sqlite:///{folder}/none/study.db", "does not exist"),
+    ],
+)
+def test_what_is_wrong_in_a_url_is_named_without_its_password(tmp_path: Path, url: str, words: str) -> None:
+    message = refusal(url.format(folder=tmp_path))
+    assert words in message
+    assert "cret" not in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_braces_in_a_url_are_taken_as_they_are(tmp_path: Path) -> None:
+    open_storage(f"sqlite:///{tmp_path}/{{a}}.db", create=True).engine.dispose()
+    assert [path.name for path in tmp_path.iterdir()] == ["{a}.db"]
+
+
+def test_what_a_driver_quotes_of_a_url_is_hidden() -> None:
+    error = OperationalError("SELECT 1", {}, sqlite3.OperationalError("no entry for user:secret, sslkey=hush"))
+    message = explain(error, "postgresql://user:secret@host/optuna?sslkey=hush&sslmode=require")
+    assert "secret" not in message
+    assert "hush" not in message
+    assert "sslmode=require" in message
 
 
 def test_a_missing_driver_is_named_without_the_password() -> None:
@@ -240,6 +279,121 @@ def test_the_lock_is_released_when_its_holder_raises(storage: RDBStorage) -> Non
         raise KeyError
     with exclusive(storage):
         pass
+
+
+def test_what_was_written_under_the_lock_is_undone_when_its_holder_raises(storage: RDBStorage) -> None:
+    study = optuna.create_study(storage=storage)
+
+    def break_off() -> None:
+        with exclusive(storage):
+            study.set_user_attr("half", value=True)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        break_off()
+    assert study.user_attrs == {}
+
+
+def test_another_thread_waits_for_the_lock_to_write(storage: RDBStorage) -> None:
+    study = optuna.create_study(storage=storage)
+    thread = threading.Thread(target=lambda: study.set_user_attr("order", [*study.user_attrs.get("order", []), 2]))
+    with exclusive(storage):
+        thread.start()
+        time.sleep(0.2)
+        study.set_user_attr("order", [1])
+    thread.join()
+    assert study.user_attrs["order"] == [1, 2]
+
+
+def test_a_database_that_is_deleted_while_it_is_in_use_is_told_plainly(storage: RDBStorage, tmp_path: Path) -> None:
+    study = optuna.create_study(storage=storage)
+    (tmp_path / "study.db").unlink()
+    with pytest.raises(StorageError, match=r"study\.db was deleted or replaced"):
+        study.set_user_attr("lost", value=True)
+    assert not (tmp_path / "study.db").exists()
+
+
+class Outage:
+    """Fails as often as is wanted, as a disk that is full does."""
+
+    def __init__(self, num_failures: int) -> None:
+        self.num_calls = 0
+        self._num_failures = num_failures
+
+    def __call__(self, _storage: RDBStorage) -> str:
+        self.num_calls += 1
+        if self.num_calls <= self._num_failures:
+            raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+        return "written"
+
+
+@pytest.fixture
+def told(storage: RDBStorage) -> list[str]:
+    assert isinstance(storage, PatientStorage)
+    messages: list[str] = []
+    storage.patience.tell = messages.append
+    return messages
+
+
+def test_what_a_database_fails_is_tried_again_and_told_once(storage: RDBStorage, told: list[str]) -> None:
+    assert patient()(Outage(5))(storage) == "written"
+    assert told == [
+        "The database does not answer (database or disk is full); trying again for up to 10 minutes.",
+        "The database answers again.",
+    ]
+
+
+def test_a_passing_failure_is_not_worth_a_word(storage: RDBStorage, told: list[str]) -> None:
+    assert patient()(Outage(2))(storage) == "written"
+    assert told == []
+
+
+def test_patience_ends_once_for_all_that_follows(storage: RDBStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    for least, most in ((2, 20), (1, 1)):
+        outage = Outage(1_000)
+        with pytest.raises(OperationalError, match="disk is full"):
+            patient()(outage)(storage)
+        assert least <= outage.num_calls <= most
+
+
+def test_what_is_called_by_what_is_tried_again_neither_prolongs_nor_ends_an_outage(
+    storage: RDBStorage, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 1)
+    outage = Outage(1_000)
+
+    @patient(undo=optuna.get_all_study_names)
+    def read_and_write(storage: RDBStorage) -> None:
+        optuna.get_all_study_names(storage)  # a full disk can be read
+        outage(storage)
+
+    with pytest.raises(OperationalError, match="disk is full"):
+        read_and_write(storage)
+    assert len(told) == 1
+
+
+def test_an_error_of_what_was_asked_is_not_tried_again(storage: RDBStorage) -> None:
+    calls = []
+
+    @patient()
+    def ask(_storage: RDBStorage) -> None:
+        calls.append("asked")
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        ask(storage)
+    assert calls == ["asked"]
+
+
+def test_a_database_that_is_away_is_not_awaited_after_an_interrupt(storage: RDBStorage) -> None:
+    outage = Outage(1_000)
+    wait_unless(storage, lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        patient()(outage)(storage)
+    assert outage.num_calls == 1
+    wait_unless(storage, lambda: False)
+    assert patient()(Outage(1))(storage) == "written"
 
 
 def test_a_heartbeat_is_recorded_from_the_start(storage: RDBStorage, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import contextlib
 import multiprocessing
+import sqlite3
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -14,6 +15,7 @@ from fakes import (
     dead_process,
     draw,
     drawn,
+    ends,
     fail,
     let_heartbeats_age,
     lose,
@@ -452,3 +454,21 @@ def test_what_ended_is_not_released(search: StoredStudy) -> None:
         search.study.tell(trial, state=state)
     assert release_dead_trials(search) == []
     assert states(search) == ["PRUNED", "FAIL"]
+
+
+def test_a_claim_whose_answer_was_lost_is_released_and_made_again(
+    search: StoredStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialect = search.storage.engine.dialect
+    commit, answers = dialect.do_commit, iter([sqlite3.OperationalError("the answer is lost")])
+
+    def commit_and_lose(connection: Any) -> None:
+        commit(connection)
+        for error in answers:
+            raise error
+
+    monkeypatch.setattr(dialect, "do_commit", commit_and_lose)
+    trial = claim(search, drawn(2))
+    assert ends(search) == [(0, "FAIL"), (0, "RUNNING")]
+    assert TrialFacts.of(trial).retry_of == 0
+    assert trial.number == 1

@@ -9,7 +9,6 @@ import optuna
 import pytest
 import torch
 from fakes import FailingTask, FakeTask, PatientTask, accuracy, claim, draw, drawn, ends, lose, make_job, states
-from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
@@ -21,7 +20,7 @@ from search.studies.facts import TrialFacts
 from search.studies.job import Result, ShouldStop, TrialInterruptedError
 from search.studies.plan import GivenPlan
 from search.studies.space import Space
-from search.studies.storage import StorageError, open_storage
+from search.studies.storage import PatientStorage, StorageError
 from search.studies.study import StoredStudy
 from search.studies.worker import LONGEST_REASON, WorkerError, is_fault_of_the_machine, run_trials
 
@@ -96,7 +95,6 @@ class KeepingTask(FakeTask):
         seen: For each value that was kept: the best trial so far, whether the lock was held, and how the trials stood.
     """
 
-    url: str
     seen: list[tuple[int | None, bool, list[str]]] = field(default_factory=list)
 
     def run(self, trial: optuna.Trial, resources: str, should_stop: ShouldStop) -> Result:
@@ -104,14 +102,8 @@ class KeepingTask(FakeTask):
 
         def keep(search: StoredStudy) -> None:
             best = search.best_trial()
-            held = False
-            try:
-                with FileLock(f"{self.url.removeprefix('sqlite:///')}.lock", timeout=0):
-                    pass
-            except Timeout:
-                held = True
-            stored = StoredStudy.load(open_storage(self.url), "small")
-            self.seen.append((None if best is None else best.number, held, states(stored)))
+            assert isinstance(search.storage, PatientStorage)
+            self.seen.append((None if best is None else best.number, search.storage.in_turn, states(search)))
 
         return Result(value=[91.0, 95.0, 93.0][trial.number], keep=keep)
 
@@ -283,9 +275,9 @@ def test_each_trial_says_with_which_code_and_libraries_it_was_made(search: Store
 
 
 def test_what_is_kept_is_kept_under_the_lock_before_the_value_counts_and_with_the_best_so_far(
-    search: StoredStudy, run: Run, storage_url: str
+    search: StoredStudy, run: Run
 ) -> None:
-    task = KeepingTask(url=storage_url)
+    task = KeepingTask()
     run(task, 3)
     assert task.seen == [
         (None, True, ["RUNNING"]),
@@ -380,7 +372,6 @@ MACHINE = [
     OSError(errno.EROFS, "Read-only file system"),
     OSError(errno.EIO, "Input/output error"),
     FileNotFoundError(errno.ENOENT, "No such file or directory", "data/x"),
-    Timeout("study.db.lock"),
     OperationalError("SELECT 1", {}, Exception("database is locked")),
     StorageInternalError("An exception is raised during the commit."),
     StorageError("study.db was deleted."),
