@@ -13,7 +13,12 @@ from optuna.storages import RDBStorage
 from recording import add_runs, add_seed
 
 import space
+from search.config import TrialConfig
+from search.proof.records import Proof
+from search.runs.following import open_follower
 from search.runs.reranking import open_rerank_study
+from search.runs.winner import Choice
+from search.studies.kinds import Kind
 from search.studies.study import Binding, StoredStudy, open_search_study
 
 
@@ -55,6 +60,21 @@ def test_records_and_models_stay(followed: RDBStorage, places: list[str], tmp_pa
     assert before.keys() >= {"verify.json", "verify.md"}
     assert run("delete", "small", "--yes", *places[:2]).exit_code == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_a_deleted_verification_has_seen_still_counts(
+    followed: RDBStorage, verification: StoredStudy, places: list[str], winner: Choice, winner_config: TrialConfig
+) -> None:
+    search = StoredStudy.load(followed, "small")
+    add_seed(verification, 20_000, errors=71)  # as an earlier version recorded it: in its study alone
+    assert run("delete", "small-verify-2", "--yes", *places[:2]).exit_code == 0
+    assert "small-verify-2" not in names(followed)
+    add_seed(open_follower(search, Kind.VERIFY, winner, winner_config), 30_000)
+    result = run("verify-best", "--first-seed", "30000", "--seeds", "1", "--json", *places)
+    assert result.exit_code == 0, result.stderr  # on the sample, nothing is judged
+    proof = Proof.model_validate_json(result.stdout)
+    found = [(row.seed, row.errors) for row in proof.seeds]
+    assert found == [(10_000, 60), (10_001, 60), (10_002, 60), (20_000, 71), (30_000, 60)]
 
 
 def test_a_follower_can_be_deleted_alone(followed: RDBStorage, storage_url: str) -> None:

@@ -58,6 +58,23 @@ def test_a_reproduction_that_does_not_agree_ends_with_3(option: list[str], prove
         assert json.loads(result.stdout)["reproduced"] is False
 
 
+def test_a_miss_that_a_reproduction_meets_is_told_and_counts(
+    proved: Path, repeated: StoredStudy, places: list[str]
+) -> None:
+    add_seed(repeated, 10_002, errors=61)
+    result = run("reproduce", proved, "--seeds", "3", *places)
+    assert "1 of 3 seeds miss the proof's 99.4 %: that is on record here" in result.stdout
+    again = run("verify-best", "--seeds", "2", "--json", *places)
+    assert again.exit_code == 0  # on the sample, nothing is judged
+    facts = json.loads(again.stdout)
+    assert [(row["errors"], row["command"]) for row in facts["seeds"]] == [
+        (60, "verify-best"),
+        (60, "verify-best"),
+        (61, "reproduce"),
+    ]
+    assert facts["num_passed"] == 2
+
+
 def test_a_place_without_a_record_is_named(places: list[str], tmp_path: Path) -> None:
     assert_refused(run("reproduce", tmp_path / "nowhere", *places), 1, "verify.json is missing", "results/reference")
     assert not (tmp_path / "study.db").exists()

@@ -25,7 +25,8 @@ SEARCH_KEYS = [
 ]  # fmt: skip
 VERIFY_KEYS = {
     "schema_version", "study_name", "trial", "num_params", "channels", "epochs", "target", "dataset", "seeds", "min",
-    "mean", "std", "ci95", "pass_share_lower95", "attempts", "confirmed", "commit", "versions",
+    "mean", "std", "ci95", "pass_share_lower95", "attempts", "confirmed", "commit", "versions", "asked", "num_planned",
+    "num_passed", "earlier_attempts", "other_looks", "model",
 }  # fmt: skip
 
 
@@ -208,9 +209,16 @@ def test_the_next_command_works_as_printed_and_resumes_as_json(
     assert [each["seed"] for each in facts["seeds"]] == [10_000, 10_001, 10_002, 10_003, 10_004]
     assert facts["study_name"] == json.loads(finished_search.stdout)["study_name"]
     assert facts["attempts"] == 1
+    assert [(asked["first_seed"], asked["num_seeds"], asked["target"]) for asked in facts["asked"]] == [
+        (10_000, 5, 99.4),
+        (10_000, 5, 99.4),  # not 2: more was measured before
+    ]
     folder = Path(places[-1]) / facts["study_name"]
     assert json.loads((folder / "verify.json").read_text()) == facts
     assert (folder / "verify.md").read_text().startswith("# NOT JUDGED")
+    lines = [json.loads(line) for line in (folder / "attempts.jsonl").read_text().splitlines()]
+    looks = {line["seed"]: line["outcome"]["errors"] for line in lines if line["kind"] == "look"}
+    assert looks == {row["seed"]: row["errors"] for row in facts["seeds"]}
     (model,) = folder.glob("verify-*-seed-10000.safetensors")
     card = model.with_suffix(".md").read_text()
     assert card.startswith(f"# {model.name}: a network of {facts['num_params']:,} parameters")

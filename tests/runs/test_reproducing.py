@@ -22,12 +22,15 @@ from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.model_file import save_model
 from search.net.train import evaluate
+from search.proof.ledger import Ledger, Look, entries_of, parse_lines
 from search.proof.records import Proof, RecordError, Reproduction
+from search.runs.looks import LEDGER_FILE
 from search.runs.reproducing import RecordedProof, count_errors, open_reproduction_study, read_proof
 from search.studies.kinds import Kind
 from search.studies.space import Space
 from search.studies.study import StoredStudy
 
+KEPT = {"file": "seed.safetensors", "seed": 10_000, "errors": 5, "errors_one_view": 14}
 TINY = dataclasses.replace(CONFIG, model=ModelConfig(channels=((2,), (3,), (4,))))
 
 
@@ -45,7 +48,7 @@ def proof(the_space: Space) -> Proof:
         device="cpu",
         precision="fp32",
         commit="0123abc4567def89",
-        model={"file": "seed.safetensors", "seed": 10_000},
+        model=KEPT,
     )
 
 
@@ -76,7 +79,7 @@ def test_a_record_names_its_model(recorded: RecordedProof, tmp_path: Path) -> No
 
 
 def test_a_model_outside_of_the_folder_is_not_opened(read: Callable[..., RecordedProof], tmp_path: Path) -> None:
-    recorded = read(model={"file": "../../elsewhere.safetensors", "seed": 10_000})
+    recorded = read(model=KEPT | {"file": "../../elsewhere.safetensors"})
     assert recorded.model_path == tmp_path / "elsewhere.safetensors"
 
 
@@ -104,7 +107,8 @@ def test_a_record_of_another_version_is_refused(read: Callable[..., RecordedProo
         {"seeds": 7},
         {"num_params": 7},
         {"model": {}},
-        {"model": {"file": "seed.safetensors", "seed": 9}},
+        {"model": KEPT | {"seed": 9}},
+        {"model": KEPT | {"errors": 6}},
         {"mean": 99.6},
         {"mean": None},
         {"std": None},
@@ -231,6 +235,11 @@ def test_a_recorded_proof_is_repeated_to_the_last_error(
     assert found.model_errors == found.recorded_model_errors == found.seeds[0].errors
     [written] = (tmp_path / "repeated").glob("*/reproduce.json")
     assert Reproduction.read(written) == found
+    # Each run is on record as a look at the proof's configuration, in the reproduction's own folder.
+    entries = parse_lines(written.with_name(LEDGER_FILE).read_bytes(), "here")
+    assert Ledger.joined(entries, *map(entries_of, found.tested)).entries == tuple(entries)
+    assert [entry.seed for entry in entries if isinstance(entry, Look)] == [12_000, 12_001]
+    assert {entry.subject.key for entry in entries} == {Proof.read(folder / "verify.json").subject.key}
     assert found.num_earlier == 0
     again = run("reproduce", folder, "--seeds", "2", *elsewhere)  # all is there: no worker starts
     assert again.stdout.splitlines()[-1].startswith("REPRODUCED")
