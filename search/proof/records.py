@@ -865,6 +865,7 @@ class StudySummary(Record):
         winner: What `verify-best` proves; null while that is not settled.
         best: The best single run.
         winner_model: The winner's model, in the folder of this record: trained on the search's training digits.
+        winner_model_missing: Why a winner has none.
     """
 
     TITLE = "summary.json (`search`)"
@@ -885,6 +886,7 @@ class StudySummary(Record):
     best: SearchedTrial | None
     reranking: Reranking | None
     winner_model: str | None
+    winner_model_missing: str | None = None
 
 
 class HolderRow(Part):

@@ -7,6 +7,8 @@ from search.proof.estimates import mean_of, prediction_margin
 from search.proof.records import Environment, Proof, RepeatedSeed, Reproduction
 from search.settings import PRECISIONS
 
+MODEL_TOLERANCE = 5  # errors by which a recorded model's file may differ in arithmetic that rounds otherwise
+
 
 @dataclass(frozen=True, kw_only=True)
 class Repeated:
@@ -57,8 +59,9 @@ def compare(
     within_spread = abs(mean - proof.mean) <= margin if mean is not None and margin is not None else None
     recorded_model_errors = proof.model.errors if proof.model is not None else None
     model_agrees = model_errors == recorded_model_errors if model_errors is not None else None
-    # Rounding may differ by a digit on another device: then it is told, but decides nothing.
-    model_answer = model_agrees if (proof.device, proof.precision) == ("cpu", "fp32") else None
+    # In other arithmetic rounding may turn a digit or two; more is another network in the recorded one's place.
+    tolerance = 0 if (proof.device, proof.precision) == ("cpu", "fp32") else MODEL_TOLERANCE
+    is_another = model_errors is not None and abs(model_errors - (recorded_model_errors or 0)) > tolerance
     # One recorded seed has no spread: that another machine does not repeat it to the digit proves nothing.
     spread_answer = within_spread if within_spread is not None else identical or None
     return Reproduction(
@@ -80,7 +83,7 @@ def compare(
         model_errors=model_errors,
         recorded_model_errors=recorded_model_errors,
         model_agrees=model_agrees,
-        reproduced=False if model_answer is False else spread_answer,
+        reproduced=False if is_another else spread_answer,
         num_earlier=num_earlier,
         **dict(environment),
         recorded_with=proof.environment,

@@ -1,12 +1,15 @@
 """The models that a search keeps: of the best single run, of each leading trial's first further run, of the winner."""
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
 from search.files import write_atomically
 from search.net.model_file import read_origin
-from search.proof.records import ModelOrigin
+from search.proof.estimates import accuracy
+from search.proof.records import ModelOrigin, Proof, RecordError
 from search.runs.standings import Ranking
 from search.settings import BEST_MODEL
 from search.studies.facts import TrialFacts
@@ -20,25 +23,71 @@ def model_path(folder: Path, number: int) -> Path:
     return folder / MODELS_FOLDER / f"trial-{number}.safetensors"
 
 
-def keep_winner_model(folder: Path, winner: FrozenTrial | None, ranking: Ranking | None, epochs: int) -> str | None:
-    """Puts the winner's model under its own name; None where it is not at hand (trained on another host, say)."""
+@dataclass(frozen=True, kw_only=True)
+class WinnerModel:
+    """The winner's model in a search's results: its file, or why there is none (None: nobody has won)."""
+
+    file: str | None = None
+    missing: str | None = None
+
+
+def keep_winner_model(folder: Path, winner: FrozenTrial | None, ranking: Ranking | None, epochs: int) -> WinnerModel:
+    """Puts the winner's model under its own name, where it is at hand."""
     target = folder / WINNER_MODEL
     reranked = ranking.winner if ranking is not None else None
-    source, accuracies = folder / BEST_MODEL, {winner.value} if winner is not None else set()
-    if reranked is not None:
-        source, accuracies = model_path(folder, reranked.trial.number), set(reranked.accuracies)
-    if winner is None or not _is_model_of(source, winner, accuracies, epochs):
+    if winner is None:
         target.unlink(missing_ok=True)  # an earlier winner's
-        return None
+        return WinnerModel()
+    source, accuracies, owner = folder / BEST_MODEL, {winner.value}, TrialFacts.of(winner).owner
+    if reranked is not None:
+        source, accuracies, owner = model_path(folder, winner.number), set(reranked.accuracies), reranked.owner
+    missing = _why_not_of(source, winner, accuracies, epochs)
+    if missing is not None:
+        target.unlink(missing_ok=True)
+        where = f" The run was trained on host {owner.host!r}." if owner is not None and not owner.is_here else ""
+        return WinnerModel(missing=f"{source} {missing}.{where}")
     write_atomically(target, source.read_bytes())
-    return target.name
+    return WinnerModel(file=target.name)
 
 
-def _is_model_of(path: Path, trial: FrozenTrial, accuracies: set[float | None], epochs: int) -> bool:
-    """An earlier study of this name may have left a file; or a trial of another host have come to lead."""
+def _why_not_of(path: Path, trial: FrozenTrial, accuracies: set[float | None], epochs: int) -> str | None:
+    """Why a file is not the model of a trial's run, as half a sentence; None if it is."""
     try:
-        origin = ModelOrigin.model_validate_json(read_origin(path))
-    except (FileNotFoundError, ValueError):
-        return False
+        origin = read_model_origin(path)
+    except FileNotFoundError:
+        return "is not here"
+    except RecordError:
+        return "is damaged"
     same_run = (origin.trial, origin.epochs) == (trial.number, epochs) and origin.val_accuracy in accuracies
-    return same_run and origin.config.model.channels == TrialFacts.of(trial).channels
+    same = same_run and origin.config.model.channels == TrialFacts.of(trial).channels
+    return None if same else "is the model of another run"  # of an earlier study of this name, say
+
+
+def read_model_origin(path: Path) -> ModelOrigin:
+    """What a model's file says of itself.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        RecordError: If it is damaged.
+    """
+    try:
+        return ModelOrigin.model_validate_json(read_origin(path))
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged. Restore it.") from error
+
+
+def check_proved_model(path: Path, proof: Proof) -> None:
+    """Raises RecordError unless a file says of itself what a proof says of its kept model."""
+    assert proof.model is not None
+    try:
+        origin = read_model_origin(path)
+    except FileNotFoundError:
+        raise RecordError(f"{path} is missing. Restore it.") from None
+    recorded = accuracy(proof.model.errors, proof.num_images)
+    if (origin.config, origin.seed, origin.epochs) != (proof.config, proof.model.seed, proof.epochs):
+        found = f"of seed {origin.seed}, {origin.num_params:,} parameters"
+        raise RecordError(
+            f"{path} is the model of another run ({found}), and not that of seed {proof.model.seed}. Restore it."
+        )
+    if origin.test_accuracy is None or not math.isclose(origin.test_accuracy, recorded, abs_tol=1e-6):
+        raise RecordError(f"{path} says that it reached {origin.test_accuracy} %, the record {recorded} %. Restore it.")

@@ -4,18 +4,19 @@ Each seed is a trial of a study of its own, in the same storage: so verification
 shows in the dashboard like a search does.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from search.config import TrialConfig
 from search.files import write_atomically
 from search.net.crops import ALL_CROPS, describe_crops
 from search.net.datasets import dataset_row
-from search.net.model_file import read_origin
 from search.proof.ledger import Ledger
-from search.proof.records import KeptModel, ModelOrigin, Proof
+from search.proof.records import KeptModel, Proof, RecordError
 from search.runs.following import FollowUp, open_follower
 from search.runs.history import plan_proof, read_ledger
 from search.runs.looks import describe
+from search.runs.models import read_model_origin
 from search.runs.seeds import SeedTask, seeds_plan
 from search.runs.session import Ended
 from search.runs.testing import Measured, measured_seeds
@@ -66,7 +67,7 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
     def prove(verification: StoredStudy) -> Proof:
         with exclusive(verification.storage):  # another command may have measured more meanwhile, or written a record
             ledger = read_ledger(verification.storage, settings.results_dir)
-            record = make_proof(verification, seeds, config, ledger=ledger, model_path=model_path)
+            record = make_proof(verification, seeds, config, ledger=ledger, model_path=model_path, warn=screen.warn)
             record.write(record_path)
             write_atomically(record_path.with_suffix(".md"), words.to_markdown(record))
             if record.model is not None:
@@ -77,12 +78,19 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
 
 
 def make_proof(
-    verification: StoredStudy, seeds: range, config: TrialConfig, *, ledger: Ledger, model_path: Path
+    verification: StoredStudy,
+    seeds: range,
+    config: TrialConfig,
+    *,
+    ledger: Ledger,
+    model_path: Path,
+    warn: Callable[[str], None] = lambda _message: None,
 ) -> Proof:
     """The evidence and the verdict: all that is known of the configuration.
 
     Args:
         seeds: Those of this command, all measured.
+        warn: Told of a model's file that cannot be used.
     """
     facts = verification.facts
     runs = measured_seeds(verification, seeds)
@@ -109,19 +117,23 @@ def make_proof(
             "earlier_attempts": tuple(other for other in ledger.attempts(subject.dataset) if other.subject != subject),
             "other_looks": ledger.other_looks(subject.dataset),
             **dict(tested.environment),
-            "model": _describe_model(model_path, runs[0], config),
+            "model": _describe_model(model_path, runs[0], config, warn),
         }
     )
 
 
-def _describe_model(path: Path, run: Measured, config: TrialConfig) -> KeptModel | None:
-    """The file and the seed of the kept model; None if the file is missing, or is of another run of that name."""
+def _describe_model(path: Path, run: Measured, config: TrialConfig, warn: Callable[[str], None]) -> KeptModel | None:
+    """The kept model; None if its file is not here, or is told to be damaged or of another run."""
     try:
-        origin = ModelOrigin.model_validate_json(read_origin(path))
-    except (FileNotFoundError, ValueError):
+        origin = read_model_origin(path)
+    except FileNotFoundError:
+        return None
+    except RecordError as error:
+        warn(f"{error} The record then names it.")
         return None
     found = (origin.seed, origin.test_accuracy, origin.commit, origin.config)
     same = found == (run.seed, run.accuracy, run.facts.commit, config)
     if not same:
+        warn(f"{path} is the model of another run: the record names none.")
         return None
     return KeptModel(file=path.name, seed=run.seed, errors=run.facts.errors, errors_one_view=run.facts.errors_one_view)

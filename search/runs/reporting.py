@@ -37,6 +37,7 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
     facts = [TrialFacts.of(trial) for trial in trials]
     winner = find_winner(search, ranking)
     dataset = dataset_row(binding.dataset)
+    model = keep_winner_model(folder, winner, ranking, binding.epochs)
     return StudySummary(
         study_name=search.name,
         storage=hide_password(str(search.storage.url)),
@@ -63,7 +64,8 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
         winner=_describe_searched(winner),
         best=_describe_searched(search.best_trial()),
         reranking=ranking.describe() if ranking is not None else None,
-        winner_model=keep_winner_model(folder, winner, ranking, binding.epochs),
+        winner_model=model.file,
+        winner_model_missing=model.missing,
     )
 
 

@@ -18,6 +18,7 @@ from search.net.model_file import load_model
 from search.net.train import evaluate
 from search.proof.records import Proof, RecordError, Reproduction
 from search.proof.reproduction import Repeated, compare, precision_to_repeat
+from search.runs.models import check_proved_model
 from search.runs.seeds import SeedTask, seeds_plan
 from search.runs.session import Ended, Session
 from search.runs.testing import FinalTest, made_with, measured_seeds
@@ -111,14 +112,13 @@ def count_errors(recorded: RecordedProof, test: Split) -> int | None:
     """The errors that the recorded model makes on the test digits, on the CPU; None without a model.
 
     Raises:
-        RecordError: If its file is missing or damaged.
+        RecordError: If its file is missing or damaged, or says that it is of another run.
     """
     if recorded.model_path is None:
         return None
+    check_proved_model(recorded.model_path, recorded.proof)
     try:
         model = load_model(recorded.model_path)
-    except FileNotFoundError:
-        raise RecordError(f"{recorded.model_path} is missing. Restore it.") from None
     except ValueError as error:
         raise RecordError(f"{error} Restore it.") from error
     runtime = Runtime(device=torch.device("cpu"), precision=precision_to_repeat(recorded.proof, "fp32"))

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 from search.proof import records
 from search.studies.facts import TrialFacts
 from search.studies.kinds import KINDS, Kind
+from search.studies.process import Owner
 from search.studies.study import StoredStudy, make_complaint_of_another_search, rank
 
 NUM_RUNS = 2  # further runs of each leading trial
@@ -16,10 +17,15 @@ NUM_RUNS = 2  # further runs of each leading trial
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """A leading trial, as it was searched, and the accuracies of its further runs, in percent."""
+    """A leading trial, as it was searched, and the accuracies of its further runs, in percent.
+
+    Attributes:
+        owner: Who trained the first of them, whose model is kept; None where that is not on record.
+    """
 
     trial: FrozenTrial
     accuracies: tuple[float, ...]
+    owner: Owner | None = None
 
     @property
     def mean(self) -> float:
@@ -99,14 +105,17 @@ def rank_again(search: StoredStudy, reranking: StoredStudy) -> tuple[Standing, .
     """The trials whose further runs are all there, the best first. Raises as `read_ranking` does."""
     trials = search.trials()
     accuracies = defaultdict(list)
+    owners: dict[int, Owner | None] = {}
     for run in reranking.complete_trials():
         number = run.params["trial"]
         if number >= len(trials) or trials[number].params != TrialFacts.of(run).searched_params:
             raise make_complaint_of_another_search(reranking)
         assert run.value is not None
         accuracies[number].append(run.value)
+        if run.params["run"] == 0:
+            owners[number] = TrialFacts.of(run).owner
     complete = [
-        Standing(trial=trials[number], accuracies=tuple(values))
+        Standing(trial=trials[number], accuracies=tuple(values), owner=owners[number])
         for number, values in accuracies.items()
         if len(values) == NUM_RUNS
     ]

@@ -99,6 +99,8 @@ def _where(summary: StudySummary, folder: Path) -> list[str]:
         models.append(f"{summary.winner_model} (the winner's: trial {winner.number}{run})")
     if best is not None and (folder / BEST_MODEL).is_file():
         models.append(f"{BEST_MODEL} (of the best single run whose results went there)")  # other hosts have others
+    if summary.winner_model_missing is not None:
+        lines.append(f"There is no winner.safetensors: {summary.winner_model_missing}")
     if models:
         lines.append(
             f"Models there: {', '.join(models)}; trained on the search's training digits. verify-best trains the "

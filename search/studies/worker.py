@@ -53,7 +53,7 @@ def run_trials(
     job.settings.code.check()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     resources = job.task.prepare(device)
-    stored = StoredStudy.load(open_storage(job.settings.storage_url, wait=True), job.settings.study_name)
+    stored = StoredStudy.load(open_storage(job.settings.storage_url, wait=True, tell=tell), job.settings.study_name)
     stored.study.pruner = make_pruner(job.settings.pruner)
     num_failures = num_started = 0
     while not should_stop() and not (num_started and expired(job)):  # a short time limit allows a first trial

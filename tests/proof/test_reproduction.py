@@ -63,6 +63,7 @@ def test_a_model_that_errs_otherwise_than_recorded_is_not_reproduced() -> None:
 def test_a_model_of_another_arithmetic_may_round_otherwise(device: str, precision: str) -> None:
     found = repeat(recorded(50, 45, 55, device=device, precision=precision), 20_000, model_errors=51)
     assert (found.model_agrees, found.reproduced) == (False, True)
+    assert repeat(recorded(50, 45, 55, device=device, precision=precision), 20_000, model_errors=56).reproduced is False
 
 
 def test_without_a_model_nothing_is_said_of_it() -> None:

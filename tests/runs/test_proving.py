@@ -562,10 +562,12 @@ def test_a_seed_that_diverges_is_measured_as_a_miss(
     assert proof.model is None  # that of the first seed is none
 
 
-def record_of(verification: StoredStudy, seeds: range, task: SeedTask) -> Proof:
+def record_of(
+    verification: StoredStudy, seeds: range, task: SeedTask, warn: Callable[[str], None] = lambda _message: None
+) -> Proof:
     assert task.model_path is not None
     ledger = read_ledger(verification.storage, NOWHERE)
-    return make_proof(verification, seeds, task.config, ledger=ledger, model_path=task.model_path)
+    return make_proof(verification, seeds, task.config, ledger=ledger, model_path=task.model_path, warn=warn)
 
 
 def test_measured_seeds_make_the_record(
@@ -610,9 +612,11 @@ def test_the_kept_model_is_named_only_if_it_is_of_this_very_run(
         save_model(path, load_model(path), task.config.model, not_an_origin)
         assert record_of(verification, seeds, task).model is None, not_an_origin
     path.write_bytes(b"damaged")
-    assert record_of(verification, seeds, task).model is None
+    told: list[str] = []
+    assert record_of(verification, seeds, task, told.append).model is None
     path.unlink()
-    assert record_of(verification, seeds, task).model is None
+    assert record_of(verification, seeds, task, told.append).model is None
+    assert told == [f"{path} is damaged. Restore it. The record then names it."]  # one that is absent may be elsewhere
 
 
 # The command: what cannot be verified

@@ -24,6 +24,7 @@ from search.runs.standings import leading_trials, read_ranking
 from search.runs.winner import rebuild_config
 from search.settings import BEST_MODEL
 from search.studies.facts import StudyFacts, TrialFacts
+from search.studies.process import Owner
 from search.studies.space import Space
 from search.studies.storage import open_storage
 from search.studies.study import Binding, StoredStudy, open_search_study
@@ -256,7 +257,21 @@ def test_a_model_that_is_not_the_winners_is_not_taken_for_it(
     summary = summed_up()
     assert summary.winner == described(winner)
     assert summary.winner_model is None
+    why = "is not here" if changes is None else "is the model of another run"
+    assert summary.winner_model_missing == f"{path} {why}."
     assert not (folder / WINNER_MODEL).exists()
+
+
+def test_where_the_winners_model_lies_is_told_if_it_is_not_here(
+    search_study: StoredStudy, summed_up: Callable[[], StudySummary], folder: Path
+) -> None:
+    elsewhere = Owner(host="far", place="0123456789abcdef", pid=1, started=1.0).model_dump_json()
+    with search_study.storage.engine.begin() as connection:
+        owners = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'owner'"
+        connection.exec_driver_sql(owners, (elsewhere,))
+    fresh = StoredStudy.load(open_storage(str(search_study.storage.url)), "small")
+    found = summarise(fresh, None, folder).winner_model_missing
+    assert found == f"{folder / BEST_MODEL} is not here. The run was trained on host 'far'."
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", b"\x08\0\0\0\0\0\0\0{}      "], ids=["empty", "text", "bare"])
@@ -267,4 +282,5 @@ def test_a_damaged_file_is_not_taken_for_the_winners_model(
     (folder / BEST_MODEL).write_bytes(content)
     (folder / WINNER_MODEL).write_bytes(content)
     assert summed_up().winner_model is None
+    assert summed_up().winner_model_missing == f"{folder / BEST_MODEL} is damaged."
     assert not (folder / WINNER_MODEL).exists()

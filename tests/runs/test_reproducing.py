@@ -23,7 +23,7 @@ from search.net.model import TinyCNN
 from search.net.model_file import save_model
 from search.net.train import evaluate
 from search.proof.ledger import Ledger, Look, entries_of, parse_lines
-from search.proof.records import Proof, RecordError, Reproduction
+from search.proof.records import ModelOrigin, Proof, RecordError, Reproduction
 from search.runs.looks import LEDGER_FILE
 from search.runs.reproducing import RecordedProof, count_errors, open_reproduction_study, read_proof
 from search.studies.kinds import Kind
@@ -52,13 +52,31 @@ def proof(the_space: Space) -> Proof:
     )
 
 
+def origin_of(proof: Proof, **changes: Any) -> str:
+    """What the file of a proof's kept model says of itself, with what is given changed."""
+    assert proof.model is not None
+    origin = {
+        "study_name": "small-verify-2",
+        "trial": None,
+        "seed": proof.model.seed,
+        "test_accuracy": 100 * (proof.num_images - proof.model.errors) / proof.num_images,
+        "num_params": proof.num_params,
+        "epochs": proof.epochs,
+        "dataset": proof.dataset,
+        "precision": "fp32",
+        "commit": proof.commit,
+        "config": proof.config,
+    }
+    return ModelOrigin.model_validate(origin | changes).model_dump_json()
+
+
 @pytest.fixture
 def read(tmp_path: Path, proof: Proof, the_space: Space) -> Callable[..., RecordedProof]:
     """Reads the proof, beside a model that nobody trained, after some values were changed in its file."""
 
     def read(**changes: Any) -> RecordedProof:
         (tmp_path / "verify.json").write_text(json.dumps(json.loads(proof.to_json()) | changes), encoding="utf-8")
-        save_model(tmp_path / "seed.safetensors", TinyCNN(TINY.model), TINY.model, "{}")
+        save_model(tmp_path / "seed.safetensors", TinyCNN(TINY.model), TINY.model, origin_of(proof))
         return read_proof(tmp_path, the_space)
 
     return read
@@ -159,11 +177,11 @@ def test_the_recorded_model_is_measured_again(
     assert recorded.model_path is not None
     test = final_splits[1].select(torch.arange(0, 1_000, 10))
     model = TinyCNN(TINY.model).eval()
-    save_model(recorded.model_path, model, TINY.model, "{}")
+    save_model(recorded.model_path, model, TINY.model, origin_of(recorded.proof))
     assert count_errors(recorded, test) == evaluate(model, test, cpu, ALL_CROPS).errors
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "is missing"), (b"damaged", "is not a model")])
+@pytest.mark.parametrize(("content", "words"), [(None, "is missing"), (b"damaged", "is damaged")])
 def test_a_model_file_that_cannot_be_used_is_told(
     recorded: RecordedProof, final_splits: tuple[Split, Split], content: bytes | None, words: str
 ) -> None:
@@ -172,6 +190,26 @@ def test_a_model_file_that_cannot_be_used_is_told(
     if content is not None:
         recorded.model_path.write_bytes(content)
     with pytest.raises(RecordError, match=f"{words}.*Restore it"):
+        count_errors(recorded, final_splits[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 7}, "is the model of another run (of seed 7, 246 parameters), and not that of seed"),
+        ({"epochs": 3}, "is the model of another run"),
+        ({"config": dataclasses.replace(TINY, lr=0.5)}, "is the model of another run"),
+        ({"test_accuracy": 99.9}, "says that it reached 99.9 %"),
+        ({"test_accuracy": None}, "says that it reached None %"),
+    ],
+    ids=str,
+)
+def test_a_model_in_the_place_of_the_recorded_one_is_told(
+    recorded: RecordedProof, final_splits: tuple[Split, Split], changes: dict[str, Any], words: str
+) -> None:
+    assert recorded.model_path is not None
+    save_model(recorded.model_path, TinyCNN(TINY.model), TINY.model, origin_of(recorded.proof, **changes))
+    with pytest.raises(RecordError, match=f"{re.escape(words)}.*Restore it"):
         count_errors(recorded, final_splits[1])
 
 

@@ -196,6 +196,12 @@ def test_the_report_tells_of_no_model_that_is_not_there(tmp_path: Path) -> None:
     assert "winner.safetensors" not in told
 
 
+def test_the_report_says_why_a_winner_has_no_model(tmp_path: Path) -> None:
+    lost = RERANKED | {"winner_model": None, "winner_model_missing": "further-runs/trial-7.safetensors is damaged."}
+    words = "There is no winner.safetensors: further-runs/trial-7.safetensors is damaged."
+    assert words in report(folder=tmp_path, **lost)
+
+
 def test_the_claim_cannot_be_judged_on_the_sample() -> None:
     sample = {"dataset": "sample", "judged": False}
     assert report(**sample)[-1] == "The 99.4 % claim cannot be judged on the sample."
