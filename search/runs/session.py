@@ -166,7 +166,7 @@ def wait_for_others(stored: StoredStudy, job: Job, screen: Screen) -> tuple[bool
         Whether it was interrupted, and whether there is work again.
     """
     begun, told = time.monotonic(), False
-    with count_interrupts() as num_interrupts:
+    with count_interrupts(stored.storage) as num_interrupts:
         while not (num_interrupts() or expired(job)):
             if keys_left(stored, job.plan) or find_dead_trials(stored):
                 return False, True

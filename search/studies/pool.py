@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
+from optuna.storages import RDBStorage
+
 from search.studies.job import Job
 from search.studies.storage import wait_unless
 from search.studies.study import StoredStudy
@@ -80,8 +82,7 @@ def in_processes(
 ) -> bool:
     """Runs a job with a process for each device (`Executor`)."""
     pool = WorkerPool(job, devices, on_note)
-    with count_interrupts() as num_interrupts:
-        wait_unless(stored.storage, lambda: num_interrupts() > 0)
+    with count_interrupts(stored.storage) as num_interrupts:
         try:
             pool.start()
             while pool.wait(POLL_SECONDS):
@@ -111,7 +112,7 @@ def in_this_process(
     on_note: Callable[[str], None],
 ) -> bool:
     """Runs a job in this process, on the first device (`Executor`): for debuggers, notebooks and tests."""
-    with count_interrupts(on_first=on_interrupt) as num_interrupts:
+    with count_interrupts(stored.storage, on_first=on_interrupt) as num_interrupts:
 
         def should_stop() -> bool:
             on_update()
@@ -278,7 +279,7 @@ class WorkerPool:
 
 
 @contextlib.contextmanager
-def count_interrupts(*, on_first: Callable[[], None] | None = None) -> Iterator[Callable[[], int]]:
+def count_interrupts(storage: RDBStorage, *, on_first: Callable[[], None] | None = None) -> Iterator[Callable[[], int]]:
     """Counts Ctrl-C and SIGTERM instead of raising: the caller acts on them where it is safe to.
 
     Outside the main thread, which alone may handle signals, none is counted.
@@ -299,6 +300,7 @@ def count_interrupts(*, on_first: Callable[[], None] | None = None) -> Iterator[
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0
         return
+    wait_unless(storage, lambda: count > 0)
     before = {number: signal.signal(number, handle) for number in INTERRUPTS}
     try:
         yield lambda: count

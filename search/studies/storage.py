@@ -182,8 +182,11 @@ for _name in IDEMPOTENT:
 def is_outage(error: BaseException) -> bool:
     """Whether the database, and not what it was asked, is at fault: away, overloaded, locked, or without disk."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    if isinstance(cause, DBAPIError) and cause.connection_invalidated:
-        return True
+    if isinstance(cause, DBAPIError):
+        if getattr(cause.orig, "sqlite_errorname", "").startswith(("SQLITE_READONLY", "SQLITE_ERROR")):
+            return False  # no right to write, or another table: that does not pass
+        if cause.connection_invalidated:
+            return True
     return isinstance(cause, (OperationalError, InterfaceError, InternalError, PendingRollbackError))
 
 
@@ -226,7 +229,9 @@ def open_storage(
 
 def _refuse_place(path: Path, *, create: bool) -> None:
     if path.is_dir():
-        raise StorageError(f"{path} is a folder. Name a file with --storage, like sqlite:///{path / 'study.db'}.")
+        raise StorageError(
+            f"{path} cannot be used: it is a folder. Name a file with --storage, like sqlite:///{path / 'study.db'}."
+        )
     if not create and not path.exists():
         raise StorageError(f"There is no study yet: {path} does not exist. Run 'python cli.py search' first.")
     if not path.parent.is_dir():

@@ -189,7 +189,7 @@ def test_a_place_that_can_hold_no_file_is_refused(tmp_path: Path, place: str) ->
         ("postgres://user:secret@localhost/optuna", "postgresql://"),
         ("sqlite:///study%00.db", "%00"),
         ("sqlite:///{folder}/study.db?timeout=abc", "'abc'"),
-        ("sqlite:///{folder}", "is a folder"),
+        ("sqlite:///{folder}", "it is a folder"),
         ("sqlite:///{folder}/none/study.db", "does not exist"),
     ],
 )
@@ -355,6 +355,16 @@ def test_patience_ends_once_for_all_that_follows(storage: RDBStorage, monkeypatc
         with pytest.raises(OperationalError, match="disk is full"):
             patient()(outage)(storage)
         assert least <= outage.num_calls <= most
+
+
+def test_what_does_not_pass_is_not_awaited(storage: RDBStorage) -> None:
+    @patient()
+    def read(storage: RDBStorage) -> None:
+        with storage.engine.connect() as connection:
+            connection.exec_driver_sql("SELECT * FROM no_such_table")
+
+    with pytest.raises(OperationalError, match="no_such_table"):
+        read(storage)
 
 
 def test_what_is_called_by_what_is_tried_again_neither_prolongs_nor_ends_an_outage(
