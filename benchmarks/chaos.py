@@ -24,7 +24,7 @@ from rich.table import Table
 from benchmarks.aftermath import RESULTS, Aftermath, differences, look_at, opened
 from benchmarks.command import Benchmark, finish, tell
 from benchmarks.disturbance import Aim, Ended, Place
-from benchmarks.records import Chaos, Phase, Round, Shot, SignalName, Target, read, to_json
+from benchmarks.records import Chaos, Phase, Round, Shot, SignalName, Since, Target, read, to_json
 from search.commands.options import json_option
 from search.commands.output import the_space
 from search.config import ExplainedError
@@ -114,9 +114,10 @@ def draw_aims(seed: int, phase: Phase, index: int, seconds: float, first_worker:
     combination = COMBINATIONS[index % len(COMBINATIONS)]
     while True:
         name, target = combination
-        longest = seconds - first_worker if target == "worker" else seconds
-        delay = round(generator.uniform(0, longest), 3)
-        yield Aim(signal=name, target=target, delay=delay, seed=generator.randrange(2**31))
+        moment = generator.uniform(first_worker if target == "worker" else 0.0, seconds)
+        since: Since = "start" if moment < first_worker else "first worker"
+        delay = round(moment if since == "start" else moment - first_worker, 3)
+        yield Aim(signal=name, target=target, since=since, delay=delay, seed=generator.randrange(2**31))
         if generator.random() >= MORE_SHOTS:
             return
         combination = generator.choice(COMBINATIONS)
@@ -232,7 +233,7 @@ def _describe(done: Round) -> str:
 
 
 def _describe_shot(shot: Shot) -> str:
-    when = f"at {shot.delay:.1f} s" if shot.hit else "too late"
+    when = f"{shot.delay:.1f} s after {shot.since}" if shot.hit else "too late"
     return f"{shot.signal} to the {shot.target} {when} (exit code {shot.exit_code})"
 
 

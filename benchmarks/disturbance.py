@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.records import Shot, SignalName, Target
+from benchmarks.records import Shot, SignalName, Since, Target
 from search.commands.group import EXIT_INTERRUPTED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +31,7 @@ class Aim:
 
     signal: SignalName
     target: Target
+    since: Since
     delay: float
     seed: int = 0  # decides which worker
 
@@ -156,9 +157,9 @@ class _Watch:
 
     def _is_time(self, workers: list[psutil.Process]) -> bool:
         assert self._aim is not None
-        if self._aim.target != "worker":
-            return self._seconds >= self._aim.delay
-        return bool(workers) and self._seconds >= (self._first_worker or 0.0) + self._aim.delay
+        begun = 0.0 if self._aim.since == "start" else self._first_worker
+        there = bool(workers) or self._aim.target != "worker"
+        return there and begun is not None and self._seconds >= begun + self._aim.delay
 
     def _shoot(self, aim: Aim, workers: list[psutil.Process]) -> Shot:
         number, hit = signal.Signals[aim.signal], self._process.poll() is None
@@ -171,15 +172,14 @@ class _Watch:
                 os.kill(random.Random(aim.seed).choice(workers).pid, number)
         except ProcessLookupError:
             hit = False
-        return Shot(signal=aim.signal, target=aim.target, delay=aim.delay, hit=hit, at_work=bool(workers), exit_code=0)
+        return _shot(aim, hit=hit, at_work=hit and bool(workers))
 
     def ended(self, printed: str) -> Ended:
         """How it has ended, and what it did that none may do."""
-        exit_code, aim = self._process.wait(), self._aim
-        shot = self._shot
-        if aim is not None:
-            late = Shot(signal=aim.signal, target=aim.target, delay=aim.delay, hit=False, at_work=False, exit_code=0)
-            shot = replace(shot or late, exit_code=exit_code)
+        exit_code, shot = self._process.wait(), None
+        if self._aim is not None:
+            too_late = _shot(self._aim, hit=False, at_work=False)
+            shot = replace(self._shot or too_late, exit_code=exit_code)
         if exit_code not in exit_codes(shot):
             self._faults[f"exit code {exit_code} ({_last_line(printed)})"] = None
         if "Traceback" in printed:
@@ -191,6 +191,18 @@ class _Watch:
             shot=shot,
             faults=tuple(self._faults),
         )
+
+
+def _shot(aim: Aim, *, hit: bool, at_work: bool) -> Shot:
+    return Shot(
+        signal=aim.signal,
+        target=aim.target,
+        since=aim.since,
+        delay=aim.delay,
+        hit=hit,
+        at_work=at_work,
+        exit_code=0,
+    )
 
 
 def exit_codes(shot: Shot | None) -> set[int]:

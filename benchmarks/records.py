@@ -239,6 +239,7 @@ class Orchestration(Measurement):
 Phase = Literal["search", "re-ranking", "proof", "ladder", "reproduction"]
 SignalName = Literal["SIGKILL", "SIGTERM", "SIGINT"]
 Target = Literal["group", "parent", "worker"]
+Since = Literal["start", "first worker"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +248,8 @@ class Shot:
 
     Attributes:
         target: The command's process group, the command itself, or one of its workers.
-        delay: Seconds, from the command's start; to a worker, from the start of the first one.
+        since: What the delay is counted from: the command's start, or its first worker's.
+        delay: Seconds.
         hit: Whether the command still ran.
         at_work: Whether it had workers then.
         exit_code: With which the command ended; negative: by that signal.
@@ -255,6 +257,7 @@ class Shot:
 
     signal: SignalName
     target: Target
+    since: Since
     delay: float
     hit: bool
     at_work: bool

@@ -53,11 +53,10 @@ def draw_aims(seed: int, seconds: float, first_worker: float) -> list[Aim]:
     """Each within a third of the undisturbed search, so that there is still something to hit."""
     generator = random.Random(seed)
     longest = (seconds - first_worker) / len(SHOTS)
-    aims = []
-    for name, target in SHOTS:
-        delay = generator.uniform(0, longest) + (0 if target == "worker" else first_worker)
-        aims.append(Aim(signal=name, target=target, delay=round(delay, 3)))
-    return aims
+    return [
+        Aim(signal=name, target=target, since="first worker", delay=round(generator.uniform(0, longest), 3))
+        for name, target in SHOTS
+    ]
 
 
 def describe(folder: Path) -> dict[str, Any]:
