@@ -49,7 +49,7 @@ class Aftermath:
 
 def look_at(folder: Path, study_name: str) -> Aftermath:
     """Looks through the database and the results of the commands that ran in a folder."""
-    faults = [*_damage_of_database(folder / DATABASE), *_damage_of_files(folder / RESULTS)]
+    faults = [*damage_of_database(folder / DATABASE), *_damage_of_files(folder / RESULTS)]
     with opened(folder) as storage:
         for each in load_studies(storage):
             running = [trial.number for trial in each.trials((TrialState.RUNNING,))]
@@ -116,9 +116,12 @@ def outcome_of(trial: FrozenTrial) -> str:
     )
 
 
-def _damage_of_database(path: Path) -> list[str]:
+def damage_of_database(path: Path) -> list[str]:
     with closing(sqlite3.connect(path)) as connection:
-        [(answer,), *_] = connection.execute("PRAGMA integrity_check").fetchall()
+        try:
+            [(answer,), *_] = connection.execute("PRAGMA integrity_check").fetchall()
+        except sqlite3.DatabaseError as error:
+            answer = str(error)
     return [] if answer == "ok" else [f"{path.name}: {answer}"]
 
 

@@ -31,7 +31,6 @@ from search.config import ExplainedError
 from search.files import write_atomically
 from search.net.device import num_cores
 from search.provenance import Code, versions
-from search.studies.study import load_studies
 
 RECORD = Path("results") / "reference" / "chaos.json"
 STUDY = "chaos"
@@ -82,12 +81,12 @@ def prepare(phases: Sequence[Phase], folder: Path) -> dict[Phase, Stage]:
     work.mkdir()
     for phase, words in COMMANDS.items():
         before = Path(shutil.copytree(work, folder / f"before {phase}"))
-        known = _studies(work)
+        known = studies_in(work)
         place = Place(folder=work)
         ended = place.run(words)
         if ended.faults or ended.first_worker is None:
             raise ExplainedError(f"Undisturbed, {phase} fails: {', '.join(ended.faults)}.")
-        [study] = _studies(work) - known
+        [study] = studies_in(work) - known
         stages[phase] = Stage(
             phase=phase,
             before=before,
@@ -101,7 +100,7 @@ def prepare(phases: Sequence[Phase], folder: Path) -> dict[Phase, Stage]:
     return stages
 
 
-def _studies(folder: Path) -> set[str]:
+def studies_in(folder: Path) -> set[str]:
     if not (folder / "study.db").exists():
         return set()
     with opened(folder) as storage:

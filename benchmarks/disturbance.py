@@ -153,7 +153,7 @@ class _Watch:
             self._shot = self._shoot(self._aim, workers)
         if self._seconds >= self._next_look:
             self._next_look = self._seconds + LOOK_SECONDS
-            self._faults.update(dict.fromkeys(_listening([command, *workers])))
+            self._faults.update(dict.fromkeys(listening([command, *workers])))
 
     def _is_time(self, workers: list[psutil.Process]) -> bool:
         assert self._aim is not None
@@ -215,7 +215,7 @@ def exit_codes(shot: Shot | None) -> set[int]:
     return {0, EXIT_INTERRUPTED} if shot.at_work else {0, EXIT_INTERRUPTED, -number}
 
 
-def _listening(processes: list[psutil.Process]) -> list[str]:
+def listening(processes: list[psutil.Process]) -> list[str]:
     found = []
     for process in processes:
         with contextlib.suppress(psutil.Error):

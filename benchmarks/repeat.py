@@ -69,13 +69,13 @@ def describe(folder: Path) -> dict[str, Any]:
     summary = StudySummary.read(results / "summary.json")
     return {
         "trials": sorted((tickets[trial.number], outcome_of(trial)) for trial in trials if trial.state in FINISHED),
-        "runs": sorted(_by_ticket(json.loads(outcome_of(run)), tickets) for run in runs),
-        "summary": _by_ticket(summary.model_dump(mode="json"), tickets),
+        "runs": sorted(by_ticket(json.loads(outcome_of(run)), tickets) for run in runs),
+        "summary": by_ticket(summary.model_dump(mode="json"), tickets),
         **{name: {key: tensor.tolist() for key, tensor in load_file(results / name).items()} for name in MODELS},
     }
 
 
-def _by_ticket(value: Any, tickets: dict[int, int | None]) -> str:
+def by_ticket(value: Any, tickets: dict[int, int | None]) -> str:
     """A record as JSON, with tickets in the place of trials' numbers, and without what tells of the time."""
 
     def convert(found: Any) -> Any:
