@@ -31,6 +31,7 @@ from search.config import ExplainedError
 from search.files import write_atomically
 from search.net.device import num_cores
 from search.provenance import Code, versions
+from search.studies.study import load_studies
 
 RECORD = Path("results") / "reference" / "chaos.json"
 STUDY = "chaos"
