@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = "TINY_SEARCH_PLACE"  # an environment variable, which every process that a command starts inherits
 LIMIT = 600.0  # seconds after which a command counts as hung
 PATIENCE = 20.0  # seconds in which whatever a command has left has to end
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 LOOK_SECONDS = 0.5  # between two looks for sockets that listen
 
 
@@ -137,8 +137,10 @@ class _Watch:
     def until_it_ends(self) -> None:
         while self._process.poll() is None:
             self._seconds = time.monotonic() - self._begun
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self._look(psutil.Process(self._process.pid))
+            aims = self._aim is not None and self._shot is None
+            if aims or self._first_worker is None or self._seconds >= self._next_look:  # a look costs milliseconds
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self._look(psutil.Process(self._process.pid))
             if self._seconds > LIMIT:
                 self._faults[f"it had not ended after {LIMIT:.0f} s"] = None
                 return

@@ -6,11 +6,12 @@ import pickle
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import sqlalchemy
-from commands import ROOT, run
+from commands import run
 from evidence import ON_THE_SAMPLE, make_proof
 from sqlalchemy.engine import make_url
 
@@ -19,7 +20,6 @@ from benchmarks.disturbance import Place
 from search.config import RECIPE
 from search.proof.records import KeptModel
 from search.studies.space import Space
-from search.studies.storage import open_storage
 
 PASSWORD = "correct-horse-7431"
 SEARCH = ["search", "--dataset", "sample", "--trials", "1", "--epochs", "1", "--max-params", "1000", "--rerank", "0"]
@@ -53,15 +53,13 @@ sys.addaudithook(hook)
 
 
 @contextlib.contextmanager
-def database(folder: Path) -> Iterator[str]:
+def database() -> Iterator[str]:
     """A URL with a password: of a PostgreSQL server where there is one, else of a SQLite file, which needs none."""
     driver = next((name for name in ("psycopg", "psycopg2") if find_spec(name) is not None), None)
     if find_postgresql() is None or driver is None:
         yield "sqlite:///study.db"
         return
-    server = folder / "server"
-    server.mkdir()
-    with postgresql_databases(server) as new_database:
+    with TemporaryDirectory() as folder, postgresql_databases(Path(folder)) as new_database:
         url = make_url(new_database(0)).set(drivername=f"postgresql+{driver}", password=PASSWORD)
         yield url.render_as_string(hide_password=False)
 
@@ -82,13 +80,15 @@ def test_a_search_listens_nowhere_loads_no_pickle_writes_in_its_folders_and_give
 ) -> None:
     log = tmp_path / "log"
     (tmp_path / "audit").mkdir()
+    (tmp_path / "tmp").mkdir()  # PyTorch makes an empty folder there
     (tmp_path / "audit" / "sitecustomize.py").write_text(AUDITOR, encoding="utf-8")
-    with database(tmp_path) as url:
+    with database() as url:
         environment = {
             "OPTUNA_STORAGE": url,
             "PYTHONPATH": str(tmp_path / "audit"),
             "AUDIT_LOG": str(log),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "TMPDIR": str(tmp_path / "tmp"),
         }
         place = Place(folder=tmp_path / "place", environment=environment)
         place.folder.mkdir()
@@ -100,13 +100,15 @@ def test_a_search_listens_nowhere_loads_no_pickle_writes_in_its_folders_and_give
     assert len(processes) >= 2  # the command, its worker
     assert [event for event in events if event[0] in ("pickle", "socket.bind", "socket.connect")] == []
     assert any(event[0] == "pickle between own processes" for event in events)  # so the auditor hears of pickles
-    allowed = [place.folder / "results", place.folder / "study.db", place.folder / "study.db.lock", Path("/dev/null")]
+    allowed = [place.folder / name for name in ("results", "study.db", "study.db.lock")]
+    allowed += [tmp_path / "tmp", Path("/dev/null")]
     written = {Path(path) for kind, path, *_ in events if kind == "write"}
     assert place.folder / "results" / "sample-1000p-1e" / "summary.json" in written
     assert [path for path in written if not any(path == each or each in path.parents for each in allowed)] == []
     texts = [place.output, tmp_path / "database", *(path for path in place.folder.rglob("*") if path.is_file())]
     assert [path for path in texts if PASSWORD.encode() in path.read_bytes()] == []
     assert PASSWORD not in str(processes)
+    assert [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()] == []
 
 
 class Hostile:
@@ -125,7 +127,7 @@ MODEL = "verify-31-seed-10000.safetensors"
 @pytest.fixture
 def proved(the_space: Space, tmp_path: Path) -> Path:
     """The folder of a proof, whose model is missing."""
-    model = KeptModel(file=MODEL, seed=10_000)
+    model = KeptModel(file=MODEL, seed=10_000, errors=9, errors_one_view=18)
     proof = make_proof([9, 9], **ON_THE_SAMPLE, recipe=RECIPE, space=the_space.hash, model=model)
     proof.write(tmp_path / "proved" / "verify.json")
     return tmp_path / "proved"
