@@ -13,11 +13,12 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from commands import run
+from rounds import ROUND, SHOT
 
 from benchmarks import chaos, disturbance, repeat
 from benchmarks.aftermath import RESULTS, Aftermath, damage_of_database, differences, look_at
 from benchmarks.disturbance import MARK, Aim, Place, exit_codes
-from benchmarks.records import Round, Shot, SignalName, Target, read, to_json
+from benchmarks.records import Shot, SignalName, Target, read, to_json
 from search.provenance import Code
 from search.studies.facts import TrialFacts
 from search.studies.study import StoredStudy
@@ -25,8 +26,6 @@ from search.studies.study import StoredStudy
 STUDY = "sample-1999p-1e"  # of `finished_search`
 SEARCH = ["search", "--dataset", "sample", "--epochs", "1", "--max-params", "1999", "--quiet"]
 NOTHING = Aftermath(outcomes={}, interrupted=0, files=frozenset(), faults=())
-SHOT = Shot(signal="SIGINT", target="group", since="start", delay=1.0, hit=True, at_work=True, exit_code=130)
-ROUND = Round(phase="proof", index=3, shots=(SHOT,), starts=2, trials=6, interrupted=1, seconds=9.0, violations=())
 
 
 @pytest.fixture

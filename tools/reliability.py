@@ -27,18 +27,18 @@ class Row:
 def reliability() -> str:
     """A table of promises."""
     rows = [
-        _kills(read(Chaos, REFERENCE / "chaos.json")),
-        _repetition(read(Repeat, REFERENCE / "repeat.json")),
-        _bad_inputs(),
-        _ledger(),
-        _security(),
+        kills(read(Chaos, REFERENCE / "chaos.json")),
+        repetition(read(Repeat, REFERENCE / "repeat.json")),
+        bad_inputs(),
+        ledger(),
+        security(),
     ]
     lines = ["| Promise | How it was tried | Result | Command |", "|---|---|---|---|"]
     lines += [f"| {row.promise} | {row.tried} | {row.result} | `{row.command}` |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def _kills(measured: Chaos) -> Row:
+def kills(measured: Chaos) -> Row:
     phases, signals = (_join(get_args(names)) for names in (Phase, SignalName))
     rounds, least = measured.rounds, min(_moments(measured).values())
     work = sum(shot.at_work for each in rounds for shot in each.shots)
@@ -46,7 +46,7 @@ def _kills(measured: Chaos) -> Row:
         promise="A command may be killed at any moment. Nothing is lost, and the same command goes on.",
         tried=f"{sum(measured.counts.values())} signals ({signals}; to the process group, the command or a worker) at "
         f"random moments of {phases}, at least {least} in each; {work} of them while workers were at work. Then the "
-        f"same command, until it ended by itself; in the end every result is compared with that of an undisturbed command",
+        "same command, until it ended by itself; in the end every result is compared with an undisturbed command's",
         result=f"{sum(each.starts for each in rounds)} starts, {sum(each.trials for each in rounds)} trials, "
         f"{sum(each.interrupted for each in rounds)} of them cut off on the way and tried again: "
         + _outcome(
@@ -67,7 +67,7 @@ def _moments(measured: Chaos) -> dict[str, int]:
     }
 
 
-def _repetition(measured: Repeat) -> Row:
+def repetition(measured: Repeat) -> Row:
     studies = measured.studies
     hits = sum(shot.hit for study in studies for shot in study.shots)
     [trials] = {study.trials for study in studies}
@@ -84,7 +84,7 @@ def _repetition(measured: Repeat) -> Row:
     )
 
 
-def _bad_inputs() -> Row:
+def bad_inputs() -> Row:
     return Row(
         promise="Whatever is wrong with an input, it is told in one line, and the input stays as it is.",
         tried=f"{len(_test_module('cli', 'test_bad_inputs').TABLE)} cases: options, environment variables, and files "
@@ -94,7 +94,7 @@ def _bad_inputs() -> Row:
     )
 
 
-def _ledger() -> Row:
+def ledger() -> Row:
     machine = _test_module("runs", "test_ledger_machine").Proofs
     return Row(
         promise="A miss that is on record is never followed by CONFIRMED.",
@@ -105,7 +105,7 @@ def _ledger() -> Row:
     )
 
 
-def _security() -> Row:
+def security() -> Row:
     return Row(
         promise="No pickle is loaded, nothing listens, no password is given away ([SECURITY.md](../SECURITY.md)).",
         tried="every process of a real search is watched from inside (Python's auditor) and from outside; hostile "
@@ -118,8 +118,8 @@ def _security() -> Row:
 def _outcome(violations: Sequence[str], promise: str) -> str:
     if not violations:
         return promise
-    told = "; ".join(violations[:MOST_TOLD])
-    return f"**{len(violations)} violations**: {told}"
+    more = f" and {len(violations) - MOST_TOLD} more" if len(violations) > MOST_TOLD else ""
+    return f"**not kept**: {'; '.join(violations[:MOST_TOLD])}{more}"
 
 
 def _at(measured: Chaos | Repeat) -> str:
