@@ -175,6 +175,27 @@ def sum_up(rounds: Sequence[Round], seed: int, code: Code) -> Chaos:
     )
 
 
+def rounds_to_do(
+    rounds: list[Round], phases: Sequence[Phase], moments: int, seed: int, folder: Path
+) -> Iterator[Round]:
+    """Runs a round of each phase in turn, until so many signals have hit it.
+
+    Args:
+        rounds: Those that are done; whoever takes one from here adds it there.
+    """
+    wanted = {phase: moments - num_hits(rounds, phase) for phase in phases if num_hits(rounds, phase) < moments}
+    if not wanted:
+        return
+    stages = prepare(list(wanted), folder)
+    seconds = sum(1.5 * stages[phase].seconds * missing for phase, missing in wanted.items())  # hit, and started again
+    tell(f"{sum(wanted.values())} moments to go: about {seconds / 60:.0f} minutes.")
+    while wanted:
+        for phase in wanted:
+            done = {each.index for each in rounds if each.phase == phase}
+            yield run_round(stages[phase], seed, next(index for index in count() if index not in done), folder)
+        wanted = {phase: missing for phase, missing in wanted.items() if num_hits(rounds, phase) < moments}
+
+
 def read_rounds(path: Path, seed: int, code: Code) -> list[Round]:
     """The rounds that were done before; raises ExplainedError if they were of something else."""
     try:
@@ -206,23 +227,17 @@ def main(moments: int, seed: int, phases: tuple[Phase, ...], index: int | None, 
     """Hits commands by signals at random moments, and looks at what they leave; takes an hour or two on two cores."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing that was started may be left
     code = Code.at_hand(the_space().path)
-    rounds = read_rounds(record, seed, code) if index is None else []
     phases = phases or get_args(Phase)
-    wanted = [phase for phase in phases if num_hits(rounds, phase) < moments]
     with TemporaryDirectory() as folder:
-        stages = prepare(wanted, Path(folder)) if wanted else {}
-        missing = sum(moments - num_hits(rounds, phase) for phase in wanted) if index is None else len(wanted)
-        expected = max((stage.seconds for stage in stages.values()), default=0.0) * 1.5 * missing
-        tell(f"{missing} moments to go: about {expected / 60:.0f} minutes.")
-        for phase in wanted:
-            done = {each.index for each in rounds if each.phase == phase}
-            for number in [index] if index is not None else (each for each in count() if each not in done):
-                if index is None and num_hits(rounds, phase) >= moments:
-                    break
-                rounds.append(run_round(stages[phase], seed, number, Path(folder)))
-                tell(_describe(rounds[-1]))
-                if index is None:
-                    write_atomically(record, to_json(sum_up(rounds, seed, code)) + "\n")
+        if index is not None:
+            stages = prepare(phases, Path(folder))
+            rounds = [run_round(stages[phase], seed, index, Path(folder)) for phase in phases]
+        else:
+            rounds = read_rounds(record, seed, code)
+            for done in rounds_to_do(rounds, phases, moments, seed, Path(folder)):
+                tell(_describe(done))
+                rounds.append(done)
+                write_atomically(record, to_json(sum_up(rounds, seed, code)) + "\n")
     finish(sum_up(rounds, seed, code), report, as_json=as_json)
 
 
