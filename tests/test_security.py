@@ -80,7 +80,7 @@ def test_a_search_listens_nowhere_loads_no_pickle_writes_in_its_folders_and_give
 ) -> None:
     log = tmp_path / "log"
     (tmp_path / "audit").mkdir()
-    (tmp_path / "tmp").mkdir()  # PyTorch makes an empty folder there
+    (tmp_path / "tmp").mkdir()  # PyTorch makes a folder there, and leaves it empty
     (tmp_path / "audit" / "sitecustomize.py").write_text(AUDITOR, encoding="utf-8")
     with database() as url:
         environment = {
@@ -89,6 +89,7 @@ def test_a_search_listens_nowhere_loads_no_pickle_writes_in_its_folders_and_give
             "AUDIT_LOG": str(log),
             "PYTHONDONTWRITEBYTECODE": "1",
             "TMPDIR": str(tmp_path / "tmp"),
+            "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "tmp"),  # this process's PyTorch has set it
         }
         place = Place(folder=tmp_path / "place", environment=environment)
         place.folder.mkdir()
