@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -37,6 +37,107 @@ def read(kind: type[MeasurementType], path: Path) -> MeasurementType:
         return TypeAdapter(kind).validate_json(path.read_bytes())
     except ValidationError as error:
         raise RecordError(f"{path} is no record of this benchmark ({describe_damage(error)}). Measure anew.") from error
+
+
+Phase = Literal["search", "re-ranking", "proof", "ladder", "reproduction"]
+SignalName = Literal["SIGKILL", "SIGTERM", "SIGINT"]
+Target = Literal["group", "parent", "worker"]
+Since = Literal["start", "first worker"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """A signal that was sent to a command.
+
+    Attributes:
+        target: The command's process group, the command itself, or one of its workers.
+        since: What the delay is counted from: the command's start, or its first worker's.
+        delay: Seconds.
+        hit: Whether the command still ran.
+        at_work: Whether it had workers then.
+        exit_code: With which the command ended; negative: by that signal.
+    """
+
+    signal: SignalName
+    target: Target
+    since: Since
+    delay: float
+    hit: bool
+    at_work: bool
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """A command that was hit, perhaps again and again, and started again until it ended by itself.
+
+    Attributes:
+        index: With the seed and the phase, it decides every draw.
+        starts: Of the command.
+        trials: That finished.
+        interrupted: That were cut off on the way, and tried again.
+        violations: Of what is promised.
+    """
+
+    phase: Phase
+    index: int
+    shots: tuple[Shot, ...]
+    starts: int
+    trials: int
+    interrupted: int
+    seconds: float
+    violations: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chaos(Measurement):
+    """Commands that were hit by signals at random moments (`benchmarks.chaos`).
+
+    Attributes:
+        code: The hash of the code that was hit; rounds of other code do not count.
+        counts: Signals that hit, by phase, signal and target.
+        violations: Of all rounds.
+    """
+
+    schema_version: Literal[1] = 1
+    code: str
+    seed: int
+    num_cores: int
+    counts: dict[str, int]
+    violations: tuple[str, ...]
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatedStudy:
+    """A search with one worker, made twice: undisturbed, and hit and resumed.
+
+    Attributes:
+        trials, runs: That finished, of the search and of its re-ranking.
+        pruned: Of the trials.
+        interrupted: Trials and runs that were cut off on the way, and tried again.
+        differences: Between the two.
+    """
+
+    seed: int
+    trials: int
+    pruned: int
+    runs: int
+    shots: tuple[Shot, ...]
+    interrupted: int
+    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat(Measurement):
+    """Studies that were interrupted and resumed, beside the same undisturbed (`benchmarks.repeat`)."""
+
+    schema_version: Literal[1] = 1
+    code: str
+    sampler: str
+    pruner: str
+    epochs: int
+    studies: tuple[RepeatedStudy, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -357,7 +357,15 @@ def test_a_trial_that_sleeps_saves_its_model_only_if_it_is_the_best(
 
 @pytest.mark.parametrize(
     "kind",
-    [records.Accuracy, records.Orchestration, records.PrunerReplays, records.StepProfile, records.Throughput],
+    [
+        records.Accuracy,
+        records.Chaos,
+        records.Orchestration,
+        records.PrunerReplays,
+        records.Repeat,
+        records.StepProfile,
+        records.Throughput,
+    ],
 )
 def test_a_record_of_something_else_is_refused_with_its_name(kind: type[records.Measurement], tmp_path: Path) -> None:
     path = tmp_path / "other.json"

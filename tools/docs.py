@@ -13,6 +13,7 @@ import click
 from search.config import ExplainedError
 from tools.constants import views
 from tools.help_texts import help_texts
+from tools.reliability import reliability
 from tools.results import evidence, ladder_table, result_table
 from tools.schema import record_tables, schema_json
 from tools.speed import speed
@@ -26,6 +27,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "evidence": evidence,
     "ladder": ladder_table,
     "speed": speed,
+    "reliability": reliability,
     "views": views,
     "help": help_texts,
     "records": record_tables,
@@ -36,7 +38,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def pages() -> list[Path]:
     """The pages that people read."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def generate(text: str) -> str:

@@ -1,0 +1,141 @@
+"""The part of a page that shows what this tool withstands: from the benchmarks' records, and the tests at hand."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmarks.records import Chaos, Phase, Repeat, SignalName, read
+from tools.results import REFERENCE
+
+ROOT = Path(__file__).resolve().parent.parent
+MOST_TOLD = 5  # violations that are told one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A promise, how it was tried, what came of it, and what to type to see it."""
+
+    promise: str
+    tried: str
+    result: str
+    command: str
+
+
+def reliability() -> str:
+    """A table of promises."""
+    rows = [
+        kills(read(Chaos, REFERENCE / "chaos.json")),
+        repetition(read(Repeat, REFERENCE / "repeat.json")),
+        bad_inputs(),
+        ledger(),
+        security(),
+    ]
+    lines = ["| Promise | How it was tried | Result | Command |", "|---|---|---|---|"]
+    lines += [f"| {row.promise} | {row.tried} | {row.result} | `{row.command}` |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def kills(measured: Chaos) -> Row:
+    phases, signals = (_join(get_args(names)) for names in (Phase, SignalName))
+    rounds, least = measured.rounds, min(_moments(measured).values())
+    work = sum(shot.at_work for each in rounds for shot in each.shots)
+    return Row(
+        promise="A command may be killed at any moment. Nothing is lost, and the same command goes on.",
+        tried=f"{sum(measured.counts.values())} signals ({signals}; to the process group, the command or a worker) at "
+        f"random moments of {phases}, at least {least} in each; {work} of them while workers were at work. Then the "
+        "same command, until it ended by itself; in the end every result is compared with an undisturbed command's",
+        result=f"{sum(each.starts for each in rounds)} starts, {sum(each.trials for each in rounds)} trials, "
+        f"{sum(each.interrupted for each in rounds)} of them cut off on the way and tried again: "
+        + _outcome(
+            measured.violations,
+            "none lost, none done twice, none left running, none with another result; every file whole, no process "
+            "left",
+        )
+        + _at(measured),
+        command="python -m benchmarks.chaos",
+    )
+
+
+def _moments(measured: Chaos) -> dict[str, int]:
+    """Signals that hit, by phase."""
+    return {
+        phase: sum(count for name, count in measured.counts.items() if name.startswith(f"{phase} "))
+        for phase in get_args(Phase)
+    }
+
+
+def repetition(measured: Repeat) -> Row:
+    studies = measured.studies
+    hits = sum(shot.hit for study in studies for shot in study.shots)
+    [trials] = {study.trials for study in studies}
+    return Row(
+        promise="With one worker, a seed decides the whole study, interruptions or not.",
+        tried=f"{len(studies)} searches of {trials} trials ({measured.sampler} sampler, {measured.pruner} pruner) were "
+        f"made twice, the second time hit {hits} times and resumed; compared are parameters, every epoch's accuracy, "
+        f"losses, seeds and further runs by ticket, the winner, the weights of its model, and the summary",
+        result=f"{sum(study.interrupted for study in studies)} runs cut off, {sum(study.pruned for study in studies)} "
+        "pruned: "
+        + _outcome([name for study in studies for name in study.differences], "the same, bit for bit")
+        + _at(measured),
+        command="python -m benchmarks.repeat",
+    )
+
+
+def bad_inputs() -> Row:
+    return Row(
+        promise="Whatever is wrong with an input, it is told in one line, and the input stays as it is.",
+        tried=f"{len(_test_module('cli', 'test_bad_inputs').TABLE)} cases: options, environment variables, and files "
+        "that are cut, swapped, foreign or hostile; and options and bytes that are drawn anew in each run",
+        result="in every run of the tests: the documented exit code and text, no traceback, no file changed",
+        command="python -m pytest tests/cli/test_bad_inputs.py",
+    )
+
+
+def ledger() -> Row:
+    return Row(
+        promise="A miss that is on record is never followed by CONFIRMED.",
+        tried="sequences of steps that are drawn anew in each run: proofs, interruptions, extensions, ladders, "
+        "reproductions, other targets, lost databases and files, another machine",
+        result="in every run of the tests: not confirmed as long as one witness of the miss is left",
+        command="LEDGER_EXAMPLES=200 python -m pytest tests/runs/test_ledger_machine.py",
+    )
+
+
+def security() -> Row:
+    return Row(
+        promise="No pickle is loaded, nothing listens, no password is given away ([SECURITY.md](../SECURITY.md)).",
+        tried="every process of a real search is watched from inside (Python's auditor) and from outside; hostile "
+        "files in the place of a model, a record and a database",
+        result="in every run of the tests",
+        command="python -m pytest tests/test_security.py",
+    )
+
+
+def _outcome(violations: Sequence[str], promise: str) -> str:
+    if not violations:
+        return promise
+    more = f" and {len(violations) - MOST_TOLD} more" if len(violations) > MOST_TOLD else ""
+    return f"**not kept**: {'; '.join(violations[:MOST_TOLD])}{more}"
+
+
+def _at(measured: Chaos | Repeat) -> str:
+    return f" (commit {measured.commit[:12]})"
+
+
+def _join(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}"
+
+
+def _test_module(folder: str, name: str) -> Any:
+    """A module of the tests, found as pytest finds it."""
+    added = [str(ROOT / "tests"), str(ROOT / "tests" / folder)]
+    sys.path[:0] = added
+    try:
+        return importlib.import_module(name)
+    finally:
+        for path in added:
+            sys.path.remove(path)
