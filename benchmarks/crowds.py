@@ -35,6 +35,7 @@ import click
 import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
+from rich.console import Group
 from rich.table import Table
 
 from benchmarks.command import Benchmark, finish, tell
@@ -59,7 +60,7 @@ EVENT_AFTER = 1 / 3  # of the trials: then the host is killed, or the server sto
 
 CROWD_EPOCHS, CROWD_EPOCH_SECONDS = 3, 0.05
 HOST_WORKERS, HOST_TRIALS, HOST_EPOCH_SECONDS, SILENCE = 2, 60, 0.2, 20.0
-RESTART_WORKERS, RESTART_TRIALS, RESTART_EPOCHS, RESTART_EPOCH_SECONDS = 4, 120, 15, 0.1
+RESTART_WORKERS, RESTART_TRIALS, RESTART_EPOCHS, RESTART_EPOCH_SECONDS = 4, 60, 15, 0.1
 RESTARTS = (("fast", 5.0), ("immediate", 5.0), ("immediate", 90.0))
 PARTS = ("crowds", "hosts", "restarts")
 
@@ -403,31 +404,32 @@ def is_exact(tally: Tally) -> bool:
     return tally.finished == tally.planned and not (tally.missing or tally.twice or tally.running)
 
 
-def report(measured: Crowds) -> Table:
+def report(measured: Crowds) -> Group:
     table = Table(title=f"What is left in the end, {measured.num_cores} cores")
-    for heading in ("What", "Finished", "Missing", "Twice", "Running", "Interrupted", "Starts", "Seconds", "Besides"):
-        table.add_column(heading, justify="left" if heading in ("What", "Besides") else "right")
+    for heading in ("", "Finished", "Missing", "Twice", "Running", "Starts", "Seconds"):
+        table.add_column(heading, justify="right" if heading else "left")
+    lines = []
     for crowd in measured.crowds:
-        reads = f"{crowd.dashboard_requests} dashboard requests, {crowd.dashboard_failures} failed; "
-        reads += f"status read {crowd.status_reads} times, {crowd.status_failures} failed"
-        _add(table, f"{crowd.workers} workers on {crowd.backend}", crowd, reads)
+        _add(table, f"{crowd.workers} workers, {crowd.backend}", crowd)
+        lines.append(
+            f"{crowd.backend}: {crowd.dashboard_requests} looks at the dashboard, of which {crowd.dashboard_failures} "
+            f"failed, and {crowd.status_reads} at status, of which {crowd.status_failures} failed."
+        )
     for lost in measured.lost_hosts:
-        besides = f"held {lost.held}, taken over {lost.taken_over}"
-        if lost.seconds_until_taken_over is not None:
-            besides += f" after {lost.seconds_until_taken_over:.0f} s ({lost.silence:.0f} s of silence)"
-        _add(table, "one of two hosts killed", lost, besides)
+        _add(table, "a host killed", lost)
+        lines.append(
+            f"The killed host held {lost.held} trials; {lost.taken_over} were taken over, the last after "
+            f"{lost.seconds_until_taken_over} s ({lost.silence:.0f} s of silence count as death here)."
+        )
     for back in measured.restarts:
-        _add(table, f"server stopped ({back.mode})", back, f"away for {back.seconds_away:.0f} s")
-    for reason in measured.left_out:
-        table.add_row("left out", *[""] * 7, reason)
-    return table
+        _add(table, f"{back.mode} stop, {back.seconds_away:.0f} s away", back)
+    return Group(table, *lines, *(f"Left out: {reason}." for reason in measured.left_out))
 
 
-def _add(table: Table, what: str, row: Crowd | LostHost | Restart, besides: str) -> None:
+def _add(table: Table, what: str, row: Crowd | LostHost | Restart) -> None:
     tally = row.tally
-    counts = (tally.finished, tally.missing, tally.twice, tally.running, tally.interrupted, row.starts)
-    cells = [f"{tally.finished:,} of {tally.planned:,}", *map(str, counts[1:])]
-    table.add_row(what, *cells, f"{row.seconds:.0f}", besides)
+    counts = (tally.missing, tally.twice, tally.running, row.starts)
+    table.add_row(what, f"{tally.finished:,} of {tally.planned:,}", *map(str, counts), f"{row.seconds:.0f}")
 
 
 if __name__ == "__main__":

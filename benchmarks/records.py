@@ -341,7 +341,8 @@ class LostHost:
         silence: Seconds after which a host counted as dead, in this measurement.
         held: Trials that the host held when it was killed.
         taken_over: Those of them that the other finished.
-        seconds_until_taken_over: From the kill to the start of the last of them; None where one was not taken over.
+        seconds_until_taken_over: From the kill to the start of the last of them: the host has been silent for long
+            enough by then, and the other has nothing else left to start. None where one was not taken over.
         starts: How often the other host's command had to be started.
     """
 

@@ -270,8 +270,7 @@ def main(
 def report(measured: Scaling) -> Group:
     slept = measured.epochs * measured.epoch_seconds
     table = Table(title=f"Trials that sleep for {slept:.1f} s, server and workers on {measured.num_cores} cores")
-    headings = ("Workers", "Trials/s", "Of the ideal", "Lost per trial, s", "Slowest, s")
-    for heading in (*headings, "Workers' CPU s", "Server's CPU s", "Connections", "per worker", "of the command"):
+    for heading in ("Workers", "Trials/s", "Ideal", "Lost", "Slowest", "CPU", "Server's", "Connections"):
         table.add_column(heading, justify="right")
     for row in measured.rows:
         ideal = row.workers / slept
@@ -283,10 +282,12 @@ def report(measured: Scaling) -> Group:
             f"{row.slowest:.2f}",
             f"{row.worker_cpu_seconds:.2f}",
             f"{row.server_cpu_seconds:.3f}",
-            str(row.connections),
-            str(row.connections_per_worker),
-            str(row.connections_of_command),
+            f"{row.connections} ({row.connections_per_worker} + {row.connections_of_command})",
         )
+    table.caption = (
+        "Lost: seconds of a trial that were not slept, the median. CPU: seconds per trial, of the workers with their "
+        "command, and of the server. Connections: the most at once (of a worker + of the command)."
+    )
     claims = Table(title="Seconds per claim")
     for heading in ("Database", "Recorded trials", "First", "Then"):
         claims.add_column(heading, justify="left" if heading == "Database" else "right")
