@@ -263,12 +263,20 @@ class ScalingRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimRow:
-    """How long a claim takes where nobody else wants one: the first of a process, and the median of those after it."""
+    """How long a claim takes where nobody else wants one.
+
+    Attributes:
+        recorded: Trials that the study had before.
+        first_seconds: The first of a process, which knows no trial yet.
+        seconds: The median of those after it.
+        others_waited: The longest that anybody would have waited meanwhile for a turn.
+    """
 
     backend: str
     recorded: int
     first_seconds: float
     seconds: float
+    others_waited: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ in the same proportion. Measured besides: a claim, by how many trials are record
 import signal
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
@@ -40,7 +41,7 @@ from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, ExplainedError
 from search.net.device import num_cores
 from search.provenance import code_commit, versions
 from search.studies.plan import DrawnPlan
-from search.studies.storage import open_storage
+from search.studies.storage import exclusive, open_storage
 from search.studies.study import StoredStudy
 from search.studies.tickets import claim_trial
 
@@ -48,6 +49,7 @@ WORKERS = (1, 2, 4, 8, 16, 32, 64)
 RECORDED = 100  # before the workers start
 RECORDED_FOR_CLAIMS = (100, 1_000, 10_000)
 NUM_CLAIMS = 9  # after the first
+TURN_SECONDS = 0.02  # between two turns of who waits for them
 MAX_CONNECTIONS = 500  # of the server: more than all workers hold
 TRIALS_PER_WORKER = 3  # at least, on average
 START_SECONDS = 900.0  # that all workers may take to start
@@ -55,6 +57,7 @@ END_SECONDS = 300.0  # that they may take to end after Ctrl-C
 SAMPLE_SECONDS = 1.0
 # Trials planned per worker: the first workers search while the last ones start.
 SPARE_TRIALS = 100
+PARTS = ("workers", "claims")
 
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 ENDED = "SELECT count(*) FROM trials WHERE state = 'COMPLETE'"
@@ -178,24 +181,51 @@ def measure_claims(url: str, backend: str, num_recorded: int) -> ClaimRow:
     stored = StoredStudy.load(storage, STUDY_NAME)
     plan = DrawnPlan(num_trials=num_recorded + 1 + NUM_CLAIMS, sampler_name="tpe", seed=0)
     seconds = []
-    for _ in range(1 + NUM_CLAIMS):
-        start = time.perf_counter()
-        trial = claim_trial(stored, plan)
-        seconds.append(time.perf_counter() - start)
-        assert trial is not None
-        stored.study.tell(trial, state=TrialState.PRUNED)
+    with taking_turns(url) as waited:
+        for _ in range(1 + NUM_CLAIMS):
+            start = time.perf_counter()
+            trial = claim_trial(stored, plan)
+            seconds.append(time.perf_counter() - start)
+            assert trial is not None
+            stored.study.tell(trial, state=TrialState.PRUNED)
     storage.engine.dispose()
     return ClaimRow(
         backend=backend,
         recorded=num_recorded,
         first_seconds=round(seconds[0], 4),
         seconds=round(statistics.median(seconds[1:]), 4),
+        others_waited=round(max(waited), 4),
     )
 
 
-def claim_rows() -> Generator[ClaimRow, None, None]:
+@contextmanager
+def taking_turns(url: str) -> Iterator[list[float]]:
+    """Takes the database's lock again and again, in a thread; gives the seconds that each turn was waited for."""
+    waited: list[float] = []
+    done = threading.Event()
+
+    def take_turns() -> None:
+        storage = open_storage(url)
+        while not done.wait(TURN_SECONDS):
+            start = time.perf_counter()
+            with exclusive(storage):
+                waited.append(time.perf_counter() - start)
+        storage.engine.dispose()
+
+    thread = threading.Thread(target=take_turns)
+    thread.start()
+    while not waited and thread.is_alive():
+        time.sleep(TURN_SECONDS)
+    try:
+        yield waited
+    finally:
+        done.set()
+        thread.join()
+
+
+def claim_rows(recorded: tuple[int, ...]) -> Generator[ClaimRow, None, None]:
     with TemporaryDirectory() as folder:
-        for num_recorded in RECORDED_FOR_CLAIMS:
+        for num_recorded in recorded:
             built = f"sqlite:///{folder}/built-{num_recorded}.db"
             build_study(built, num_recorded, DEFAULT_MAX_PARAMS)
             for backend in available_backends(tell):
@@ -223,11 +253,16 @@ def scaling_rows(workers: tuple[int, ...], epoch_seconds: float, seconds: float)
 @click.option("--workers", multiple=True, type=click.IntRange(min=1), default=WORKERS, show_default=True)
 @click.option("--epoch-seconds", type=click.FloatRange(min=0.001), default=0.2, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=1), default=60, show_default=True, help="For each number.")
-@click.option("--claims/--no-claims", default=True, show_default=True, help="Whether to measure claims as well.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=PARTS, show_default=True)
 @click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="Gets a plot, as a PNG file.")
 @json_option
 def main(
-    workers: tuple[int, ...], epoch_seconds: float, seconds: float, claims: bool, plot_path: Path | None, as_json: bool
+    workers: tuple[int, ...],
+    epoch_seconds: float,
+    seconds: float,
+    parts: tuple[str, ...],
+    plot_path: Path | None,
+    as_json: bool,
 ) -> None:
     """Measures how many workers one PostgreSQL server bears; takes a quarter of an hour on two cores."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: `timeout` must leave no server behind
@@ -238,12 +273,12 @@ def main(
     claimed: list[ClaimRow] = []
     interrupted = False
     try:
-        with closing(scaling_rows(workers, epoch_seconds, seconds)) as all_rows:
+        with closing(scaling_rows(workers if "workers" in parts else (), epoch_seconds, seconds)) as all_rows:
             for row in all_rows:
                 tell(f"{row.workers} workers: {row.trials_per_second:.2f} trials/s, {row.connections} connections")
                 rows.append(row)
-        with closing(claim_rows()) as all_claims:
-            for claim in all_claims if claims else ():
+        with closing(claim_rows(RECORDED_FOR_CLAIMS if "claims" in parts else ())) as all_claims:
+            for claim in all_claims:
                 tell(f"{claim.backend}, {claim.recorded:,} recorded: a claim takes {claim.seconds:.3f} s")
                 claimed.append(claim)
     except KeyboardInterrupt:
@@ -289,10 +324,11 @@ def report(measured: Scaling) -> Group:
         "command, and of the server. Connections: the most at once (of a worker + of the command)."
     )
     claims = Table(title="Seconds per claim")
-    for heading in ("Database", "Recorded trials", "First", "Then"):
+    for heading in ("Database", "Recorded trials", "First", "Then", "Others waited"):
         claims.add_column(heading, justify="left" if heading == "Database" else "right")
     for claim in measured.claims:
-        claims.add_row(claim.backend, f"{claim.recorded:,}", f"{claim.first_seconds:.3f}", f"{claim.seconds:.3f}")
+        seconds = claim.first_seconds, claim.seconds, claim.others_waited
+        claims.add_row(claim.backend, f"{claim.recorded:,}", *(f"{each:.3f}" for each in seconds))
     return Group(table, claims)
 
 
