@@ -34,6 +34,11 @@ class PostgresqlServer:
     user: str | None
     settings: Mapping[str, str]
 
+    @property
+    def pid(self) -> int:
+        """Of the process that starts all others of a running server."""
+        return int((self.folder / "data" / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+
     def start(self) -> None:
         places = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder)}
         words = [f"-c {name}={value}" for name, value in {**places, **self.settings}.items()]

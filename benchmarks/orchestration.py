@@ -4,9 +4,9 @@ python -m benchmarks.orchestration
 python -m benchmarks.orchestration --json > results/reference/orchestration.json
 
 The trials of these studies sleep where a search trains, so whatever else their workers do is the cost: taking turns,
-drawing parameters with TPE, reporting every epoch, storing the result. PostgreSQL (Debian's `postgresql`, with `pip
-install psycopg2-binary`) is started on a private port; without it only SQLite is measured. Measured besides: how long
-a worker takes from its start to its first trial (imports, data, storage), and the start of the command line.
+drawing parameters with TPE, reporting every epoch, storing the result. PostgreSQL (Debian's `postgresql`, and
+this tool's extra `postgres`) is started on a private port; without it only SQLite is measured. Measured besides: how
+long a worker takes from its start to its first trial (imports, data, storage), and the start of the command line.
 """
 
 import signal
@@ -27,8 +27,9 @@ from rich.table import Table
 
 from benchmarks.command import Benchmark, data_options, finish, tell
 from benchmarks.databases import BACKENDS, available_backends, copy_rows
+from benchmarks.light_study import STUDY_NAME, build_study
 from benchmarks.records import Orchestration, OrchestrationRow, StartSeconds
-from benchmarks.sleep_study import STUDY_NAME, SleepTask, build_study
+from benchmarks.sleep_study import SleepTask
 from benchmarks.trial_times import seconds_outside, seconds_to_first_trial
 from search.commands.group import EXIT_INTERRUPTED
 from search.commands.options import json_option

@@ -335,3 +335,170 @@ class Orchestration(Measurement):
     epochs: int
     epoch_seconds: float
     num_cores: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingRow:
+    """So many workers at once, on one server.
+
+    Attributes:
+        seconds: Measured, from the moment at which all workers were at work.
+        trials: That ended meanwhile.
+        seconds_per_trial, slowest: Not slept between a worker's trials: the median, and the most.
+        worker_cpu_seconds, server_cpu_seconds: Computed per trial, by the workers and their command, and by the server.
+        connections: To the database, the most at once, and those of one worker and of the command.
+    """
+
+    workers: int
+    seconds: float
+    trials: int
+    trials_per_second: float
+    seconds_per_trial: float
+    slowest: float
+    worker_cpu_seconds: float
+    server_cpu_seconds: float
+    connections: int
+    connections_per_worker: int
+    connections_of_command: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimRow:
+    """How long a claim takes where nobody else wants one.
+
+    Attributes:
+        recorded: Trials that the study had before.
+        first_seconds: The first of a process, which knows no trial yet.
+        seconds: The median of those after it.
+        others_waited: The longest that anybody would have waited meanwhile for a turn.
+    """
+
+    backend: str
+    recorded: int
+    first_seconds: float
+    seconds: float
+    others_waited: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling(Measurement):
+    """How many workers one PostgreSQL server bears (`benchmarks.scaling`).
+
+    Attributes:
+        recorded: Trials that the study had before, in each row.
+        num_cores: Of the one machine that the server and all workers ran on.
+    """
+
+    schema_version: Literal[1] = 1
+    rows: tuple[ScalingRow, ...]
+    claims: tuple[ClaimRow, ...]
+    interrupted: bool
+    recorded: int
+    epochs: int
+    epoch_seconds: float
+    num_cores: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What a study holds in the end.
+
+    Attributes:
+        planned: Trials that were asked for.
+        finished: Trials that completed or were pruned.
+        missing, twice: Of the planned tickets, those that no finished trial has, and those that several have.
+        running: Trials that are said to run.
+        interrupted: Attempts that were cut off, and made again.
+    """
+
+    planned: int
+    finished: int
+    missing: int
+    twice: int
+    running: int
+    interrupted: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crowd:
+    """Many short trials, while the dashboard and `status` read.
+
+    Attributes:
+        starts: How often the command had to be started.
+        dashboard_requests, dashboard_failures: Requests to the dashboard, and those of them that failed.
+        status_reads, status_failures: Likewise for `python cli.py status`.
+    """
+
+    backend: str
+    workers: int
+    epochs: int
+    epoch_seconds: float
+    seconds: float
+    starts: int
+    tally: Tally
+    dashboard_requests: int
+    dashboard_failures: int
+    status_reads: int
+    status_failures: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostHost:
+    """Two hosts search together, until one is killed with all its processes.
+
+    Attributes:
+        silence: Seconds after which a host counted as dead, in this measurement.
+        held: Trials that the host held when it was killed.
+        taken_over: Those of them that the other finished.
+        seconds_until_taken_over: From the kill to the start of the last of them: the host has been silent for long
+            enough by then, and the other has nothing else left to start. None where one was not taken over.
+        starts: How often the other host's command had to be started.
+    """
+
+    workers: int
+    epochs: int
+    epoch_seconds: float
+    silence: float
+    seconds: float
+    held: int
+    taken_over: int
+    seconds_until_taken_over: float | None
+    starts: int
+    tally: Tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restart:
+    """The server is stopped while a search runs, and comes back.
+
+    Attributes:
+        mode: How it was stopped, as pg_ctl has it.
+        seconds_away: How long nothing answered.
+        starts: How often the command had to be started.
+    """
+
+    mode: str
+    seconds_away: float
+    workers: int
+    epochs: int
+    epoch_seconds: float
+    seconds: float
+    starts: int
+    tally: Tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crowds(Measurement):
+    """Crowds, hosts that vanish, and servers that are restarted (`benchmarks.crowds`).
+
+    Attributes:
+        left_out: What could not be measured here, and why.
+    """
+
+    schema_version: Literal[1] = 1
+    crowds: tuple[Crowd, ...]
+    lost_hosts: tuple[LostHost, ...]
+    restarts: tuple[Restart, ...]
+    left_out: tuple[str, ...]
+    interrupted: bool
+    num_cores: int

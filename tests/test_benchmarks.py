@@ -17,9 +17,10 @@ from optuna.pruners import NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial
 
 from benchmarks import accuracy, contest, pruners, records, step_profile, throughput, trial_times
+from benchmarks.light_study import ACCURACY
 from benchmarks.records import PrunerRow
 from benchmarks.reference_loop import Digits, Net
-from benchmarks.sleep_study import ACCURACY, SleepTask
+from benchmarks.sleep_study import SleepTask
 from search.config import AugmentConfig, ExplainedError, ModelConfig, TrialConfig
 from search.net.data import Split
 from search.net.datasets import DATASETS
