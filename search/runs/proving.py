@@ -10,7 +10,7 @@ from search.config import TrialConfig
 from search.files import write_atomically
 from search.net.crops import ALL_CROPS, describe_crops
 from search.net.datasets import dataset_row
-from search.net.model_file import read_origin
+from search.net.model_origin import read_origin
 from search.proof.ledger import Ledger
 from search.proof.records import KeptModel, ModelOrigin, Proof
 from search.runs.following import FollowUp, open_follower
