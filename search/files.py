@@ -1,21 +1,29 @@
 """Files that are whole or not there at all, and what may be opened."""
 
+import contextlib
 import errno
 import json
 import os
+import secrets
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 LONGEST_NAME = 200  # bytes of a study's name: files are called by it, with endings
+PARTIAL = ".part"  # ends the name of a file that is being written
+LEFT_BEHIND = 3_600.0  # seconds after which nobody writes such a file any more: they take milliseconds
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file so that it is the old one or the new one, whatever happens meanwhile, a power cut included."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    for left in find_leftovers(path.parent, f".{path.name}.*{PARTIAL}"):
+        left.unlink(missing_ok=True)
+    # A process's number would not do: containers that share the folder count alike, and threads have one in common.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
@@ -25,6 +33,27 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
     finally:
         partial.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts the names in a folder on disk, where the file system can: until then a power cut takes a new one back."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def find_leftovers(folder: Path, pattern: str = f"**/.*{PARTIAL}") -> list[Path]:
+    """The files below a folder that somebody began to write, and was killed."""
+    found = []
+    for path in sorted(folder.glob(pattern)):
+        with contextlib.suppress(FileNotFoundError):  # its writer was at work, and is done
+            if path.is_file() and time.time() - path.stat().st_mtime > LEFT_BEHIND:
+                found.append(path)
+    return found
 
 
 def append_line(path: Path, line: str) -> None:

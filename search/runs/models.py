@@ -7,7 +7,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from search.files import write_atomically
-from search.net.model_file import read_origin
+from search.net.model_origin import read_origin
 from search.proof.estimates import accuracy
 from search.proof.records import ModelOrigin, Proof, RecordError
 from search.runs.standings import Ranking

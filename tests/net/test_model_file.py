@@ -15,7 +15,8 @@ from search.config import ModelConfig
 from search.net.data import Split, normalise
 from search.net.datasets import MNIST_PIXELS
 from search.net.model import TinyCNN
-from search.net.model_file import load_model, read_origin, save_model
+from search.net.model_file import load_model, save_model
+from search.net.model_origin import read_origin
 
 CONFIG = ModelConfig(channels=((4, 5), (6,), (7, 8)), dropout=0.1)
 ORIGIN = json.dumps({"trial": 3, "val_accuracy": 98.5, "note": "größer", "none": None}, ensure_ascii=False)

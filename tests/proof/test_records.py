@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.config import AugmentConfig, ModelConfig, TrialConfig
-from search.net.model_file import read_origin
+from search.net.model_origin import read_origin
 from search.proof import records
 from search.proof.estimates import accuracy, max_errors
 from search.proof.records import Ladder, ModelOrigin, Proof, Record, RecordError, Reproduction, StudySummary

@@ -30,7 +30,8 @@ from search.net.data import Split
 from search.net.datasets import DATASETS, IdxFiles
 from search.net.device import Runtime
 from search.net.model import TinyCNN
-from search.net.model_file import load_model, read_origin, save_model
+from search.net.model_file import load_model, save_model
+from search.net.model_origin import read_origin
 from search.net.train import Evaluation, evaluate
 from search.proof.ledger import Look, entries_of, parse_lines
 from search.proof.records import KeptModel, ModelOrigin, Proof

@@ -15,7 +15,8 @@ from recording import add_runs
 import space
 from search.config import ModelConfig, TrialConfig
 from search.net.model import TinyCNN
-from search.net.model_file import read_origin, save_model
+from search.net.model_file import save_model
+from search.net.model_origin import read_origin
 from search.proof.records import ModelOrigin, SearchedTrial, StudySummary
 from search.runs.models import WINNER_MODEL, model_path
 from search.runs.reporting import summarise, write_search_records

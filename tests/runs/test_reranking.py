@@ -17,7 +17,8 @@ from training import EPOCHS, after_an_epoch, work_off
 import space
 from search.config import AugmentConfig, ModelConfig, TrialConfig, derive_seed
 from search.net.data import fingerprint
-from search.net.model_file import load_model, read_origin
+from search.net.model_file import load_model
+from search.net.model_origin import read_origin
 from search.proof.records import ModelOrigin
 from search.provenance import Code
 from search.runs.models import model_path

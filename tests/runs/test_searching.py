@@ -19,7 +19,8 @@ import space
 from search.config import derive_seed
 from search.net.crops import ALL_CROPS
 from search.net.datasets import DATASETS
-from search.net.model_file import load_model, read_origin
+from search.net.model_file import load_model
+from search.net.model_origin import read_origin
 from search.net.train import evaluate
 from search.proof.records import ModelOrigin, StudySummary
 from search.provenance import versions
