@@ -12,7 +12,8 @@ from pathlib import Path
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.net.model_file import load_model, read_origin
+from search.net.model_file import load_model
+from search.net.model_origin import read_origin
 from search.proof.records import Ladder, ModelOrigin, Proof, Record, Reproduction, StudySummary
 from search.studies.facts import TrialFacts
 from search.studies.optuna_private import fixed_params
