@@ -12,9 +12,10 @@ from pathlib import Path
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.files import PARTIAL
 from search.net.model_file import load_model
-from search.net.model_origin import read_origin
-from search.proof.records import Ladder, ModelOrigin, Proof, Record, Reproduction, StudySummary
+from search.proof.records import Ladder, Proof, Record, Reproduction, StudySummary
+from search.runs.models import read_model_origin
 from search.studies.facts import TrialFacts
 from search.studies.optuna_private import fixed_params
 from search.studies.storage import open_storage
@@ -39,12 +40,14 @@ class Aftermath:
         outcomes: By key: what a finished trial has drawn and come to, as JSON.
         interrupted: Trials that were cut off.
         files: The names of all files of the results.
+        partial: Files that were being written when their writer was killed: a later command removes them.
         faults: What must not be, whatever the command was.
     """
 
     outcomes: dict[str, str]
     interrupted: int
     files: frozenset[str]
+    partial: int
     faults: tuple[str, ...]
 
 
@@ -66,6 +69,7 @@ def look_at(folder: Path, study_name: str) -> Aftermath:
         outcomes={key_of(trial): outcome_of(trial) for trial in finished},
         interrupted=reasons.count(None),
         files=frozenset(path.relative_to(folder).as_posix() for path in _files(folder / RESULTS)),
+        partial=sum(_is_partial(path) for path in (folder / RESULTS).rglob("*")),
         faults=tuple(faults),
     )
 
@@ -127,7 +131,11 @@ def damage_of_database(path: Path) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not _is_partial(path))
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(PARTIAL)
 
 
 def _damage_of_files(folder: Path) -> list[str]:
@@ -154,7 +162,7 @@ def _read_lines(path: Path) -> None:
 
 def _read_model(path: Path) -> None:
     load_model(path)
-    ModelOrigin.model_validate_json(read_origin(path))
+    read_model_origin(path)
 
 
 def _read_table(path: Path) -> None:

@@ -146,6 +146,7 @@ def run_round(stage: Stage, seed: int, index: int, folder: Path) -> Round:
         starts=len(starts),
         trials=len(found.outcomes),
         interrupted=found.interrupted,
+        partial=found.partial,
         seconds=round(time.monotonic() - begun, 1),
         violations=(
             *(fault for ended in starts for fault in ended.faults),

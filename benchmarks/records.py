@@ -76,6 +76,7 @@ class Round:
         starts: Of the command.
         trials: That finished.
         interrupted: That were cut off on the way, and tried again.
+        partial: Files that were being written when their writer was killed: a later command removes them.
         violations: Of what is promised.
     """
 
@@ -85,6 +86,7 @@ class Round:
     starts: int
     trials: int
     interrupted: int
+    partial: int = 0
     seconds: float
     violations: tuple[str, ...]
 

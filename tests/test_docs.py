@@ -19,7 +19,9 @@ from tools import docs, results, schema, tree
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in docs.pages()}
 README = PAGES["README.md"]
-BENCHMARKS = ("accuracy", "chaos", "orchestration", "pruners", "repeat", "step_profile", "throughput")
+BENCHMARKS = (
+    "accuracy", "chaos", "crowds", "orchestration", "pruners", "repeat", "scaling", "step_profile", "throughput",
+)  # fmt: skip
 OTHERS_OPTIONS = {"--extra-index-url"}  # pip's
 
 

@@ -3,10 +3,23 @@
 from dataclasses import replace
 from typing import get_args
 
+import pytest
 from rounds import ROUND, SHOT
 
 from benchmarks.chaos import sum_up
-from benchmarks.records import Phase, Repeat, RepeatedStudy
+from benchmarks.records import (
+    Crowd,
+    Crowds,
+    LostHost,
+    Phase,
+    Repeat,
+    RepeatedStudy,
+    Restart,
+    Scaling,
+    ScalingRow,
+    Tally,
+)  # fmt: skip
+from search.config import ExplainedError
 from search.provenance import Code
 from tools import reliability
 
@@ -55,3 +68,51 @@ def test_the_table_of_bad_inputs_is_counted_where_it_stands() -> None:
     number, _, rest = reliability.bad_inputs().tried.partition(" ")
     assert int(number) >= 150
     assert rest.startswith("cases: ")
+
+
+TALLY = Tally(planned=2_000, finished=2_000, missing=0, twice=0, running=0, interrupted=3)
+SLEPT = {"workers": 8, "epochs": 2, "epoch_seconds": 0.05, "seconds": 90.0, "starts": 1, "tally": TALLY}
+CROWDS = Crowds(
+    crowds=(
+        Crowd(
+            **SLEPT,
+            backend="sqlite",
+            dashboard_requests=1_500,
+            dashboard_failures=0,
+            status_reads=40,
+            status_failures=0,
+        ),
+    ),
+    lost_hosts=(LostHost(**SLEPT, silence=20.0, held=4, taken_over=4, seconds_until_taken_over=25.0),),
+    restarts=(Restart(**SLEPT | {"starts": 2}, mode="immediate", seconds_away=30.0),),
+    left_out=(),
+    interrupted=False,
+    num_cores=2,
+    commit="0123abc",
+    versions={},
+)
+
+
+def test_crowds_lost_hosts_and_restarts_are_a_row_each() -> None:
+    crowd, host, restart = reliability.crowds(CROWDS)
+    assert crowd.tried.startswith("2,000 sleeping trials by 8 workers on sqlite, while the dashboard (1,500 requests) ")
+    assert crowd.result.startswith("sqlite: 2,000 of 2,000, 0 missing, 0 twice, 0 left running, 3 cut off ")
+    assert host.result.startswith(
+        "4 of 4 taken over after 25 s (a host counted as dead after 20 s of silence); 2,000 of "
+    )
+    assert "the command was started 2 times" in restart.result
+    assert len(reliability.crowds(replace(CROWDS, lost_hosts=(), restarts=()))) == 1
+    with pytest.raises(ExplainedError, match=r"crowds\.json is of a measurement that was interrupted"):
+        reliability.crowds(replace(CROWDS, interrupted=True))
+
+
+def test_scaling_tells_trials_per_second_by_workers() -> None:
+    numbers = dict.fromkeys(ScalingRow.__dataclass_fields__, 1)
+    rows = tuple(ScalingRow(**numbers | {"workers": count, "trials_per_second": count / 2}) for count in (1, 64))
+    measured = Scaling(
+        rows=rows, claims=(), interrupted=False, recorded=1_000, epochs=4, epoch_seconds=0.5, num_cores=2,
+        commit="0123abc", versions={},
+    )  # fmt: skip
+    row = reliability.scaling(measured)
+    assert row.result == "trials per second, by the number of workers: 1: 0.5, 64: 32.0 (commit 0123abc)"
+    assert "trials of 2.0 s" in row.tried

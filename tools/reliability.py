@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.records import Chaos, Phase, Repeat, SignalName, read
+from benchmarks.records import Chaos, Crowds, LostHost, Measurement, Phase, Repeat, Scaling, SignalName, Tally, read
+from search.config import ExplainedError
 from tools.results import REFERENCE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,8 @@ def reliability() -> str:
     rows = [
         kills(read(Chaos, REFERENCE / "chaos.json")),
         repetition(read(Repeat, REFERENCE / "repeat.json")),
+        *crowds(read(Crowds, REFERENCE / "crowds.json")),
+        scaling(read(Scaling, REFERENCE / "scaling.json")),
         bad_inputs(),
         ledger(),
         security(),
@@ -84,6 +87,96 @@ def repetition(measured: Repeat) -> Row:
     )
 
 
+def crowds(measured: Crowds) -> list[Row]:
+    """Rows for each kind of crowd; raises ExplainedError if the measurement was cut off."""
+    _refuse_interrupted(measured, "crowds.json")
+    rows = [
+        (
+            "However many workers share a study, it gets exactly the trials that were asked for.",
+            [
+                f"{each.tally.planned:,} sleeping trials by {each.workers} workers on {each.backend}, while the "
+                f"dashboard ({each.dashboard_requests:,} requests) and `status` ({each.status_reads:,} times) read"
+                for each in measured.crowds
+            ],
+            [
+                f"{each.backend}: {_describe_tally(each.tally)}; {each.dashboard_failures + each.status_failures} "
+                "reads failed"
+                for each in measured.crowds
+            ],
+        ),
+        (
+            "A host that dies takes no trial with it.",
+            [
+                f"two hosts with {each.workers} workers each on PostgreSQL; one was killed, with {each.held} trials "
+                "under way"
+                for each in measured.lost_hosts
+            ],
+            [
+                f"{each.taken_over} of {each.held} taken over{_describe_delay(each)}; {_describe_tally(each.tally)}"
+                for each in measured.lost_hosts
+            ],
+        ),
+        (
+            "The database server may be restarted in mid-search.",
+            [
+                f"PostgreSQL stopped ({each.mode}) and away for {each.seconds_away:.0f} s, under {each.workers} workers"
+                for each in measured.restarts
+            ],
+            [
+                f"{_describe_tally(each.tally)}; the command was started {_times(each.starts)}"
+                for each in measured.restarts
+            ],
+        ),
+    ]
+    return [
+        Row(
+            promise=promise,
+            tried="; ".join(tried),
+            result="; ".join(results) + _at(measured),
+            command="python -m benchmarks.crowds",
+        )
+        for promise, tried, results in rows
+        if tried  # what could not be measured has no row
+    ]
+
+
+def _describe_tally(tally: Tally) -> str:
+    return (
+        f"{tally.finished:,} of {tally.planned:,}, {tally.missing} missing, {tally.twice} twice, {tally.running} left "
+        f"running, {tally.interrupted} cut off and tried again"
+    )
+
+
+def _describe_delay(lost: LostHost) -> str:
+    if lost.seconds_until_taken_over is None:
+        return ""
+    return (
+        f" after {lost.seconds_until_taken_over:.0f} s (a host counted as dead after {lost.silence:.0f} s of silence)"
+    )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def scaling(measured: Scaling) -> Row:
+    """Raises ExplainedError if the measurement was cut off."""
+    _refuse_interrupted(measured, "scaling.json")
+    rates = ", ".join(f"{row.workers}: {row.trials_per_second:.1f}" for row in measured.rows)
+    return Row(
+        promise="More workers finish more trials, as far as the server goes.",
+        tried=f"sleeping trials of {measured.epochs * measured.epoch_seconds:.1f} s with the real storage, on "
+        f"PostgreSQL with {measured.recorded:,} trials recorded before, all on {measured.num_cores} cores",
+        result=f"trials per second, by the number of workers: {rates}" + _at(measured),
+        command="python -m benchmarks.scaling",
+    )
+
+
+def _refuse_interrupted(measured: Crowds | Scaling, name: str) -> None:
+    if measured.interrupted:
+        raise ExplainedError(f"{REFERENCE / name} is of a measurement that was interrupted.")
+
+
 def bad_inputs() -> Row:
     return Row(
         promise="Whatever is wrong with an input, it is told in one line, and the input stays as it is.",
@@ -121,7 +214,7 @@ def _outcome(violations: Sequence[str], promise: str) -> str:
     return f"**not kept**: {'; '.join(violations[:MOST_TOLD])}{more}"
 
 
-def _at(measured: Chaos | Repeat) -> str:
+def _at(measured: Measurement) -> str:
     return f" (commit {measured.commit[:12]})"
 
 
