@@ -31,9 +31,11 @@ STUDY = RepeatedStudy(
 def test_kills_are_counted_and_what_was_not_kept_is_told(code: Code) -> None:
     rounds = [replace(ROUND, phase=phase) for phase in get_args(Phase)]
     kept = reliability.kills(sum_up(rounds, 0, code))
-    assert kept.tried.startswith("5 signals (SIGKILL, SIGTERM and SIGINT; ")
-    assert "at least 1 in each; 5 of them while workers were at work." in kept.tried
-    assert kept.result.startswith("10 starts, 30 trials, 5 of them cut off on the way and tried again: none lost, ")
+    assert kept.tried.startswith(
+        "5 signals (SIGKILL (0), SIGTERM (0) and SIGINT (5)) to group (5), parent (0) and worker (0) at random moments "
+        "of search (1), re-ranking (1), proof (1), ladder (1) and reproduction (1); 5 of them while workers were at "
+    )
+    assert kept.result.startswith("10 starts, 30 trials finished, 5 cut off on the way and tried again: none lost, ")
     broken = [*rounds, *(replace(ROUND, index=index, violations=("lost: 0",)) for index in range(7))]
     told = reliability.kills(sum_up(broken, 0, code)).result
     assert "none lost" not in told
@@ -43,7 +45,10 @@ def test_kills_are_counted_and_what_was_not_kept_is_told(code: Code) -> None:
 
 
 def test_a_phase_that_was_not_hit_is_told(code: Code) -> None:
-    assert "at least 0 in each" in reliability.kills(sum_up([ROUND], 0, code)).tried
+    missed = replace(ROUND, phase="ladder", shots=(replace(SHOT, hit=False),))
+    assert (
+        "search (0), re-ranking (0), proof (1), ladder (0)" in reliability.kills(sum_up([ROUND, missed], 0, code)).tried
+    )
 
 
 def test_repetitions_are_the_same_or_said_to_differ(code: Code) -> None:

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.records import Chaos, Crowds, LostHost, Measurement, Phase, Repeat, Scaling, SignalName, Tally, read
+from benchmarks.records import (
+    Chaos,
+    Crowds,
+    LostHost,
+    Measurement,
+    Phase,
+    Repeat,
+    Scaling,
+    SignalName,
+    Tally,
+    Target,
+    read,
+)
 from search.config import ExplainedError
 from tools.results import REFERENCE
 
@@ -42,16 +54,19 @@ def reliability() -> str:
 
 
 def kills(measured: Chaos) -> Row:
-    phases, signals = (_join(get_args(names)) for names in (Phase, SignalName))
-    rounds, least = measured.rounds, min(_moments(measured).values())
-    work = sum(shot.at_work for each in rounds for shot in each.shots)
+    rounds = measured.rounds
+    hits = [(each.phase, shot) for each in rounds for shot in each.shots if shot.hit]
+    phases = _counted(get_args(Phase), [phase for phase, _ in hits])
+    signals = _counted(get_args(SignalName), [shot.signal for _, shot in hits])
+    targets = _counted(get_args(Target), [shot.target for _, shot in hits])
+    work = sum(shot.at_work for _, shot in hits)
     return Row(
         promise="A command may be killed at any moment. Nothing is lost, and the same command goes on.",
-        tried=f"{sum(measured.counts.values())} signals ({signals}; to the process group, the command or a worker) at "
-        f"random moments of {phases}, at least {least} in each; {work} of them while workers were at work. Then the "
-        "same command, until it ended by itself; in the end every result is compared with an undisturbed command's",
-        result=f"{sum(each.starts for each in rounds)} starts, {sum(each.trials for each in rounds)} trials, "
-        f"{sum(each.interrupted for each in rounds)} of them cut off on the way and tried again: "
+        tried=f"{len(hits)} signals ({signals}) to {targets} at random moments of {phases}; {work} of them "
+        "while workers were at work. Then the same command, until it ended by itself; in the end every result is "
+        "compared with an undisturbed command's",
+        result=f"{sum(each.starts for each in rounds)} starts, {sum(each.trials for each in rounds)} trials "
+        f"finished, {sum(each.interrupted for each in rounds)} cut off on the way and tried again: "
         + _outcome(
             measured.violations,
             "none lost, none done twice, none left running, none with another result; every file whole, no process "
@@ -60,14 +75,6 @@ def kills(measured: Chaos) -> Row:
         + _at(measured),
         command="python -m benchmarks.chaos",
     )
-
-
-def _moments(measured: Chaos) -> dict[str, int]:
-    """Signals that hit, by phase."""
-    return {
-        phase: sum(count for name, count in measured.counts.items() if name.startswith(f"{phase} "))
-        for phase in get_args(Phase)
-    }
 
 
 def repetition(measured: Repeat) -> Row:
@@ -218,8 +225,9 @@ def _at(measured: Measurement) -> str:
     return f" (commit {measured.commit[:12]})"
 
 
-def _join(names: Sequence[str]) -> str:
-    *most, last = names
+def _counted(names: Sequence[str], found: Sequence[str]) -> str:
+    """Each name with how often it was found, those that were not included."""
+    *most, last = (f"{name} ({found.count(name)})" for name in names)
     return f"{', '.join(most)} and {last}"
 
 
