@@ -78,14 +78,15 @@ def _describe_rates(measured: Scaling, trial: float) -> str:
 
 
 def _describe_connections(rows: tuple[ScalingRow, ...]) -> str:
-    worker = max(row.connections_per_worker for row in rows)
-    command = max(row.connections_of_command for row in rows)
-    host = WORKERS_PER_HOST * worker + command
-    usable = MAX_CONNECTIONS - RESERVED_CONNECTIONS
+    most = max(rows, key=lambda row: row.workers)
+    command = most.connections_of_command
+    host = WORKERS_PER_HOST * (most.connections - command) / most.workers + command
+    hosts = int((MAX_CONNECTIONS - RESERVED_CONNECTIONS) / host)
     return (
-        f"**Connections.** A worker holds at most {worker}, and the command that started it {command}. A host with "
-        f"{WORKERS_PER_HOST} workers holds at most {host}, so PostgreSQL as it comes ({usable} of {MAX_CONNECTIONS} "
-        f"are to be had) bears {usable // host} such hosts; the dashboard holds some, too."
+        f"**Connections.** {most.workers} workers with one command held {most.connections} at once; a worker alone at "
+        f"most {most.connections_per_worker}, and its command {command}. PostgreSQL as it comes has {MAX_CONNECTIONS}, "
+        f"of which {RESERVED_CONNECTIONS} are reserved: that bears {hosts} hosts of {WORKERS_PER_HOST} workers. The "
+        f"dashboard holds some, too."
     )
 
 
