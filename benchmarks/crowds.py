@@ -410,19 +410,19 @@ def report(measured: Crowds) -> Group:
         table.add_column(heading, justify="right" if heading else "left")
     lines = []
     for crowd in measured.crowds:
-        _add(table, f"{crowd.workers} workers, {crowd.backend}", crowd)
+        _add(table, f"crowd, {crowd.backend}", crowd)
         lines.append(
             f"{crowd.backend}: {crowd.dashboard_requests} looks at the dashboard, of which {crowd.dashboard_failures} "
             f"failed, and {crowd.status_reads} at status, of which {crowd.status_failures} failed."
         )
     for lost in measured.lost_hosts:
-        _add(table, "a host killed", lost)
+        _add(table, "lost host", lost)
         lines.append(
             f"The killed host held {lost.held} trials; {lost.taken_over} were taken over, the last after "
             f"{lost.seconds_until_taken_over} s ({lost.silence:.0f} s of silence count as death here)."
         )
     for back in measured.restarts:
-        _add(table, f"{back.mode} stop, {back.seconds_away:.0f} s away", back)
+        _add(table, f"{back.mode}, {back.seconds_away:.0f} s", back)
     return Group(table, *lines, *(f"Left out: {reason}." for reason in measured.left_out))
 
 

@@ -1,5 +1,7 @@
 """What workers did between their trials: from the times that the trials carry."""
 
+import os
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
@@ -8,13 +10,13 @@ from itertools import pairwise
 from optuna.trial import FrozenTrial, TrialState
 
 from search.studies.facts import TrialFacts
-from search.studies.process import Owner
+from search.studies.process import LINUX, Owner
 
 
 def seconds_to_first_trial(trials: Iterable[FrozenTrial]) -> list[float]:
     """For each worker: the time from the start of its process to the beginning of its first trial."""
     firsts = [own[0] for own in _by_worker(trials)]
-    return [_start(first).timestamp() - _owner(first).started for first in firsts]
+    return [_start(first).timestamp() - _seconds_since_epoch(_owner(first).started) for first in firsts]
 
 
 def seconds_outside(trials: Iterable[FrozenTrial], slept: float) -> list[float]:
@@ -27,6 +29,13 @@ def seconds_outside(trials: Iterable[FrozenTrial], slept: float) -> list[float]:
         for own in _by_worker(trials)
         for before, trial in pairwise(own)
     ]
+
+
+def _seconds_since_epoch(started: float) -> float:
+    """When a process of this machine was started, of what its trials say (`Owner.started`)."""
+    if not LINUX:
+        return started
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + started / os.sysconf("SC_CLK_TCK")
 
 
 def _by_worker(trials: Iterable[FrozenTrial]) -> list[list[FrozenTrial]]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import click
 import optuna
+import psutil
 import pytest
 import torch
 from click.testing import CliRunner
@@ -33,7 +35,7 @@ from search.settings import BEST_MODEL
 from search.studies.facts import TrialFacts
 from search.studies.job import Result, TrialInterruptedError
 from search.studies.plan import DrawnPlan
-from search.studies.process import Owner
+from search.studies.process import Owner, this_process
 from search.studies.study import StoredStudy
 from search.studies.tickets import claim_trial
 from space import suggest_config
@@ -251,6 +253,12 @@ def test_curves_of_a_study_that_pruned_are_refused(storage: optuna.storages.RDBS
 START = datetime(2026, 1, 1)
 
 
+def begun_by(owner: Owner, start: datetime) -> FrozenTrial:
+    trial = optuna.trial.create_trial(value=1.0, user_attrs=TrialFacts(owner=owner).as_attributes())
+    trial.datetime_start = start
+    return trial
+
+
 def ended(pid: int, number: int, seconds: float, lasted: float = 2.0) -> FrozenTrial:
     facts = TrialFacts(owner=Owner(host="here", pid=pid, started=START.timestamp()), ticket=number)
     trial = optuna.trial.create_trial(value=1.0, user_attrs=facts.as_attributes())
@@ -270,13 +278,19 @@ def test_what_a_worker_did_not_sleep_between_two_ends_is_outside() -> None:
     assert trial_times.seconds_outside(trials, slept=2.0) == pytest.approx([0.5, 1.0])
 
 
-def test_a_worker_has_started_when_its_first_trial_begins() -> None:
+def test_a_worker_has_started_when_its_first_trial_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_times, "LINUX", False)  # where a process's start is recorded in seconds
     trials = [
         ended(2, 1, seconds=6.0),
         ended(2, 3, seconds=9.0),
         ended(1, 0, seconds=5.0),
     ]
     assert trial_times.seconds_to_first_trial(trials) == [3.0, 4.0]
+
+
+def test_the_start_of_a_process_is_told_to_the_second() -> None:
+    [seconds] = trial_times.seconds_to_first_trial([begun_by(this_process(), datetime.now())])
+    assert seconds == pytest.approx(time.time() - psutil.Process().create_time(), abs=2.0)
 
 
 def test_orchestration_is_measured_with_real_workers(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ README = PAGES["README.md"]
 BENCHMARKS = (
     "accuracy", "chaos", "crowds", "orchestration", "pruners", "repeat", "scaling", "step_profile", "throughput",
 )  # fmt: skip
-OTHERS_OPTIONS = {"--extra-index-url"}  # pip's
+OTHERS_OPTIONS = {"--extra-index-url", "--array", "--batch", "--signal"}  # pip's and Slurm's
 
 
 def code_in(text: str) -> Iterator[str]:

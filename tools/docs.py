@@ -15,6 +15,7 @@ from tools.constants import views
 from tools.help_texts import help_texts
 from tools.reliability import reliability
 from tools.results import evidence, ladder_table, result_table
+from tools.scaling import scaling
 from tools.schema import record_tables, schema_json
 from tools.speed import speed
 from tools.tree import file_tree, modules
@@ -28,6 +29,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "ladder": ladder_table,
     "speed": speed,
     "reliability": reliability,
+    "scaling": scaling,
     "views": views,
     "help": help_texts,
     "records": record_tables,
