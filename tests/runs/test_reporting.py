@@ -39,7 +39,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def summed_up(search_study: StoredStudy, folder: Path) -> Callable[[], StudySummary]:
-    return lambda: summarise(search_study, read_ranking(search_study), folder)
+
+    def sum_up() -> StudySummary:
+        summary = summarise(search_study, read_ranking(search_study), folder)
+        write_search_records(search_study, summary, folder)
+        return summary
+
+    return sum_up
 
 
 def described(trial: FrozenTrial) -> SearchedTrial:
