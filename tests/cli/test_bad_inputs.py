@@ -33,7 +33,8 @@ from search.files import LONGEST_NAME
 from search.net.datasets import DATASETS, DataError, IdxFiles
 from search.net.idx import provide_files
 from search.net.model import TinyCNN
-from search.net.model_file import load_model, read_origin, save_model
+from search.net.model_file import load_model, save_model
+from search.net.model_origin import read_origin
 from search.proof.records import RECORDS, ModelOrigin, Proof, Record, RecordError
 from search.studies.facts import FactsError, MeasuredFacts, StudyFacts, TrialFacts
 from search.studies.space import Space

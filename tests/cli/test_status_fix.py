@@ -21,6 +21,7 @@ from search.proof.records import KeptModel, StorageStatus, StudySummary
 from search.runs.mending import find_repairs
 from search.runs.models import WINNER_MODEL
 from search.runs.reporting import summarise, write_search_records
+from search.studies.process import Owner
 from search.studies.study import StoredStudy
 from search.studies.tickets import release_dead_trials
 
@@ -178,6 +179,18 @@ def test_a_damaged_model_cannot_be_mended_and_is_told(folder: Path, here: list[s
     assert "verify-best" in line
     assert line.endswith("No command can mend this.")
     assert last == "Mended: 0. Left: 1."
+
+
+def test_a_model_that_another_host_has_is_not_missed(folder: Path, search_study: StoredStudy, here: list[str]) -> None:
+    elsewhere = Owner(host="far", place="0123456789abcdef", pid=1, started=1.0).model_dump_json()
+    with search_study.storage.engine.begin() as connection:
+        owners = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'owner'"
+        connection.exec_driver_sql(owners, (elsewhere,))
+    (folder / "best-single-run.safetensors").unlink()
+    result = run("status", "--fix", "--yes", *here)
+    assert result.stdout.splitlines()[-1] == "Mended: 1. Left: 0."
+    why = StudySummary.read(folder / "summary.json").winner_model_missing
+    assert why == "best-single-run.safetensors is not here. The run was trained on host 'far'."
 
 
 def test_a_proof_that_is_damaged_or_whose_model_is_missing_is_told(

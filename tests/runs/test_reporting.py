@@ -265,7 +265,7 @@ def test_a_model_that_is_not_the_winners_is_not_taken_for_it(
     assert summary.winner == described(winner)
     assert summary.winner_model is None
     why = "is not here" if changes is None else "is the model of another run"
-    assert summary.winner_model_missing == f"{path} {why}."
+    assert summary.winner_model_missing == f"{path.relative_to(folder)} {why}."
     assert not (folder / WINNER_MODEL).exists()
 
 
@@ -278,7 +278,7 @@ def test_where_the_winners_model_lies_is_told_if_it_is_not_here(
         connection.exec_driver_sql(owners, (elsewhere,))
     fresh = StoredStudy.load(open_storage(str(search_study.storage.url)), "small")
     found = summarise(fresh, None, folder).winner_model_missing
-    assert found == f"{folder / BEST_MODEL} is not here. The run was trained on host 'far'."
+    assert found == f"{BEST_MODEL} is not here. The run was trained on host 'far'."
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", b"\x08\0\0\0\0\0\0\0{}      "], ids=["empty", "text", "bare"])
@@ -289,5 +289,5 @@ def test_a_damaged_file_is_not_taken_for_the_winners_model(
     (folder / BEST_MODEL).write_bytes(content)
     (folder / WINNER_MODEL).write_bytes(content)
     assert summed_up().winner_model is None
-    assert summed_up().winner_model_missing == f"{folder / BEST_MODEL} is damaged."
+    assert summed_up().winner_model_missing == f"{BEST_MODEL} is damaged."
     assert not (folder / WINNER_MODEL).exists()
