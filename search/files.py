@@ -94,20 +94,11 @@ def read_regular(path: Path, *, limit: int) -> bytes:
     Raises:
         OSError: With the file's name, if it is absent, no regular file, or larger.
     """
-    with open(_open_regular(path, limit), "rb") as file:
-        return file.read(limit)
-
-
-def check_regular(path: Path, *, limit: int) -> None:
-    """For a file that a library is to open by its name: raises as `read_regular` does."""
-    os.close(_open_regular(path, limit))
-
-
-def _open_regular(path: Path, limit: int) -> int:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a FIFO that nobody writes to would block
     found = os.fstat(descriptor)
     if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
-        return descriptor
+        with open(descriptor, "rb") as file:
+            return file.read(limit)
     os.close(descriptor)
     if stat.S_ISREG(found.st_mode):
         raise OSError(errno.EFBIG, f"larger than {limit:,} bytes", str(path))

@@ -2,15 +2,18 @@ import contextlib
 import json
 import os
 import resource
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from search.files import (
+    LEFT_BEHIND,
     append_line,
     check_name,
-    check_regular,
     check_writable,
+    find_leftovers,
     read_regular,
     whole_lines,
     write_atomically,
@@ -48,6 +51,51 @@ def test_a_disk_that_takes_no_more_is_told_with_the_file_that_was_to_be_written(
     assert os.listdir(tmp_path) == []
 
 
+def test_writers_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    contents = [str(number) * 100_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: write_atomically(path, content), contents * 4))
+    assert path.read_text() in contents
+    assert os.listdir(tmp_path) == ["summary.json"]
+
+
+def test_a_file_can_be_read_by_whom_the_user_lets(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "summary.json", "new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "summary.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_the_name_is_on_disk_when_the_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+
+    def note(descriptor: int) -> None:
+        synced.append((Path(os.readlink(f"/proc/self/fd/{descriptor}")), sorted(os.listdir(tmp_path))))
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_atomically(tmp_path / "summary.json", "new")
+    (partial, before), (folder, after) = synced
+    assert (before, [partial.name]) == ([partial.name], before)
+    assert (folder, after) == (tmp_path, ["summary.json"])
+
+
+def test_what_a_killed_writer_left_is_found_when_it_is_old_and_goes_with_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    write_atomically(folder / "summary.json", "old")
+    old, new, other = (folder / f".{name}.part" for name in ("summary.json.01234567", "summary.json.89abcdef", "x.0"))
+    for left in (old, new, other):
+        left.touch()
+    for left in (old, other):
+        os.utime(left, (0, time.time() - LEFT_BEHIND - 60))
+    assert find_leftovers(tmp_path) == [old, other]
+    write_atomically(folder / "summary.json", "new")
+    assert sorted(os.listdir(folder)) == [new.name, other.name, "summary.json"]
+    assert find_leftovers(tmp_path / "nowhere") == []
+
+
 def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
     check_writable(tmp_path / "results" / "deep")
     assert list((tmp_path / "results" / "deep").iterdir()) == []
@@ -66,11 +114,9 @@ def test_a_file_is_read_up_to_its_limit_and_not_beyond(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_bytes(b"12345")
     assert read_regular(path, limit=5) == b"12345"
-    check_regular(path, limit=5)
-    for refuse in (read_regular, check_regular):
-        with pytest.raises(OSError, match="larger than 4 bytes") as refused:
-            refuse(path, limit=4)
-        assert refused.value.filename == str(path)
+    with pytest.raises(OSError, match="larger than 4 bytes") as refused:
+        read_regular(path, limit=4)
+    assert refused.value.filename == str(path)
 
 
 def test_what_is_no_regular_file_is_refused_at_once_and_by_name(tmp_path: Path) -> None:
@@ -90,7 +136,6 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
         for _ in range(3):
             with contextlib.suppress(OSError):
                 read_regular(path, limit=9)
-                check_regular(path, limit=9)
     assert os.listdir("/proc/self/fd") == before
 
 

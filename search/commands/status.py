@@ -1,29 +1,96 @@
-"""`status`: lists the studies of a storage."""
+"""`status`: lists the studies of a storage, and mends what can be mended."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from search.commands.options import json_option, storage_option
-from search.commands.output import show
+from search.commands.output import command_line, show
+from search.config import ExplainedError, printable
+from search.settings import RunSettings
+
+if TYPE_CHECKING:
+    from search.proof.records import Mend
+    from search.studies.storage import PatientStorage
+
+PLACES = ("storage", "results_dir")
 
 
 @click.command()
+@click.option("--fix", is_flag=True, help="Say what is not as it should be, ask, and mend what can be mended.")
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
+@click.option(
+    "--results-dir",
+    type=click.Path(path_type=Path),
+    default=RunSettings.results_dir,
+    help="The folder for records and models.",
+)
 @storage_option
 @json_option
-def status(storage: str, as_json: bool) -> None:
+def status(fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool) -> None:
     """Lists the studies of a storage.
 
-    How their trials ended, the best of a search, and the trials whose worker has died.
+    How their trials ended, the best of a search, and the trials whose worker has died. With --fix it mends what a kill,
+    a full disk or a hand has left: trials without a worker, half-written files, records that are missing, damaged or
+    old, and the winner's model where its run's is there.
 
     \b
     Example:
       python cli.py status
       python cli.py status --storage sqlite:///other.db --json
+      python cli.py status --fix
     """
+    from search.runs.mending import find_repairs
     from search.show.status import describe_storage, studies_table
+    from search.show.words import plural
     from search.studies.storage import open_storage
 
-    found = describe_storage(open_storage(storage))
+    if yes and not fix:
+        raise click.UsageError("--yes goes with --fix.")
+    opened = open_storage(storage)
+    if fix:
+        mends = _fix(opened, results_dir, yes=yes, as_json=as_json)
+    else:
+        mends = [repair.describe() for repair in find_repairs(opened, results_dir) if repair.do is not None]
+    found = describe_storage(opened).model_copy(update={"mends": tuple(mends)})
     if as_json:
         click.echo(found.to_json(), nl=False)
-    else:
+    elif not fix:
         show(studies_table(found))
+        if mends:
+            click.echo(
+                f"{plural(len(mends), 'thing')} can be mended: {command_line('status', '--fix', repeated=PLACES)}"
+            )
+    if fix and not all(mend.done for mend in mends):
+        raise click.exceptions.Exit(1)
+
+
+def _fix(storage: "PatientStorage", results_dir: Path, *, yes: bool, as_json: bool) -> "list[Mend]":
+    """Says what it will do, asks, does it, and says what it did and what is left."""
+    from search.runs.mending import find_damaged_proofs, find_repairs
+    from search.show.mends import mend_lines
+
+    def tell(*lines: str) -> None:
+        for line in lines:
+            click.echo(printable(line), err=as_json)
+
+    repairs = find_repairs(storage, results_dir)
+    damaged = [repair.describe() for repair in find_damaged_proofs(results_dir)]
+    tell(*mend_lines([repair.describe() for repair in repairs] + damaged))
+    to_do = [repair for repair in repairs if repair.do is not None]
+    if to_do and not yes:
+        if not sys.stdin.isatty():
+            raise ExplainedError("This would be done as listed above. Nobody can be asked here: use --yes.")
+        if not click.confirm("Mend it?", err=as_json):
+            tell("Nothing was changed.")
+            raise click.exceptions.Exit(1)
+    for repair in to_do:
+        assert repair.do is not None
+        repair.do()
+    left = [repair.describe() for repair in find_repairs(storage, results_dir)] + damaged
+    left_over = {mend.what for mend in left}
+    done = [repair.describe(done=True) for repair in to_do if repair.what not in left_over]
+    tell(f"Mended: {len(done)}. Left: {len(left)}." if done or left else "Nothing is to be mended.")
+    return [*done, *left]

@@ -56,15 +56,22 @@ def pass_share_lower(num_passed: int, n: int) -> float:
     return float(test.proportion_ci(confidence_level=CONFIDENCE, method="exact").low)
 
 
-def prediction_margin(std: float | None, num_recorded: int, num_further: int) -> float | None:
-    """How far the mean of further runs may lie from that of the recorded ones, at 95 % (Student's t).
+def prediction_margin(std: float | None, num_recorded: int, num_further: int, *, num_images: int) -> float | None:
+    """How far the mean of further runs may lie from that of the recorded ones, in percent, at 95 % (Student's t).
 
     None where one run is recorded: it has no spread.
+
+    Args:
+        num_images: That each run was measured on.
     """
     from scipy import stats
 
     if std is None:
         return None
+    # Errors are whole: equal ones hide a spread of up to half an image, and do not show that there is none. More than
+    # that they do not hide. (What counting would scatter by, its square root, is no floor: on a fixed test set, whose
+    # hard images are missed by every run, the seeds scatter by less.)
+    std = max(std, 100 / num_images / 2)
     quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_recorded - 1))
     return quantile * std * math.sqrt(1 / num_recorded + 1 / num_further)
 

@@ -931,14 +931,35 @@ class StudyRow(Part):
     damage: str | None = None
 
 
+class Mend(Part):
+    """Something that is not as it should be (`status --fix`).
+
+    Attributes:
+        what: A file, a folder, or trials of a study.
+        why: What is wrong with it.
+        how: What `--fix` does about it; null where that is not up to a command.
+        done: Whether it is mended.
+    """
+
+    what: str
+    why: str
+    how: str | None
+    done: bool
+
+
 class StorageStatus(Record):
-    """The studies of a storage (`status --json`)."""
+    """The studies of a storage (`status --json`).
+
+    Attributes:
+        mends: What can be mended; with `--fix`, all that was found, and what is mended of it.
+    """
 
     TITLE = "`status --json`"
 
     schema_version: Literal[1] = 1
     storage: str
     studies: tuple[StudyRow, ...]
+    mends: tuple[Mend, ...] = ()
 
 
 class ModelOrigin(Record):

@@ -1,12 +1,12 @@
 """The models that a search keeps: of the best single run, of each leading trial's first further run, of the winner."""
 
 import math
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from search.files import write_atomically
 from search.net.model_origin import read_origin
 from search.proof.estimates import accuracy
 from search.proof.records import ModelOrigin, Proof, RecordError
@@ -25,29 +25,33 @@ def model_path(folder: Path, number: int) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class WinnerModel:
-    """The winner's model in a search's results: its file, or why there is none (None: nobody has won)."""
+    """The winner's model in a search's results: the file that it was saved to, or why there is none.
 
-    file: str | None = None
+    Attributes:
+        source, missing: None, both of them, while nobody has won.
+        elsewhere: Whether another host has trained it: then it is there.
+    """
+
+    source: Path | None = None
     missing: str | None = None
+    elsewhere: bool = False
 
 
-def keep_winner_model(folder: Path, winner: FrozenTrial | None, ranking: Ranking | None, epochs: int) -> WinnerModel:
-    """Puts the winner's model under its own name, where it is at hand."""
-    target = folder / WINNER_MODEL
-    reranked = ranking.winner if ranking is not None else None
+def find_winner_model(folder: Path, winner: FrozenTrial | None, ranking: Ranking | None, epochs: int) -> WinnerModel:
+    """Where the model lies that is to be had under the winner's name, too. Changes nothing."""
     if winner is None:
-        target.unlink(missing_ok=True)  # an earlier winner's
         return WinnerModel()
+    reranked = ranking.winner if ranking is not None else None
     source, accuracies, owner = folder / BEST_MODEL, {winner.value}, TrialFacts.of(winner).owner
     if reranked is not None:
         source, accuracies, owner = model_path(folder, winner.number), set(reranked.accuracies), reranked.owner
     missing = _why_not_of(source, winner, accuracies, epochs)
-    if missing is not None:
-        target.unlink(missing_ok=True)
-        where = f" The run was trained on host {owner.host!r}." if owner is not None and not owner.is_here else ""
-        return WinnerModel(missing=f"{source} {missing}.{where}")
-    write_atomically(target, source.read_bytes())
-    return WinnerModel(file=target.name)
+    if missing is None:
+        return WinnerModel(source=source)
+    # The same words wherever and whenever the command is typed, a restart in between included: they are on record.
+    elsewhere = owner is not None and owner.host != socket.gethostname()
+    where = f" The run was trained on host {owner.host!r}." if owner is not None and elsewhere else ""
+    return WinnerModel(missing=f"{source.relative_to(folder)} {missing}.{where}", elsewhere=elsewhere)
 
 
 def _why_not_of(path: Path, trial: FrozenTrial, accuracies: set[float | None], epochs: int) -> str | None:

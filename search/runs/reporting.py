@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial
 from search.files import write_atomically
 from search.net.datasets import dataset_row
 from search.proof.records import SearchedTrial, SearchedWith, StudySummary
-from search.runs.models import keep_winner_model
-from search.runs.standings import Ranking
+from search.runs.models import WINNER_MODEL, find_winner_model
+from search.runs.standings import Ranking, read_ranking
 from search.runs.winner import find_winner
 from search.show.totals import busy_seconds, count_epochs, count_trials
 from search.studies.facts import TrialFacts
@@ -32,12 +32,12 @@ COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
 
 
 def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> StudySummary:
-    """The whole search; puts the winner's model where the summary says that it is."""
+    """The whole search. Changes nothing."""
     trials, study, binding = search.trials(), search.facts, search.binding
     facts = [TrialFacts.of(trial) for trial in trials]
     winner = find_winner(search, ranking)
     dataset = dataset_row(binding.dataset)
-    model = keep_winner_model(folder, winner, ranking, binding.epochs)
+    model = find_winner_model(folder, winner, ranking, binding.epochs)
     return StudySummary(
         study_name=search.name,
         storage=hide_password(str(search.storage.url)),
@@ -64,7 +64,7 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
         winner=_describe_searched(winner),
         best=_describe_searched(search.best_trial()),
         reranking=ranking.describe() if ranking is not None else None,
-        winner_model=model.file,
+        winner_model=WINNER_MODEL if model.source is not None else None,
         winner_model_missing=model.missing,
     )
 
@@ -84,10 +84,27 @@ def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:
     )
 
 
+def files_of(search: StoredStudy, summary: StudySummary, folder: Path) -> dict[Path, bytes | None]:
+    """What the results of a search should hold, by its place; None for what must not be there, like a former winner."""
+    ranking = read_ranking(search)
+    source = find_winner_model(folder, find_winner(search, ranking), ranking, search.binding.epochs).source
+    return {
+        folder / WINNER_MODEL: source.read_bytes() if source is not None else None,
+        folder / "summary.json": summary.to_json().encode(),
+        folder / "trials.csv": _table(search.trials()).encode(),
+    }
+
+
 def write_search_records(search: StoredStudy, summary: StudySummary, folder: Path) -> None:
-    """Writes `summary.json` and `trials.csv`."""
-    summary.write(folder / "summary.json")
-    trials = search.trials()
+    """Writes `summary.json` and `trials.csv`, and puts the winner's model where the summary says that it is."""
+    for path, content in files_of(search, summary, folder).items():
+        if content is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_atomically(path, content)
+
+
+def _table(trials: list[FrozenTrial]) -> str:
     params = sorted({name for trial in trials for name in trial.params})
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -97,4 +114,4 @@ def write_search_records(search: StoredStudy, summary: StudySummary, folder: Pat
         row = [trial.number, trial.state.name, recorded.get("ticket"), trial.value]
         row += [recorded.get(name) for name in COLUMNS]
         writer.writerow([*row, *(trial.params.get(name) for name in params)])
-    write_atomically(folder / "trials.csv", buffer.getvalue())
+    return buffer.getvalue()

@@ -1,17 +1,20 @@
 """The card of a proved model: what it is, how it was made, how well it does, and how to use it."""
 
+import json
 from dataclasses import asdict
 
 from search.proof.estimates import accuracy
 from search.proof.records import Proof
 from search.show.proof import evidence, verdict
-from search.show.words import format_channels
+from search.show.words import escape_markdown, format_channels
 
 
 def model_card(proof: Proof) -> str:
     """Markdown, from a proof that has a model."""
     config, kept = proof.config, proof.model
     assert kept is not None
+    texts = (kept.file, f"{proof.study_name}, {proof.chosen_by}", proof.dataset, proof.views)
+    file, search, dataset, views = map(escape_markdown, texts)
     augment = ", ".join(f"{name} {value:.4g}" for name, value in asdict(config.augment).items())
     others = {name: value for name, value in asdict(config).items() if name not in ("model", "augment")}
     hyper = ", ".join(f"{name} {value:.4g}" for name, value in others.items())
@@ -19,12 +22,12 @@ def model_card(proof: Proof) -> str:
         f"- **Architecture**: {len(config.model.channels)} stages of 3x3 convolutions, "
         f"{format_channels(config.model.channels)} channels, dropout {config.model.dropout:.4g}; `TinyCNN` of "
         "`search/net/model.py` says the rest.",
-        f"- **Which**: trial {proof.trial} of {proof.study_name}, {proof.chosen_by}.",
-        f"- **Trained**: on all training digits of data set {proof.dataset}, epochs: {proof.epochs}, seed {kept.seed}; "
+        f"- **Which**: trial {proof.trial} of {search}.",
+        f"- **Trained**: on all training digits of data set {dataset}, epochs: {proof.epochs}, seed {kept.seed}; "
         "state after the last epoch. AdamW, one cycle of the learning rate, averaged weights: "
         f"{hyper}. Augmentation, up to: {augment}.",
         f"- **On the test digits**: {accuracy(kept.errors, proof.num_images):.2f} % ({kept.errors} errors of "
-        f"{proof.num_images:,}) by the mean logits of {proof.views}; {kept.errors_one_view} errors by one view alone.",
+        f"{proof.num_images:,}) by the mean logits of {views}; {kept.errors_one_view} errors by one view alone.",
         "- **Why this one**: its seed is the first that was asked for. No seed was picked by its result.",
         "- **Limits**: made for centred digits of 28x28 pixels like MNIST's, and measured on nothing else.",
     ]
@@ -35,17 +38,16 @@ def model_card(proof: Proof) -> str:
         "from search.net.datasets import DATASETS",
         "from search.net.model_file import load_model",
         "",
-        f'model = load_model("{kept.file}")',
-        f'inputs = normalise(images, DATASETS["{proof.dataset}"].pixels)  # images: uint8, n x 1 x 28 x 28',
+        f"model = load_model({json.dumps(kept.file)})",
+        f"inputs = normalise(images, DATASETS[{json.dumps(proof.dataset)}].pixels)  # images: uint8, n x 1 x 28 x 28",
         "digits = model(inputs, ALL_CROPS).argmax(dim=1)",
         "```",
     ]
     paragraphs = [
-        f"# {kept.file}: a network of {proof.num_params:,} parameters for {proof.dataset}",
+        f"# {file}: a network of {proof.num_params:,} parameters for {dataset}",
         "\n".join(facts),
         "## The claim",
-        verdict(proof),
-        "\n\n".join(evidence(proof)),
+        *map(escape_markdown, [verdict(proof), *evidence(proof)]),
         "## Use",
         "\n".join(use),
     ]

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.proof.records import Ladder, Spread, describe_environment
-from search.show.words import describe_seeds
+from search.show.words import describe_seeds, escape_markdown
 
 HEADINGS = ("Rung", "Params", "Train, 1 view", "Test, 1 view", "Test")
 BY_HAND_HEADING = "By hand"
@@ -40,7 +40,7 @@ def _has_by_hand(ladder: Ladder) -> bool:
 def to_markdown(ladder: Ladder) -> str:
     headings, *rungs = ["| " + " | ".join(row) + " |" for row in rows(ladder)]
     lines = [headings, "|---|" + "---|" * (headings.count("|") - 2), *rungs]
-    return "\n".join([*lines, "", *notes(ladder)]) + "\n"
+    return "\n".join([*lines, "", *map(escape_markdown, notes(ladder))]) + "\n"
 
 
 def notes(ladder: Ladder) -> list[str]:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from search.proof.estimates import MANY_SEEDS
 from search.proof.records import Proof, Tested, describe_environment
-from search.show.words import describe_seeds
+from search.show.words import describe_seeds, escape_markdown
 
 STYLES = {True: "bold green", False: "bold red", None: "bold yellow"}
 
@@ -98,8 +98,8 @@ def _provenance(proof: Proof) -> str:
 def to_markdown(proof: Proof) -> str:
     rows = [f"| {row.seed} | {row.test_accuracy:.2f} | {row.errors} | {row.errors_one_view} |" for row in proof.seeds]
     header = f"| Seed | Test accuracy (%) | Errors of {proof.num_images:,} | With one view |"
-    paragraphs = ["\n".join([header, "|---|---|---|---|", *rows]), *evidence(proof)]
-    return f"# {verdict(proof)}\n\n" + "\n\n".join(paragraphs) + "\n"
+    paragraphs = ["\n".join([header, "|---|---|---|---|", *rows]), *map(escape_markdown, evidence(proof))]
+    return f"# {escape_markdown(verdict(proof))}\n\n" + "\n\n".join(paragraphs) + "\n"
 
 
 def proof_report(proof: Proof) -> RenderableType:

@@ -1,6 +1,13 @@
 """Words for numbers: what several texts say alike."""
 
+import re
 from collections.abc import Iterable
+
+
+def escape_markdown(text: str) -> str:
+    """In one line, with whatever Markdown or HTML would take for markup: names and reasons may hold anything."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", line)
 
 
 def plural(count: int, noun: str) -> str:

@@ -21,7 +21,7 @@ from search.studies.study import StoredStudy
 FINISHED = [*SMALL, "--trials", "3", "--rerank", "0"]  # of `search_study`: there is nothing to train
 SEARCH_KEYS = [
     "schema_version", "study_name", "storage", "dataset", "judged", "target", "device", "settings", "trials", "epochs",
-    "seconds", "peak_memory_mb", "winner", "best", "reranking", "winner_model",
+    "seconds", "peak_memory_mb", "winner", "best", "reranking", "winner_model", "winner_model_missing",
 ]  # fmt: skip
 VERIFY_KEYS = {
     "schema_version", "study_name", "trial", "num_params", "channels", "epochs", "target", "dataset", "seeds", "min",

@@ -31,11 +31,12 @@ def test_the_status_tells_what_was_cut_off_from_what_failed(search_study: Stored
         search_study.study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=attributes))
     (row,) = json.loads(run("status", "--storage", storage_url, "--json").stdout)["studies"]
     assert (row["trials"]["interrupted"], row["trials"]["failed"]) == (2, 2)
-    heading, line = run("status", "--storage", storage_url).stdout.splitlines()
+    heading, line, held = run("status", "--storage", storage_url).stdout.splitlines()
     assert heading.split() == [
         "Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best", "%"
     ]  # fmt: skip
     assert line.split() == ["small", "search", "2", "1", "1", "2", "2", "98.50"]
+    assert held.startswith("small: Trials [4] are held by ")
 
 
 @pytest.mark.usefixtures("verification")
@@ -45,6 +46,6 @@ def test_the_status_names_the_kind_of_each_study_and_those_of_other_tools(
     optuna.create_study(storage=search_study.storage, study_name="foreign")
     lines = run("status", "--storage", storage_url).stdout.splitlines()
     kinds = [["small", "search"], ["small-verify-2", "verify"], ["foreign", "other"]]
-    assert [line.split()[:2] for line in lines[1:]] == kinds
+    assert [line.split()[:2] for line in lines[1:4]] == kinds
     rows = json.loads(run("status", "--storage", storage_url, "--json").stdout)["studies"]
     assert [row["kind"] for row in rows] == ["search", "verify", None]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from safetensors import safe_open
 
 from search.config import ModelConfig
 from search.net.data import Split, normalise
@@ -102,6 +103,28 @@ def test_a_damaged_file_is_refused_by_name(saved: Path, damage: Callable[[bytes]
     saved.write_bytes(damage(saved.read_bytes()))
     with pytest.raises(ValueError, match=f"{saved.name} is not a model saved by this version of the tool"):
         load_model(saved)
+
+
+def test_a_changed_byte_of_the_weights_is_noticed(saved: Path) -> None:
+    whole = saved.read_bytes()
+    for place in (-1, -100, 8 + int.from_bytes(whole[:8], "little")):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        saved.write_bytes(changed)
+        for load in (load_model, read_origin):
+            with pytest.raises(
+                ValueError, match=f"{saved.name} is not a model .* weights are not those that were saved"
+            ):
+                load(saved)
+
+
+def test_a_model_of_before_there_was_a_checksum_is_read(saved: Path, used_model: TinyCNN) -> None:
+    with safe_open(saved, framework="pt") as file:
+        metadata = file.metadata()
+    del metadata["sha256"]
+    safetensors.torch.save_file(used_model.state_dict(), saved, metadata)
+    assert torch.equal(load_model(saved).state_dict()["head.weight"], used_model.state_dict()["head.weight"])
+    assert read_origin(saved) == ORIGIN
 
 
 FOREIGN: dict[str, dict[str, str] | None] = {

@@ -64,7 +64,7 @@ def test_statistics_agree_with_the_standard_library_and_scipy(errors: list[int])
 def test_one_seed_has_no_spread() -> None:
     assert estimate([99.4]) == Estimate(min=99.4, mean=99.4, std=None, ci95=None)
     assert estimates.std_of([99.4]) is None
-    assert estimates.prediction_margin(None, 1, 5) is None
+    assert estimates.prediction_margin(None, 1, 5, num_images=10_000) is None
 
 
 def test_of_no_runs_there_is_neither_mean_nor_spread() -> None:
@@ -100,8 +100,25 @@ def test_fifty_nine_seeds_are_the_fewest_that_prove_ninety_five_percent() -> Non
 
 def test_the_mean_of_many_further_runs_is_predicted_more_closely() -> None:
     # t(0.975, 2 degrees of freedom) = 4.30265
-    assert estimates.prediction_margin(0.05, 3, 2) == pytest.approx(4.30265 * 0.05 * math.sqrt(1 / 3 + 1 / 2), abs=1e-6)
-    one, many = (estimates.prediction_margin(0.05, 20, num_further) for num_further in (1, 100))
+    margin = estimates.prediction_margin(0.05, 3, 2, num_images=10_000)
+    assert margin == pytest.approx(4.30265 * 0.05 * math.sqrt(1 / 3 + 1 / 2), abs=1e-6)
+    one, many = (estimates.prediction_margin(0.05, 20, num_further, num_images=10_000) for num_further in (1, 100))
     assert one is not None
     assert many is not None
     assert many < one
+
+
+@settings(deadline=None)
+@given(st.integers(2, 60), st.sampled_from([1_000, 10_000]))
+def test_equal_errors_do_not_make_another_error_a_disagreement(num_recorded: int, num_images: int) -> None:
+    none = estimates.prediction_margin(0.0, num_recorded, 1, num_images=num_images)
+    half = estimates.prediction_margin(50 / num_images, num_recorded, 1, num_images=num_images)
+    assert none is not None
+    assert none == half
+    assert none >= 100 / num_images  # one error more or less
+
+
+def test_many_equal_errors_leave_no_room_for_more_than_an_error() -> None:
+    margin = estimates.prediction_margin(0.0, 20, 1, num_images=10_000)
+    assert margin is not None
+    assert 0.01 <= margin < 0.02

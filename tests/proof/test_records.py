@@ -783,6 +783,7 @@ def test_a_summary_has_the_keys_that_are_promised() -> None:
     assert list(values) == [
         "schema_version", "study_name", "storage", "dataset", "judged", "target", "device", "settings", "trials",
         "epochs", "seconds", "peak_memory_mb", "winner", "best", "reranking", "winner_model",
+        "winner_model_missing",
     ]  # fmt: skip
     assert values["trials"] == {"complete": 2, "pruned": 1, "failed": 1, "interrupted": 3, "total": 3}
     assert values["epochs"] == {"trained": 12, "saved_by_pruning": 3}

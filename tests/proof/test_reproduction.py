@@ -169,3 +169,9 @@ def test_seeds_that_miss_the_highest_target_of_the_proof_are_counted() -> None:
     proof = make_proof([50, 45], asked=(ask(10_000, 2, 99.5), ask(10_000, 2, 99.4)))
     found = compare(proof, [run_of(10_000, 50), run_of(20_000, 51)], HERE, model_errors=None)
     assert (found.target, found.num_missed) == (99.5, 1)
+
+
+def test_equal_recorded_errors_let_another_seed_differ_by_one_but_not_by_many() -> None:
+    proof = recorded(*[50] * 10)
+    assert repeat(proof, 20_000, errors=51).reproduced is True
+    assert repeat(proof, 20_000, errors=60).reproduced is False

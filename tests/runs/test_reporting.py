@@ -39,7 +39,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def summed_up(search_study: StoredStudy, folder: Path) -> Callable[[], StudySummary]:
-    return lambda: summarise(search_study, read_ranking(search_study), folder)
+
+    def sum_up() -> StudySummary:
+        summary = summarise(search_study, read_ranking(search_study), folder)
+        write_search_records(search_study, summary, folder)
+        return summary
+
+    return sum_up
 
 
 def described(trial: FrozenTrial) -> SearchedTrial:
@@ -259,7 +265,7 @@ def test_a_model_that_is_not_the_winners_is_not_taken_for_it(
     assert summary.winner == described(winner)
     assert summary.winner_model is None
     why = "is not here" if changes is None else "is the model of another run"
-    assert summary.winner_model_missing == f"{path} {why}."
+    assert summary.winner_model_missing == f"{path.relative_to(folder)} {why}."
     assert not (folder / WINNER_MODEL).exists()
 
 
@@ -272,7 +278,7 @@ def test_where_the_winners_model_lies_is_told_if_it_is_not_here(
         connection.exec_driver_sql(owners, (elsewhere,))
     fresh = StoredStudy.load(open_storage(str(search_study.storage.url)), "small")
     found = summarise(fresh, None, folder).winner_model_missing
-    assert found == f"{folder / BEST_MODEL} is not here. The run was trained on host 'far'."
+    assert found == f"{BEST_MODEL} is not here. The run was trained on host 'far'."
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", b"\x08\0\0\0\0\0\0\0{}      "], ids=["empty", "text", "bare"])
@@ -283,5 +289,5 @@ def test_a_damaged_file_is_not_taken_for_the_winners_model(
     (folder / BEST_MODEL).write_bytes(content)
     (folder / WINNER_MODEL).write_bytes(content)
     assert summed_up().winner_model is None
-    assert summed_up().winner_model_missing == f"{folder / BEST_MODEL} is damaged."
+    assert summed_up().winner_model_missing == f"{BEST_MODEL} is damaged."
     assert not (folder / WINNER_MODEL).exists()

@@ -1,5 +1,6 @@
 """The card of a proved model."""
 
+import ast
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,21 @@ def test_the_card_uses_the_model_as_it_was_measured(
     names: dict[str, torch.Tensor] = {"images": test.images}
     exec(snippet, names)
     assert (names["digits"] != test.labels).sum() == evaluate(model, test, cpu, ALL_CROPS).errors
+
+
+def test_names_and_reasons_bring_no_markup_into_a_card() -> None:
+    hostile = "x`|<script>alert(1)</script>"
+    card = model_card(
+        make_proof([60], model=KEPT.model_copy(update={"file": 'a"); import os #.safetensors'}), chosen_by=hostile)
+    )
+    assert "<script>" not in card
+    assert "x\\`\\|&lt;script&gt;alert(1)&lt;/script&gt;." in card
+    [snippet] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    [line] = [line for line in snippet.splitlines() if line.startswith("model = ")]
+    [call] = ast.parse(line).body
+    assert isinstance(call, ast.Assign)
+    assert isinstance(call.value, ast.Call)
+    assert [ast.literal_eval(word) for word in call.value.args] == ['a"); import os #.safetensors']
 
 
 def test_the_committed_card_is_that_of_the_committed_proof() -> None:

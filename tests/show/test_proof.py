@@ -186,3 +186,8 @@ def test_the_page_has_verdict_table_and_evidence() -> None:
     ]
     assert all(sentence in text for sentence in evidence(proof))
     assert text.endswith("\n")
+
+
+def test_names_and_reasons_bring_no_markup_into_the_page() -> None:
+    page = to_markdown(make_proof([60], chosen_by="| a | <b>\n\n# c"))
+    assert r"The trial is \| a \| &lt;b&gt; # c." in page

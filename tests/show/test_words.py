@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.show.words import describe_seeds, format_channels, format_seconds, plural
+from search.show.words import describe_seeds, escape_markdown, format_channels, format_seconds, plural
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials"), (1_024, "1,024 trials")])
@@ -43,3 +43,18 @@ def test_seeds_that_do_not_follow_on_each_other_are_told_in_order() -> None:
     assert describe_seeds([20_000, 10_001, 10_000, 3]) == "seeds 3, 10000 to 10001, 20000 (n = 4)"
     assert describe_seeds([1, 3]) == "seeds 1, 3 (n = 2)"
     assert describe_seeds(iter([2, 1])) == "seeds 1 to 2 (n = 2)"
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("mnist-7999p-15e, the best of 5 (99.6 %).", "mnist-7999p-15e, the best of 5 (99.6 %)."),
+        ("<script>a && b</script>", "&lt;script&gt;a &amp;&amp; b&lt;/script&gt;"),
+        ("a | b `c` *d* _e_ ~f~ $g$", r"a \| b \`c\` \*d\* \_e\_ \~f\~ \$g\$"),
+        ("[a](http://b) ![c](d)", r"\[a\](http://b) !\[c\](d)"),
+        ("a\\|b", r"a\\\|b"),
+        ("a\n\n# b\r\n- c\u2028d\t e", "a # b - c d e"),
+    ],
+)
+def test_markup_in_a_name_is_text(text: str, escaped: str) -> None:
+    assert escape_markdown(text) == escaped

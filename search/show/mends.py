@@ -1,0 +1,16 @@
+"""What is not as it should be, in words: a line each."""
+
+from collections.abc import Iterable
+
+from search.proof.records import Mend
+
+
+def mend_lines(mends: Iterable[Mend]) -> list[str]:
+    """What is wrong, and what becomes of it."""
+    return [f"{mend.what}: {mend.why.rstrip('.')}. {_outcome(mend)}" for mend in mends]
+
+
+def _outcome(mend: Mend) -> str:
+    if mend.how is None:
+        return "No command can mend this."
+    return "Mended." if mend.done else f"--fix {mend.how}."
