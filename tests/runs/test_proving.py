@@ -457,37 +457,37 @@ def test_a_seed_leaves_a_complete_record(task: SeedTask, train_seeds: Train) -> 
     assert (facts.commit, facts.versions) == ("0123abc", versions())
 
 
-def test_a_seed_is_on_record_before_it_counts(
-    task: SeedTask, verification: StoredStudy, train_seeds: Train, monkeypatch: pytest.MonkeyPatch
+def test_a_seed_is_on_record_in_the_database_and_in_a_file(
+    task: SeedTask, verification: StoredStudy, train_seeds: Train
 ) -> None:
-    told: list[tuple[int, int]] = []
-
-    def tell(study: optuna.Study, *_: Any, **__: Any) -> None:
-        lines = read_lines(verification.storage)
-        told.append((len(lines), len((task.folder / LEDGER_FILE).read_bytes().splitlines())))
-        raise KeyboardInterrupt  # killed before it had told
-
-    monkeypatch.setattr(optuna.Study, "tell", tell)
-    with pytest.raises(KeyboardInterrupt):
-        train_seeds(task, 10_000)
-    assert told == [(1, 1)]
-    [trial] = verification.trials()
-    assert trial.state == TrialState.RUNNING
+    [trial] = train_seeds(task, 10_000)
     [entry] = parse_lines((task.folder / LEDGER_FILE).read_bytes(), "here")
     assert isinstance(entry, Look)
-    assert (entry.seed, entry.outcome.command, entry.outcome.errors) == (
-        10_000,
-        "verify-best",
-        TrialFacts.of(trial).errors,
-    )
+    errors = TrialFacts.of(trial).errors
+    assert (entry.seed, entry.outcome.command, entry.outcome.errors) == (10_000, "verify-best", errors)
     assert (entry.study_name, entry.trial, entry.num_images) == ("small", 2, 100)
     assert entry.environment.commit == "0123abc"
     assert entry.time.endswith("+00:00")
     assert entry.subject == describe(verification.facts)["subject"]
-    [line] = [line for _, line in read_lines(verification.storage)]
-    assert line == entry.model_dump_json()
+    assert read_lines(verification.storage) == [(entry.id, entry.model_dump_json())]
     # The study knows it by itself as well, and it is one look.
     assert len(read_ledger(verification.storage, task.folder.parent).entries) == 1
+
+
+def test_a_seed_is_on_record_though_its_worker_is_killed_before_it_counts(
+    task: SeedTask, verification: StoredStudy, train_seeds: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell(*_: Any, **__: Any) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(optuna.Study, "tell", tell)
+    with pytest.raises(SystemExit):
+        train_seeds(task, 10_000)
+    [trial] = verification.trials()
+    assert trial.state == TrialState.RUNNING
+    [in_the_file] = parse_lines((task.folder / LEDGER_FILE).read_bytes(), "here")
+    [of_the_study] = read_ledger(verification.storage, NOWHERE).entries
+    assert in_the_file.id == of_the_study.id
 
 
 def test_the_model_of_the_first_seed_is_kept(
