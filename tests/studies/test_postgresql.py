@@ -139,9 +139,12 @@ def test_a_search_outlives_a_crash_of_its_server_and_comes_to_as_many_trials_as_
     search: StoredStudy, postgresql: PostgresqlServer, postgresql_url: str, messages: list[str], code: Code
 ) -> None:
     command_lines: list[str] = []
+    notes: list[str] = []
 
     def crash() -> None:
+        deadline = time.monotonic() + 60
         while sum(trial.state == TrialState.RUNNING for trial in watched.trials()) < 2:
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(0.3)
         command_lines.extend(" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
@@ -156,7 +159,12 @@ def test_a_search_outlives_a_crash_of_its_server_and_comes_to_as_many_trials_as_
     thread.start()
     try:
         interrupted = in_processes(
-            job, ["cpu"] * 2, search, on_update=lambda: search.trials() and None, on_interrupt=lambda: None
+            job,
+            ["cpu"] * 2,
+            search,
+            on_update=lambda: search.trials() and None,
+            on_interrupt=lambda: None,
+            on_note=notes.append,
         )
     finally:
         thread.join()
@@ -170,7 +178,7 @@ def test_a_search_outlives_a_crash_of_its_server_and_comes_to_as_many_trials_as_
     assert "does not answer" in away
     assert "10 minutes" in away
     assert back == "The database answers again."
-    assert PASSWORD not in " ".join(messages)
+    assert PASSWORD not in " ".join([*messages, *notes])
     assert command_lines
     assert PASSWORD not in " ".join(command_lines)
 
