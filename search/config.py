@@ -21,7 +21,7 @@ MAX_TRIALS = 100_000
 MAX_WORKERS = 1_024
 MAX_SEEDS = 10_000
 MAX_SECONDS = 366 * 24 * 3_600  # of a time limit
-MAX_CONVOLUTIONS = 100
+MAX_CONVOLUTIONS, LARGEST_NETWORK = 100, 2_000_000  # parameters: nothing larger is built, whatever a file says
 MAX_BATCH_SIZE = 4_096
 LARGEST_INTEGER = 2**63 - 1  # of any other number, as databases keep them
 LONGEST_QUOTE = 60  # characters of a wrong value that an error quotes
@@ -55,10 +55,9 @@ class ModelConfig:
             )
         if min(width for stage in self.channels for width in stage) < 1:
             raise ValueError(f"Every convolution needs at least one channel, but got {self.channels=}.")
-        if sum(map(len, self.channels)) > MAX_CONVOLUTIONS or self.num_params > LARGEST_MAX_PARAMS:
+        if sum(map(len, self.channels)) > MAX_CONVOLUTIONS or self.num_params > LARGEST_NETWORK:
             raise ValueError(
-                f"A network has at most {MAX_CONVOLUTIONS} convolutions and {LARGEST_MAX_PARAMS:,} parameters, the "
-                f"largest budget; this one has more."
+                f"A network has at most {MAX_CONVOLUTIONS} convolutions and {LARGEST_NETWORK:,} parameters."
             )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"Dropout must be in [0, 1), but got {self.dropout=}.")

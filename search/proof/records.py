@@ -893,6 +893,7 @@ class HolderRow(Part):
     """Who holds a running trial, on which machine.
 
     Attributes:
+        host: The machine's name.
         silent_seconds: Since the last sign of life.
         released_in_seconds: If the silence lasts; null for a process that is seen from here, which no silence kills.
     """

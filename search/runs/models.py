@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
+from pydantic import ValidationError
 
 from search.net.model_origin import read_origin
 from search.proof.estimates import accuracy
-from search.proof.records import ModelOrigin, Proof, RecordError
+from search.proof.records import ModelOrigin, Proof, RecordError, describe_damage
 from search.runs.standings import Ranking
 from search.settings import BEST_MODEL
 from search.studies.facts import TrialFacts
@@ -76,8 +77,10 @@ def read_model_origin(path: Path) -> ModelOrigin:
     """
     try:
         return ModelOrigin.model_validate_json(read_origin(path))
+    except ValidationError as error:
+        raise RecordError(f"{path} is not a model of this tool ({describe_damage(error)}). Restore it.") from error
     except ValueError as error:
-        raise RecordError(f"{path} is damaged. Restore it.") from error
+        raise RecordError(f"{error} Restore it.") from error
 
 
 def check_proved_model(path: Path, proof: Proof) -> None:
