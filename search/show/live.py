@@ -1,6 +1,8 @@
 """The live screen on stderr; where that is no terminal, lines."""
 
 import contextlib
+import math
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -13,6 +15,7 @@ from search.show.words import plural
 from search.studies.kinds import KINDS, Kind
 
 REFRESHES_PER_SECOND = 2
+SAME_SECONDS = 60  # for which a warning is not told again: a command and its workers may meet the same
 
 
 class LiveScreen:
@@ -21,13 +24,17 @@ class LiveScreen:
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._quiet = quiet
+        self._warned: dict[str, float] = {}
 
     def say(self, message: str) -> None:
         if not self._quiet:
             self._print(Text(message))
 
     def warn(self, message: str) -> None:
-        self._print(Text(message, style="yellow"))
+        now = time.monotonic()
+        if now - self._warned.get(message, -math.inf) > SAME_SECONDS:
+            self._print(Text(message, style="yellow"))
+        self._warned[message] = now
 
     @contextlib.contextmanager
     def watch(self, work: Work) -> Iterator[Callable[[], None]]:

@@ -104,3 +104,10 @@ def test_no_colour_is_honoured(terminal: pytest.MonkeyPatch, capsys: pytest.Capt
     terminal.setenv("NO_COLOR", "1")
     LiveScreen(quiet=False).warn("plain")
     assert "\x1b[3" not in capsys.readouterr().err
+
+
+def test_what_a_command_and_its_workers_warn_of_alike_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = LiveScreen(quiet=True)
+    for message in ("away", "away", "back", "away", "back"):
+        screen.warn(message)
+    assert capsys.readouterr().err.splitlines() == ["away", "back"]
