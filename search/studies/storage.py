@@ -262,7 +262,7 @@ def _open(url: URL, path: Path | None, *, create: bool) -> PatientStorage:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         storage = PatientStorage(
             template,
-            # One connection is kept: the heartbeat, once a minute, opens another. A server allows a hundred, all in all.
+            # One connection is kept; a heartbeat opens another. A server allows a hundred, all in all.
             engine_kwargs={"connect_args": connect_args, "pool_pre_ping": path is None, "pool_size": 1},
             heartbeat_interval=HEARTBEAT_INTERVAL,
             grace_period=GRACE_PERIOD,

@@ -181,7 +181,7 @@ def test_the_recorded_model_is_measured_again(
     assert count_errors(recorded, test) == evaluate(model, test, cpu, ALL_CROPS).errors
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "is missing"), (b"damaged", "is damaged")])
+@pytest.mark.parametrize(("content", "words"), [(None, "is missing"), (b"damaged", "is not a model")])
 def test_a_model_file_that_cannot_be_used_is_told(
     recorded: RecordedProof, final_splits: tuple[Split, Split], content: bytes | None, words: str
 ) -> None:
