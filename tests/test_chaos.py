@@ -80,14 +80,14 @@ def test_a_reranking_whose_parent_is_killed_goes_on_without_a_run_lost_or_done_t
 
 def test_a_proof_whose_worker_gets_sigint_ends_by_itself(searched: Path, tmp_path: Path) -> None:
     place = Place(folder=Path(shutil.copytree(searched, tmp_path / "place")))
-    words = ["verify-best", "--seeds", "1", "--quiet"]
+    words = ["verify-best", "--seeds", "1", "--first-seed", "40000", "--quiet"]  # other tests may have proved others
     shot = hit(place, words, Aim(signal="SIGINT", target="worker", since="first worker", delay=2.0))
     assert shot.exit_code == 0
     assert place.end_all() == []
-    [study] = chaos.studies_in(place.folder) - chaos.studies_in(searched)
+    [study] = [name for name in chaos.studies_in(place.folder) if "-verify-" in name]
     found = look_at(place.folder, study)
     assert found.faults == ()
-    assert (list(found.outcomes), found.interrupted) == (['{"seed": 10000}'], 0)
+    assert ('{"seed": 40000}' in found.outcomes, found.interrupted) == (True, 0)
 
 
 # What commands are hit by

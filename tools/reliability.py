@@ -29,8 +29,8 @@ MOST_TOLD = 5  # violations that are told one by one
 
 
 PROMISES = {
-    "crowds": "However many workers share a study, it gets exactly the trials that were asked for, though hosts die and "
-    "servers are restarted.",
+    "crowds": "However many workers share a study, and whichever hosts die or servers are restarted, it gets exactly the "
+    "trials that were asked for.",
     "scaling": "More workers finish more trials, as far as the server goes.",
 }
 
