@@ -29,7 +29,7 @@ MOST_TOLD = 5  # violations that are told one by one
 
 
 PROMISES = {
-    "crowds": "However many workers share a study, and whichever hosts die or servers are restarted, it gets exactly the "
+    "crowds": "However many workers share a study, and whatever host dies or server is restarted, it gets exactly the "
     "trials that were asked for.",
     "scaling": "More workers finish more trials, as far as the server goes.",
 }
