@@ -5,14 +5,9 @@ BIN := $(VENV)/bin
 TRIALS ?= 50
 SEEDS ?= 5
 NAMED = $(if $(STUDY),--study-name '$(STUDY)')
-# CPU=1: on Linux, PyTorch's build without CUDA, from the index that pytorch.org names, beside the usual one. On macOS
-# and Windows the usual build is without CUDA. It counts when .venv is made.
-ifeq ($(CPU),1)
-CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
-SIZE := PyTorch comes without CUDA: about 1.5 GB.
-else
-SIZE = On Linux it takes up to 6 GB, as PyTorch comes with CUDA. Without CUDA, about 1.5 GB: make $(MAKECMDGOALS) CPU=1
-endif
+# PIP_ARGS: what pip is told besides, when .venv is made. On Linux, PyTorch comes with CUDA, unless pip is told of the
+# index of builds without it; on macOS and Windows it comes without.
+PIP_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help search verify dashboard test check format setup clean
@@ -45,7 +40,7 @@ format: $(VENV)/installed  ## format the code, and generate the README's parts a
 	$(BIN)/ruff format
 	$(BIN)/python -m tools.docs
 
-setup: $(VENV)/installed  ## set up .venv only (CPU=1: PyTorch without CUDA; if .venv is there, make clean first)
+setup: $(VENV)/installed  ## set up .venv only (PIP_ARGS=... for pip; if .venv is there, make clean first)
 
 # `installed` is there after a whole set-up only. `unfinished` is there while packages are put in place: a package that
 # was cut off then may look whole to pip, so the next set-up starts from an empty .venv.
@@ -56,11 +51,11 @@ $(VENV)/installed: pyproject.toml
 		{ echo "Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@if [ -e $@ ]; then echo "pyproject.toml has changed: bringing .venv up to date."; else \
 		echo "Setting up .venv in this folder: PyTorch, and what else is needed. This takes some minutes."; \
-		echo "$(SIZE)"; fi
+		echo "On Linux it takes up to 6 GB, as PyTorch comes with CUDA. README.md: how to do without."; fi
 	@rm -f $@
 	@if [ -e $(VENV)/unfinished ]; then rm -rf $(VENV); fi
 	@$(PYTHON) -m venv $(VENV)
-	@exec $(BIN)/python -c "$$SETUP" --editable '.[dev]' $(CPU_INDEX)
+	@exec $(BIN)/python -c "$$SETUP" --editable '.[dev]' $(PIP_ARGS)
 	@touch $@
 
 clean:  ## remove .venv and caches; studies and results stay

@@ -14,7 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.files import PARTIAL
 from search.net.model_file import load_model
-from search.proof.records import Ladder, Proof, Record, Reproduction, StudySummary
+from search.proof.evidence import Ladder, Proof, Reproduction
+from search.proof.parts import Record
+from search.proof.summaries import StudySummary
 from search.runs.models import read_model_origin
 from search.studies.facts import TrialFacts
 from search.studies.optuna_private import fixed_params

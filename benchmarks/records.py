@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from search.config import Channels
-from search.proof.records import RecordError, describe_damage
+from search.proof.parts import RecordError, describe_damage
 
 
 @dataclass(frozen=True, kw_only=True)

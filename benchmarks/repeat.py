@@ -25,7 +25,7 @@ from benchmarks.records import Repeat, RepeatedStudy, SignalName, Target
 from search.commands.options import json_option
 from search.commands.output import the_space
 from search.config import ExplainedError
-from search.proof.records import StudySummary
+from search.proof.summaries import StudySummary
 from search.provenance import Code, versions
 from search.runs.models import WINNER_MODEL
 from search.settings import BEST_MODEL, SearchSettings

@@ -41,9 +41,10 @@ from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, ExplainedError
 from search.net.device import num_cores
 from search.provenance import code_commit, versions
 from search.studies.plan import DrawnPlan
-from search.studies.storage import exclusive, open_storage
+from search.studies.storage import open_storage
 from search.studies.study import StoredStudy
 from search.studies.tickets import claim_trial
+from search.studies.turns import exclusive
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 RECORDED = 100  # before the workers start

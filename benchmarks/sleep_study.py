@@ -10,7 +10,7 @@ from benchmarks.light_study import ACCURACY, STUDY_NAME, sleep_epochs
 from search.config import TrialConfig
 from search.net.model import TinyCNN, num_params
 from search.net.model_file import save_model
-from search.proof.records import ModelOrigin
+from search.proof.summaries import ModelOrigin
 from search.runs.validating import Validation, ValidationResources
 from search.settings import BEST_MODEL
 from search.studies.facts import TrialFacts

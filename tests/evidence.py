@@ -5,19 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from search.config import AugmentConfig, ModelConfig, TrialConfig
-from search.proof.records import (
-    AskedSeeds,
-    ByHand,
-    Ladder,
-    MeasuredSeed,
-    Outcome,
-    Proof,
-    Reproduction,
-    Rung,
-    Spread,
-    Subject,
-    Tested,
-)
+from search.proof.evidence import ByHand, Ladder, Proof, Reproduction, Rung
+from search.proof.parts import Spread
+from search.proof.tested import AskedSeeds, MeasuredSeed, Outcome, Subject, Tested
 
 CONFIG = TrialConfig(
     model=ModelConfig(channels=((8, 10), (12, 14), (15, 17)), dropout=0.05),

@@ -28,7 +28,7 @@ from search.net.data import Split
 from search.net.datasets import DATASETS
 from search.net.model import TinyCNN, num_params
 from search.net.model_file import load_model
-from search.proof.records import RecordError
+from search.proof.parts import RecordError
 from search.runs.tasks import SearchTask
 from search.runs.validating import Validation
 from search.settings import BEST_MODEL

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from cli import cli
 from search.net.data import Split
-from search.proof.records import RECORDS, RecordError, Spread
+from search.proof.parts import RecordError, Spread
 from tools import docs, results, schema, tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -172,7 +172,7 @@ def test_the_tree_and_the_modules_name_every_file_of_code() -> None:
 
 def test_every_field_of_every_record_is_described() -> None:
     definitions = schema.record_schema()["$defs"]
-    assert {record.__name__ for record in RECORDS} <= definitions.keys()
+    assert {record.__name__ for record in schema.RECORDS} <= definitions.keys()
     fields = [(name, *item) for name, part in definitions.items() for item in part["properties"].items()]
     assert [(name, field) for name, field, described in fields if not described["description"]] == []
 

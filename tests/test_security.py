@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from benchmarks.databases import find_postgresql, postgresql_databases
 from benchmarks.disturbance import Place
 from search.config import RECIPE
-from search.proof.records import KeptModel
+from search.proof.evidence import KeptModel
 from search.studies.space import Space
 
 PASSWORD = "correct-horse-7431"

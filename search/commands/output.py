@@ -13,7 +13,7 @@ from search.commands.group import EXIT_INTERRUPTED
 from search.config import printable
 
 if TYPE_CHECKING:
-    from search.proof.records import Record
+    from search.proof.parts import Record
     from search.runs.session import Ended
     from search.studies.space import Space
 
@@ -74,7 +74,7 @@ def command_line(*words: str, repeated: tuple[str, ...] = ()) -> str:
         repeated: Options to repeat. What comes from the environment will come from there again. A storage whose URL
             holds a secret is not repeated: a comment says so.
     """
-    from search.studies.storage import hide_password
+    from search.studies.urls import hide_password
 
     context = click.get_current_context()
     line, comment = [_python(), "cli.py", *words], ""

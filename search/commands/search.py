@@ -13,7 +13,7 @@ from search.settings import AUTO, SearchSettings
 from search.studies.choices import PRUNERS, SAMPLERS
 
 if TYPE_CHECKING:
-    from search.proof.records import StudySummary
+    from search.proof.summaries import StudySummary
 
 DATASET_HELP = (
     f"Found in --data-dir, or downloaded. auto: {AUTO_ORDER[0]} where it can be had, else the bundled {AUTO_ORDER[1]}."

@@ -12,8 +12,8 @@ from search.config import ExplainedError, printable
 from search.settings import RunSettings
 
 if TYPE_CHECKING:
-    from search.proof.records import Mend
-    from search.studies.storage import PatientStorage
+    from search.proof.summaries import Mend
+    from search.studies.turns import PatientStorage
 
 PLACES = ("storage", "results_dir")
 

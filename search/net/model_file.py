@@ -17,7 +17,7 @@ def save_model(path: Path, model: TinyCNN, config: ModelConfig, origin: str) -> 
     """Writes weights, network and origin to one safetensors file, atomically: whole or not at all.
 
     Args:
-        origin: JSON that says where the weights come from and what they reach (`search.proof.records.ModelOrigin`).
+        origin: JSON that says where the weights come from and what they reach (`search.proof.summaries.ModelOrigin`).
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     metadata = {"model": _ARCHITECTURE.dump_json(config).decode(), "record": origin}

@@ -4,6 +4,7 @@ An entry is what was asked for (a proof: its seeds and its target) or what was s
 seed, by whichever command). Ledgers of several places are joined: an entry is known by its content.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -16,20 +17,8 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from search.config import ExplainedError
 from search.files import whole_lines
-from search.proof.records import (
-    AskedSeeds,
-    Count,
-    Environment,
-    MeasuredSeed,
-    OtherLooks,
-    Outcome,
-    Part,
-    RecordError,
-    Subject,
-    Tested,
-    describe_damage,
-    join_environments,
-)
+from search.proof.parts import Count, Environment, Part, RecordError, describe_damage, join_environments
+from search.proof.tested import AskedSeeds, MeasuredSeed, OtherLooks, Outcome, Subject, Tested
 
 SPACING = 1_000  # between the first seeds of configurations
 DEFAULT_FIRST_SEED = 10_000  # the search derives its seeds far above (`search.config.derive_seed`)
@@ -158,8 +147,8 @@ class Ledger:
         Raises:
             RecordError: If not all were measured on as many test digits: then their errors do not compare.
         """
-        found = [entry for entry in self.entries if entry.subject == subject]
-        if not found:
+        found = self._by_subject.get(subject.key)
+        if found is None:
             return None
         asked = [entry for entry in found if isinstance(entry, Asked)]
         looks = [entry for entry in found if isinstance(entry, Look)]
@@ -193,6 +182,13 @@ class Ledger:
             if isinstance(entry, Asked) and entry.subject.dataset == dataset
         }
         return [tested for tested in map(self.tested, subjects.values()) if tested is not None]
+
+    @functools.cached_property
+    def _by_subject(self) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            found.setdefault(entry.subject.key, []).append(entry)
+        return found
 
     def other_looks(self, dataset: str) -> tuple[OtherLooks, ...]:
         """What ladders and reproductions have shown of a data set's test digits."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.proof.estimates import mean_of, prediction_margin
-from search.proof.records import Environment, Proof, RepeatedSeed, Reproduction
+from search.proof.evidence import Proof, RepeatedSeed, Reproduction
+from search.proof.parts import Environment
 from search.settings import PRECISIONS
 
 # Errors by which a recorded model's file may differ in arithmetic that rounds otherwise: in bf16, both committed models

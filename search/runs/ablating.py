@@ -7,8 +7,9 @@ picks nothing.
 
 from search.config import TrialConfig
 from search.files import write_atomically
+from search.proof.evidence import ByHand, Ladder, Rung
 from search.proof.ledger import LADDER_SEEDS
-from search.proof.records import ByHand, Ladder, Rung, Spread
+from search.proof.parts import Spread
 from search.runs.following import FollowUp, open_follower
 from search.runs.rungs import RUNGS, SOME_DROPOUT, RungTask, rung_config, runs_of
 from search.runs.session import Ended

@@ -11,8 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from search.config import RECIPE, TrialConfig
 from search.files import read_regular
+from search.proof.evidence import Ladder, Proof, Reproduction, Witness
 from search.proof.ledger import Asked, Entry, Ledger, entries_of, parse_line, parse_lines, plan_seeds
-from search.proof.records import AskedSeeds, Ladder, Proof, RecordError, Reproduction, Witness, describe_damage
+from search.proof.parts import RecordError, describe_damage
+from search.proof.tested import AskedSeeds
 from search.provenance import code_commit
 from search.runs.looks import COMMANDS, LEDGER_FILE, append, describe, look_of
 from search.runs.rungs import RUNGS, rung_config
@@ -20,8 +22,8 @@ from search.settings import REFERENCE
 from search.studies.facts import StudyFacts, config_facts
 from search.studies.kinds import Kind
 from search.studies.lines import add_line, read_lines
-from search.studies.storage import exclusive, patient
 from search.studies.study import StoredStudy, delete_studies, load_studies
+from search.studies.turns import exclusive, patient
 
 LARGEST_LEDGER = 2**28  # bytes
 RECORDS: dict[str, type[Witness]] = {
@@ -42,6 +44,15 @@ def read_ledger(storage: RDBStorage, results_dir: Path) -> Ledger:
     table = (parse_line(line, f"Line {identity} of the database's ledger") for identity, line in read_lines(storage))
     files = (entry for folder in (*sorted(results_dir.glob("*/")), REFERENCE) for entry in _entries_of_folder(folder))
     return Ledger.joined(table, _entries_of_studies(load_studies(storage)), files)
+
+
+@patient()
+def learn(storage: RDBStorage, record: Witness) -> None:
+    """Puts on record what a record knows, wherever it comes from: nobody can forget it from here on."""
+    with exclusive(storage):
+        for tested in record.tested:
+            for entry in entries_of(tested):
+                add_line(storage, entry.id, entry.model_dump_json())
 
 
 def _entries_of_folder(folder: Path) -> Iterator[Entry]:
@@ -138,6 +149,7 @@ def plan_proof(
     return seeds
 
 
+@patient()
 def delete_and_remember(storage: RDBStorage, names: list[str]) -> None:
     """Deletes studies; what they have seen of the test digits stays on record."""
     with exclusive(storage):

@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial
 from search.config import TrialConfig
 from search.files import append_line
 from search.proof.ledger import Entry, Look
-from search.proof.records import Command, Environment, Outcome, Subject
+from search.proof.parts import Environment
+from search.proof.tested import Command, Outcome, Subject
 from search.studies.facts import MeasuredFacts, StudyFacts, config_facts
 from search.studies.kinds import Kind
 from search.studies.lines import add_line

@@ -9,7 +9,9 @@ from optuna.storages import RDBStorage
 
 from search.config import ExplainedError
 from search.files import find_leftovers
-from search.proof.records import Mend, Proof, RecordError, StudySummary
+from search.proof.evidence import Proof
+from search.proof.parts import RecordError
+from search.proof.summaries import Mend, StudySummary
 from search.runs.models import WINNER_MODEL, check_proved_model, find_winner_model
 from search.runs.reporting import files_of, summarise, write_search_records
 from search.runs.standings import read_ranking

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 
 from search.net.model_origin import read_origin
 from search.proof.estimates import accuracy
-from search.proof.records import ModelOrigin, Proof, RecordError, describe_damage
+from search.proof.evidence import Proof
+from search.proof.parts import RecordError, describe_damage
+from search.proof.summaries import ModelOrigin
 from search.runs.standings import Ranking
 from search.settings import BEST_MODEL
 from search.studies.facts import TrialFacts

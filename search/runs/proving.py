@@ -11,8 +11,9 @@ from search.config import TrialConfig
 from search.files import write_atomically
 from search.net.crops import ALL_CROPS, describe_crops
 from search.net.datasets import dataset_row
+from search.proof.evidence import KeptModel, Proof
 from search.proof.ledger import Ledger
-from search.proof.records import KeptModel, Proof, RecordError
+from search.proof.parts import RecordError
 from search.runs.following import FollowUp, open_follower
 from search.runs.history import plan_proof, read_ledger
 from search.runs.looks import describe
@@ -26,8 +27,8 @@ from search.show import proof as words
 from search.show.screen import Screen
 from search.studies.kinds import Kind
 from search.studies.space import Space
-from search.studies.storage import exclusive, patient
 from search.studies.study import StoredStudy
+from search.studies.turns import exclusive, patient
 
 
 def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> Ended[Proof]:

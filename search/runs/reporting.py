@@ -8,14 +8,14 @@ from optuna.trial import FrozenTrial
 
 from search.files import write_atomically
 from search.net.datasets import dataset_row
-from search.proof.records import SearchedTrial, SearchedWith, StudySummary
+from search.proof.summaries import SearchedTrial, SearchedWith, StudySummary
 from search.runs.models import WINNER_MODEL, find_winner_model
 from search.runs.standings import Ranking, read_ranking
 from search.runs.winner import find_winner
 from search.show.totals import busy_seconds, count_epochs, count_trials
 from search.studies.facts import TrialFacts
-from search.studies.storage import hide_password
 from search.studies.study import StoredStudy
+from search.studies.urls import hide_password
 
 COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
     "num_params",

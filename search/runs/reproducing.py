@@ -16,8 +16,10 @@ from search.net.datasets import dataset_row
 from search.net.device import Runtime
 from search.net.model_file import load_model
 from search.net.train import evaluate
-from search.proof.records import Proof, RecordError, Reproduction
+from search.proof.evidence import Proof, Reproduction
+from search.proof.parts import RecordError
 from search.proof.reproduction import Repeated, compare, precision_to_repeat
+from search.runs.history import learn
 from search.runs.models import check_proved_model
 from search.runs.seeds import SeedTask, seeds_plan
 from search.runs.session import Ended, Session
@@ -77,6 +79,7 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
         session = session.with_precision(precision_to_repeat(proof, session.precision))
     _, test_digits = load_final_splits(dataset, settings.data_dir)
     model_errors = count_errors(recorded, test_digits)
+    learn(session.storage, proof)
     repetition = open_reproduction_study(session.storage, proof)
     first_seed = proof.first_seed if settings.first_seed is None else settings.first_seed
     seeds = range(first_seed, first_seed + settings.seeds)

@@ -4,7 +4,7 @@ import time
 
 from search.net.data import fingerprint, load_search_splits
 from search.net.datasets import find_dataset
-from search.proof.records import StudySummary
+from search.proof.summaries import StudySummary
 from search.runs.reporting import summarise, write_search_records
 from search.runs.reranking import run_reranking
 from search.runs.session import Ended, Session

@@ -11,14 +11,14 @@ from optuna.storages import RDBStorage
 from search.config import ExplainedError
 from search.files import check_writable
 from search.net.device import choose_device, choose_precision, worker_devices
-from search.proof.records import Record
+from search.proof.parts import Record
 from search.provenance import Code
 from search.settings import AUTO, RunSettings
 from search.show.screen import Screen, Stage, Work
 from search.show.status import holder_lines, holder_rows
+from search.studies.executors import POLL_SECONDS, Executor, count_interrupts, in_processes, in_this_process
 from search.studies.job import Job, JobSettings, Task
 from search.studies.plan import Plan
-from search.studies.pool import POLL_SECONDS, Executor, count_interrupts, in_processes, in_this_process
 from search.studies.space import Space
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy

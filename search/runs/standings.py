@@ -6,7 +6,7 @@ from statistics import mean
 
 from optuna.trial import FrozenTrial
 
-from search.proof import records
+from search.proof import summaries
 from search.studies.facts import TrialFacts
 from search.studies.kinds import KINDS, Kind
 from search.studies.process import Owner
@@ -50,13 +50,13 @@ class Ranking:
     def winner(self) -> Standing | None:
         return self.standings[0] if self.finished else None
 
-    def describe(self) -> records.Reranking:
+    def describe(self) -> summaries.Reranking:
         regression = None
         if self.finished:
             first = self.leading[0]
             [of_first] = [standing for standing in self.standings if standing.trial.number == first.number]
             regression = (first.value or 0.0) - of_first.mean
-        return records.Reranking(
+        return summaries.Reranking(
             finished=self.finished,
             winner=self.standings[0].trial.number if self.finished else None,
             regression=regression,
@@ -64,9 +64,9 @@ class Ranking:
         )
 
 
-def _describe(standing: Standing) -> records.Standing:
+def _describe(standing: Standing) -> summaries.Standing:
     facts = TrialFacts.of(standing.trial)
-    return records.Standing.model_validate(
+    return summaries.Standing.model_validate(
         {
             "number": standing.trial.number,
             "searched_val_accuracy": standing.trial.value,

@@ -14,7 +14,7 @@ from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.train import DivergedError, Evaluation, evaluate, train
 from search.proof.estimates import accuracy
-from search.proof.records import Environment, join_environments
+from search.proof.parts import Environment, join_environments
 from search.runs.training import Training
 from search.studies.facts import MeasuredFacts, TrialFacts
 from search.studies.job import ShouldStop, TrialInterruptedError

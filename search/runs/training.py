@@ -7,7 +7,7 @@ import torch
 
 from search.config import TrialConfig
 from search.net.device import Runtime, free_memory
-from search.proof.records import ModelOrigin
+from search.proof.summaries import ModelOrigin
 from search.studies.facts import TrialFacts
 
 
@@ -47,7 +47,7 @@ class Training:
         val_accuracy: float | None = None,
         test_accuracy: float | None = None,
     ) -> str:
-        """What a model's file says of itself, as JSON (`search.proof.records.ModelOrigin`).
+        """What a model's file says of itself, as JSON (`search.proof.summaries.ModelOrigin`).
 
         Args:
             facts: Of the trial that trained it.

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 from search.proof.estimates import accuracy
-from search.proof.records import Proof
+from search.proof.evidence import Proof
 from search.show.proof import evidence, verdict
 from search.show.words import escape_markdown, format_channels
 

@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.records import Ladder, Spread, describe_environment
+from search.proof.evidence import Ladder
+from search.proof.parts import Spread, describe_environment
 from search.show.words import describe_seeds, escape_markdown
 
 HEADINGS = ("Rung", "Params", "Train, 1 view", "Test, 1 view", "Test")

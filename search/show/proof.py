@@ -7,7 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from search.proof.estimates import MANY_SEEDS
-from search.proof.records import Proof, Tested, describe_environment
+from search.proof.evidence import Proof
+from search.proof.parts import describe_environment
+from search.proof.tested import Tested
 from search.show.words import describe_seeds, escape_markdown
 
 STYLES = {True: "bold green", False: "bold red", None: "bold yellow"}

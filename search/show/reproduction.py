@@ -4,7 +4,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.records import Reproduction, describe_environment
+from search.proof.evidence import Reproduction
+from search.proof.parts import describe_environment
 from search.show.proof import STYLES
 
 VERDICTS = {

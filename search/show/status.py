@@ -8,13 +8,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.records import HolderRow, StorageStatus, StudyRow
+from search.proof.summaries import HolderRow, StorageStatus, StudyRow
 from search.show.totals import count_trials
 from search.studies.facts import FactsError
 from search.studies.kinds import KINDS, Kind
-from search.studies.storage import GRACE_PERIOD, hide_password
+from search.studies.storage import GRACE_PERIOD
 from search.studies.study import StoredStudy, StudyError, damage_told, study_names
 from search.studies.tickets import Holder, find_holders
+from search.studies.urls import hide_password
 
 HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best %")
 

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.records import Reranking, SearchedTrial, StudySummary
+from search.proof.summaries import Reranking, SearchedTrial, StudySummary
 from search.settings import BEST_MODEL
 from search.show.words import format_channels, format_seconds, plural
 

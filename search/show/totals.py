@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.proof.records import EpochCounts, TrialCounts
+from search.proof.summaries import EpochCounts, TrialCounts
 from search.studies.facts import FactsError, TrialFacts
 from search.studies.study import FINISHED
 

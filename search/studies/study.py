@@ -19,7 +19,7 @@ from search.config import RECIPE, ExplainedError, shortened
 from search.provenance import code_commit, versions
 from search.studies.facts import Environment, FactsError, StudyFacts
 from search.studies.kinds import KINDS, Kind, check_search_name, search_followed_by
-from search.studies.storage import exclusive, patient
+from search.studies.turns import exclusive, patient
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 FIRST_RECIPE = 1  # which had no number

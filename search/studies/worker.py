@@ -17,9 +17,11 @@ from search.studies.facts import TrialFacts
 from search.studies.job import Job, Result, ShouldStop, TrialInterruptedError
 from search.studies.optuna_private import read_again
 from search.studies.process import this_process
-from search.studies.storage import DATABASE_ERRORS, exclusive, heartbeat, open_storage, patient
+from search.studies.storage import heartbeat, open_storage
 from search.studies.study import StoredStudy
 from search.studies.tickets import claim_trial
+from search.studies.turns import DATABASE_ERRORS, exclusive, patient
+from search.studies.urls import explain
 
 MAX_FAILURES = 3  # trials in a row that may fail before the worker gives up
 LONGEST_REASON = 500  # characters
@@ -64,7 +66,7 @@ def run_trials(
         try:
             with heartbeat(stored.storage, trial):
                 state, result = _run_trial(job, trial, resources, should_stop)
-                _record_patiently(stored, trial, state, result, should_stop, tell)
+                _record_patiently(job, stored, trial, state, result, should_stop, tell)
             num_failures = 0
             continue
         except UpdateFinishedTrialError:
@@ -76,7 +78,7 @@ def run_trials(
                 _record(stored, trial, TrialState.FAIL, reason=reason)
             num_failures += 1
             if is_fault:
-                raise WorkerError(f"{explain_fault(error)} The same command then goes on.") from error
+                raise WorkerError(f"{explain_fault(error, job)} The same command then goes on.") from error
             if num_failures >= MAX_FAILURES:
                 raise WorkerError(f"{num_failures} trials in a row failed. The last one: {reason}") from error
         finally:
@@ -101,13 +103,12 @@ def is_fault_of_the_machine(error: BaseException) -> bool:
     return isinstance(error, FAULTS) or of_device or (cause is not None and is_fault_of_the_machine(cause))
 
 
-def explain_fault(error: BaseException) -> str:
+def explain_fault(error: BaseException, job: Job) -> str:
     """An error in one line, with what to do about a fault of the machine."""
     if isinstance(error, OSError) and error.strerror is not None:
         return f"{error.filename or 'A file'} cannot be used ({error.strerror}). Make room, or make it writable."
     if isinstance(error, DATABASE_ERRORS):
-        cause = (str(error.__cause__ or error).splitlines() or [""])[0]
-        return f"The storage cannot be used ({cause}). See to --storage, and to its disk."
+        return explain(error, job.settings.storage_url)
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -124,6 +125,7 @@ def _run_trial(
 
 
 def _record_patiently(
+    job: Job,
     stored: StoredStudy,
     trial: optuna.Trial,
     state: TrialState,
@@ -140,7 +142,7 @@ def _record_patiently(
             if should_stop() or time.monotonic() - begun >= PATIENCE:
                 raise
             if not told:
-                tell(f"{explain_fault(error)} Trial {trial.number} waits for up to {PATIENCE:.0f} seconds.")
+                tell(f"{explain_fault(error, job)} Trial {trial.number} waits for up to {PATIENCE:.0f} seconds.")
             told = True
         time.sleep(PAUSE)
 

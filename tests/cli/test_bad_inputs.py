@@ -35,9 +35,12 @@ from search.net.idx import provide_files
 from search.net.model import TinyCNN
 from search.net.model_file import load_model, save_model
 from search.net.model_origin import read_origin
-from search.proof.records import RECORDS, ModelOrigin, Proof, Record, RecordError
+from search.proof.evidence import Proof
+from search.proof.parts import Record, RecordError
+from search.proof.summaries import ModelOrigin
 from search.studies.facts import FactsError, MeasuredFacts, StudyFacts, TrialFacts
 from search.studies.space import Space
+from tools.schema import RECORDS
 
 pytestmark = pytest.mark.usefixtures("no_mirror", "_no_hang")
 

@@ -14,7 +14,7 @@ from recording import add_runs, add_seed
 
 import space
 from search.config import TrialConfig
-from search.proof.records import Proof
+from search.proof.evidence import Proof
 from search.runs.following import open_follower
 from search.runs.reranking import open_rerank_study
 from search.runs.winner import Choice

@@ -10,7 +10,7 @@ from commands import assert_refused, run
 from recording import add_seed
 
 import space
-from search.proof.records import Proof
+from search.proof.evidence import Proof
 from search.runs.reproducing import open_reproduction_study
 from search.studies.study import Binding, StoredStudy, open_search_study
 

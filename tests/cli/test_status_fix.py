@@ -17,7 +17,8 @@ from evidence import ON_THE_SAMPLE, make_proof
 from optuna.trial import TrialState, create_trial
 
 from search.files import LEFT_BEHIND
-from search.proof.records import KeptModel, StorageStatus, StudySummary
+from search.proof.evidence import KeptModel
+from search.proof.summaries import StorageStatus, StudySummary
 from search.runs.mending import find_repairs
 from search.runs.models import WINNER_MODEL
 from search.runs.reporting import summarise, write_search_records

@@ -9,8 +9,9 @@ from evidence import CONFIG, TRAINED, ask, make_proof, make_tested
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from search.config import TrialConfig
-from search.proof import records  # not Tested by its name: pytest would take it for a test
+from search.config import MAX_SEEDS, TrialConfig
+from search.proof import tested  # not Tested by its name: pytest would take it for a test
+from search.proof.evidence import Proof
 from search.proof.ledger import (
     LADDER_SEEDS,
     Asked,
@@ -24,16 +25,8 @@ from search.proof.ledger import (
     parse_lines,
     plan_seeds,
 )
-from search.proof.records import (
-    MAX_SEEDS,
-    AskedSeeds,
-    Environment,
-    MeasuredSeed,
-    Outcome,
-    Proof,
-    RecordError,
-    Subject,
-)
+from search.proof.parts import Environment, RecordError
+from search.proof.tested import AskedSeeds, MeasuredSeed, Outcome, Subject
 
 SUBJECT = Subject.of(CONFIG, dataset="mnist", epochs=15, recipe=4)
 ANOTHER = SUBJECT.model_copy(update={"recipe": 3})
@@ -67,7 +60,7 @@ def ids(of: Ledger) -> set[str]:
     return {entry.id for entry in of.entries}
 
 
-def pooled(*entries: Entry) -> records.Tested:
+def pooled(*entries: Entry) -> tested.Tested:
     """All that is known of the configuration."""
     found = Ledger.joined(entries).tested(SUBJECT)
     assert found is not None
@@ -178,7 +171,7 @@ def test_a_ledger_survives_its_file(some: list[Entry]) -> None:
 
 
 @st.composite
-def configurations(draw: st.DrawFn) -> records.Tested:
+def configurations(draw: st.DrawFn) -> tested.Tested:
     """A configuration as a record has it: some proofs asked for, some seeds measured, some of them repeatedly."""
     found = draw(
         st.dictionaries(
@@ -200,14 +193,14 @@ def configurations(draw: st.DrawFn) -> records.Tested:
 
 
 @given(configurations())
-def test_what_a_record_knows_is_known_of_its_entries(known: records.Tested) -> None:
+def test_what_a_record_knows_is_known_of_its_entries(known: tested.Tested) -> None:
     again = Ledger.joined(entries_of(known)).tested(known.subject)
     assert again == known
     assert Ledger.joined(entries_of(known), entries_of(again)).tested(known.subject) == known
 
 
 @given(configurations())
-def test_what_a_record_knows_survives_its_lines(known: records.Tested) -> None:
+def test_what_a_record_knows_survives_its_lines(known: tested.Tested) -> None:
     content = "".join(f"{entry.model_dump_json()}\n" for entry in entries_of(known)).encode()
     assert Ledger.joined(parse_lines(content, "here")).tested(known.subject) == known
 

@@ -25,9 +25,12 @@ from hypothesis import strategies as st
 
 from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.net.model_origin import read_origin
-from search.proof import records
+from search.proof import evidence, parts, summaries, tested
 from search.proof.estimates import accuracy, max_errors
-from search.proof.records import Ladder, ModelOrigin, Proof, Record, RecordError, Reproduction, StudySummary
+from search.proof.evidence import Ladder, Proof, Reproduction
+from search.proof.parts import Record, RecordError
+from search.proof.summaries import ModelOrigin, StudySummary
+from tools.schema import RECORDS
 
 REFERENCE = Path(__file__).resolve().parent.parent.parent / "results" / "reference"
 
@@ -63,24 +66,24 @@ def proofs(draw: st.DrawFn) -> Proof:
         target=draw(percents),
         judged=draw(st.booleans()),
         earlier_attempts=tuple(draw(st.lists(st.builds(make_tested, st.integers(0, 10_000)), max_size=3))),
-        other_looks=tuple(draw(st.lists(st.builds(records.OtherLooks, trial=counts, num_runs=counts), max_size=2))),
+        other_looks=tuple(draw(st.lists(st.builds(tested.OtherLooks, trial=counts, num_runs=counts), max_size=2))),
         versions=draw(versions),
     )
 
 
-spreads = st.builds(records.Spread, accuracies=st.lists(percents, max_size=4).map(tuple))
-environments = st.builds(records.Environment, versions=versions)
+spreads = st.builds(parts.Spread, accuracies=st.lists(percents, max_size=4).map(tuple))
+environments = st.builds(parts.Environment, versions=versions)
 searched_trials = st.builds(
-    records.SearchedTrial,
+    summaries.SearchedTrial,
     number=counts,
     val_accuracy=percents,
     num_params=counts,
     channels=channels,
     params=st.dictionaries(texts, st.integers(-5, 5) | numbers | texts, max_size=4),
 )
-trial_counts = st.builds(records.TrialCounts, complete=counts, pruned=counts, failed=counts, interrupted=counts)
+trial_counts = st.builds(summaries.TrialCounts, complete=counts, pruned=counts, failed=counts, interrupted=counts)
 standings = st.builds(
-    records.Standing,
+    summaries.Standing,
     number=counts,
     searched_val_accuracy=percents,
     val_accuracies=st.lists(percents, min_size=1, max_size=3).map(tuple),
@@ -90,10 +93,10 @@ standings = st.builds(
 
 
 @st.composite
-def drawn_rungs(draw: st.DrawFn, num_seeds: int) -> records.Rung:
+def drawn_rungs(draw: st.DrawFn, num_seeds: int) -> evidence.Rung:
     return draw(
         st.builds(
-            records.Rung,
+            evidence.Rung,
             config=configs,
             errors=st.tuples(*[counts] * num_seeds),
             errors_one_view=st.tuples(*[counts] * num_seeds),
@@ -101,7 +104,7 @@ def drawn_rungs(draw: st.DrawFn, num_seeds: int) -> records.Rung:
             test=spreads,
             test_one_view=spreads,
             train_one_view=spreads,
-            by_hand=st.none() | st.builds(records.ByHand, train=percents, test=percents),
+            by_hand=st.none() | st.builds(evidence.ByHand, train=percents, test=percents),
         )
     )
 
@@ -137,7 +140,7 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
         target=percents,
         seeds=st.lists(
             st.builds(
-                records.RepeatedSeed,
+                evidence.RepeatedSeed,
                 seed=counts,
                 test_accuracy=percents,
                 errors=counts,
@@ -160,7 +163,7 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
         StudySummary,
         target=percents,
         settings=st.builds(
-            records.SearchedWith,
+            summaries.SearchedWith,
             max_params=counts,
             epochs=counts,
             seed=st.none() | counts,
@@ -168,24 +171,24 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
             versions=st.none() | versions,
         ),
         trials=trial_counts,
-        epochs=st.builds(records.EpochCounts, trained=counts, saved_by_pruning=counts),
+        epochs=st.builds(summaries.EpochCounts, trained=counts, saved_by_pruning=counts),
         seconds=numbers,
         peak_memory_mb=st.none() | counts,
         winner=st.none() | searched_trials,
         best=st.none() | searched_trials,
         reranking=st.none()
         | st.builds(
-            records.Reranking,
+            summaries.Reranking,
             winner=st.none() | counts,
             regression=st.none() | numbers,
             standings=st.lists(standings, max_size=2).map(tuple),
         ),
     ),
-    records.StorageStatus: st.builds(
-        records.StorageStatus,
+    summaries.StorageStatus: st.builds(
+        summaries.StorageStatus,
         studies=st.lists(
             st.builds(
-                records.StudyRow,
+                summaries.StudyRow,
                 trials=trial_counts,
                 running=counts,
                 stale=st.lists(counts, max_size=3).map(tuple),
@@ -207,7 +210,7 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
         config=configs,
     ),
 }
-every_record = pytest.mark.parametrize("kind", records.RECORDS, ids=lambda kind: kind.__name__)
+every_record = pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
 
 
 @every_record
@@ -574,10 +577,10 @@ def test_of_a_seed_that_was_measured_repeatedly_the_worst_counts() -> None:
 
 def test_of_equal_outcomes_that_of_the_proof_itself_is_named() -> None:
     outcomes = [
-        records.Outcome(command=command, errors=60, errors_one_view=69)
+        tested.Outcome(command=command, errors=60, errors_one_view=69)
         for command in ("reproduce", "ablate", "verify-best")
     ]
-    row = records.MeasuredSeed.of(10_000, outcomes, 10_000)
+    row = tested.MeasuredSeed.of(10_000, outcomes, 10_000)
     assert [each.command for each in row.outcomes] == ["verify-best", "ablate", "reproduce"]
 
 
@@ -612,7 +615,7 @@ def test_a_ladder_knows_each_rung_as_a_configuration_of_its_own() -> None:
     ladder = make_ladder(*rungs, first_seed=2**31)
     found = ladder.tested
     assert [each.subject for each in found] == [
-        records.Subject.of(config, dataset="mnist", epochs=15, recipe=4) for config in (plain, CONFIG)
+        tested.Subject.of(config, dataset="mnist", epochs=15, recipe=4) for config in (plain, CONFIG)
     ]
     assert found[0].num_params == plain.model.num_params != found[1].num_params
     assert [each.asked for each in found] == [(), ()]
@@ -756,7 +759,7 @@ def test_a_proof_has_the_keys_that_are_promised(proof: Proof) -> None:
 
 
 def test_a_summary_has_the_keys_that_are_promised() -> None:
-    trial = records.SearchedTrial(
+    trial = summaries.SearchedTrial(
         number=2, val_accuracy=98.5, num_params=7_893, channels=CONFIG.model.channels, params={"lr": 0.02, "depth": 2}
     )
     summary = StudySummary(
@@ -766,12 +769,12 @@ def test_a_summary_has_the_keys_that_are_promised() -> None:
         judged=False,
         target=99.4,
         device=None,
-        settings=records.SearchedWith(
+        settings=summaries.SearchedWith(
             max_params=7_999, epochs=15, sampler=None, pruner=None, seed=None, split="0123", space="4567", recipe=4,
             commit=None, versions=None,
         ),
-        trials=records.TrialCounts(complete=2, pruned=1, failed=1, interrupted=3),
-        epochs=records.EpochCounts(trained=12, saved_by_pruning=3),
+        trials=summaries.TrialCounts(complete=2, pruned=1, failed=1, interrupted=3),
+        epochs=summaries.EpochCounts(trained=12, saved_by_pruning=3),
         seconds=1.5,
         peak_memory_mb=None,
         winner=None,

@@ -26,12 +26,14 @@ from optuna.trial import TrialState
 from recording import add_seed
 
 from search.config import RECIPE, TrialConfig
-from search.proof import records
+from search.proof import parts, tested
+from search.proof.evidence import Proof
 from search.proof.ledger import LADDER_SEEDS, Ledger, Look, SeedsError, entries_of, parse_lines
-from search.proof.records import OtherLooks, Proof, RecordError
+from search.proof.parts import RecordError
+from search.proof.tested import OtherLooks
 from search.runs import history
 from search.runs.following import open_follower
-from search.runs.history import delete_and_remember, plan_proof, read_ledger
+from search.runs.history import delete_and_remember, learn, plan_proof, read_ledger
 from search.runs.looks import LEDGER_FILE, append, describe
 from search.runs.rungs import RUNGS, rung_config
 from search.runs.seeds import seeds_plan
@@ -89,7 +91,7 @@ def runner_up(search_study: StoredStudy, the_space: Space) -> StoredStudy:
     return open_follower(search_study, Kind.VERIFY, choice, rebuild_config(search_study, choice.trial, the_space))
 
 
-def known_of(stored: StoredStudy, results: Path) -> records.Tested:
+def known_of(stored: StoredStudy, results: Path) -> tested.Tested:
     """All that is on record of what a study is about."""
     found = read_ledger(stored.storage, results).tested(describe(stored.facts)["subject"])
     assert found is not None
@@ -333,6 +335,13 @@ def test_every_record_is_a_witness(name: str, storage: RDBStorage, results: Path
     assert found.target == (99.4 if name.startswith("verify") else None)
 
 
+def test_what_somebody_elses_record_knows_is_learnt_and_kept(storage: RDBStorage, results: Path) -> None:
+    learn(storage, PROOF)
+    found = read_ledger(storage, results).tested(PROOF.subject)
+    assert found is not None
+    assert (found.asked, found.seeds) == (PROOF.asked, PROOF.seeds)
+
+
 def test_a_ledger_is_a_witness_in_the_database_and_in_a_file(storage: RDBStorage, results: Path) -> None:
     for entry in entries_of(PROOF.tested[0]):
         append(storage, results / "small", entry)
@@ -409,7 +418,7 @@ def test_a_record_with_more_errors_than_test_digits_is_refused(name: str, storag
     """What a type cannot see: it is told in one line all the same."""
     path = results / "small" / name
     row = {"seed": 10_000, "test_accuracy": 1.0, "errors": 10_001, "errors_one_view": 70, "recorded_errors": None}
-    impossible: dict[str, records.Record] = {
+    impossible: dict[str, parts.Record] = {
         "ablation.json": make_ladder(make_rung("all", 99.4).model_copy(update={"errors": (10_001,)})),
         "reproduce.json": make_reproduction(seeds=[row]),
         "verify.json": make_proof([60], earlier_attempts=(make_tested(61, num_images=60),)),

@@ -23,8 +23,8 @@ from search.config import TrialConfig
 from search.net.datasets import DATASETS
 from search.net.train import Evaluation
 from search.proof.estimates import max_errors
+from search.proof.evidence import Proof
 from search.proof.ledger import LADDER_SEEDS
-from search.proof.records import Proof
 from search.runs.ablating import run_ablation
 from search.runs.history import LEDGER_FILE, delete_and_remember
 from search.runs.proving import run_verification

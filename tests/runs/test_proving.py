@@ -33,8 +33,9 @@ from search.net.model import TinyCNN
 from search.net.model_file import load_model, save_model
 from search.net.model_origin import read_origin
 from search.net.train import Evaluation, evaluate
+from search.proof.evidence import KeptModel, Proof
 from search.proof.ledger import Look, entries_of, parse_lines
-from search.proof.records import KeptModel, ModelOrigin, Proof
+from search.proof.summaries import ModelOrigin
 from search.provenance import Code, versions
 from search.runs import testing
 from search.runs.following import open_follower

@@ -17,7 +17,7 @@ from search.config import ModelConfig, TrialConfig
 from search.net.model import TinyCNN
 from search.net.model_file import save_model
 from search.net.model_origin import read_origin
-from search.proof.records import ModelOrigin, SearchedTrial, StudySummary
+from search.proof.summaries import ModelOrigin, SearchedTrial, StudySummary
 from search.runs.models import WINNER_MODEL, model_path
 from search.runs.reporting import summarise, write_search_records
 from search.runs.reranking import open_rerank_study

@@ -22,8 +22,10 @@ from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.model_file import save_model
 from search.net.train import evaluate
+from search.proof.evidence import Proof, Reproduction
 from search.proof.ledger import Ledger, Look, entries_of, parse_lines
-from search.proof.records import ModelOrigin, Proof, RecordError, Reproduction
+from search.proof.parts import RecordError
+from search.proof.summaries import ModelOrigin
 from search.runs.looks import LEDGER_FILE
 from search.runs.reproducing import RecordedProof, count_errors, open_reproduction_study, read_proof
 from search.studies.kinds import Kind

@@ -19,7 +19,7 @@ from search.config import AugmentConfig, ModelConfig, TrialConfig, derive_seed
 from search.net.data import fingerprint
 from search.net.model_file import load_model
 from search.net.model_origin import read_origin
-from search.proof.records import ModelOrigin
+from search.proof.summaries import ModelOrigin
 from search.provenance import Code
 from search.runs.models import model_path
 from search.runs.reranking import open_rerank_study, run_reranking, runs_of

@@ -22,7 +22,7 @@ from search.net.datasets import DATASETS
 from search.net.model_file import load_model
 from search.net.model_origin import read_origin
 from search.net.train import evaluate
-from search.proof.records import ModelOrigin, StudySummary
+from search.proof.summaries import ModelOrigin, StudySummary
 from search.provenance import versions
 from search.runs.models import model_path
 from search.runs.searching import run_search

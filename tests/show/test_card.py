@@ -17,7 +17,7 @@ from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.model_file import save_model
 from search.net.train import evaluate
-from search.proof.records import KeptModel, Proof
+from search.proof.evidence import KeptModel, Proof
 from search.show.card import model_card
 from search.show.proof import evidence, verdict
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from evidence import CONFIG, make_ladder, make_rung
 
-from search.proof.records import ByHand, Ladder, Rung, Spread
+from search.proof.evidence import ByHand, Ladder, Rung
+from search.proof.parts import Spread
 from search.show import ladder as words
 
 PLAIN = make_rung("plain", 98.9, 98.94, by_hand=ByHand(train=80.05, test=79.29))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from evidence import ON_THE_SAMPLE, OTHER_ATTEMPT, VERSIONS, ask, make_proof, measure
 
-from search.proof.records import OtherLooks
+from search.proof.tested import OtherLooks
 from search.show.proof import evidence, to_markdown, verdict
 
 

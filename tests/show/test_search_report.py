@@ -12,7 +12,7 @@ from showing import shown, widest
 
 from search.commands.output import show
 from search.config import Channels
-from search.proof.records import (
+from search.proof.summaries import (
     EpochCounts,
     Reranking,
     SearchedTrial,

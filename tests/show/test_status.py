@@ -8,7 +8,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from recording import add_runs, add_seed
 
-from search.proof.records import StudyRow
+from search.proof.summaries import StudyRow
 from search.runs.reranking import open_rerank_study
 from search.runs.standings import leading_trials
 from search.show.status import describe_storage

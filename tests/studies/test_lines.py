@@ -5,8 +5,9 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 
 from search.studies.lines import add_line, read_lines
-from search.studies.storage import exclusive, open_storage
+from search.studies.storage import open_storage
 from search.studies.study import delete_studies
+from search.studies.turns import exclusive
 
 
 def test_lines_are_read_as_they_were_added(storage: RDBStorage) -> None:

@@ -35,10 +35,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.provenance import Code, CodeError
 from search.studies import pool as pool_module
+from search.studies.executors import Executor, in_processes, in_this_process
 from search.studies.facts import TrialFacts
 from search.studies.job import Job
 from search.studies.plan import GivenPlan
-from search.studies.pool import WORKER_ENVIRONMENT, Executor, WorkerPool, in_processes, in_this_process
+from search.studies.pool import WORKER_ENVIRONMENT, WorkerPool
 from search.studies.study import StoredStudy
 from search.studies.tickets import KilledError, release_dead_trials
 from search.studies.worker import WorkerError

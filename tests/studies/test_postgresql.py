@@ -20,10 +20,11 @@ from optuna.trial import TrialState
 from benchmarks.databases import PostgresqlServer
 from search.provenance import Code
 from search.studies import storage as module
+from search.studies.executors import in_processes
 from search.studies.job import ShouldStop
-from search.studies.pool import in_processes
-from search.studies.storage import PatientStorage, exclusive, open_storage, patient
+from search.studies.storage import open_storage
 from search.studies.study import StoredStudy, open_search_study
+from search.studies.turns import PatientStorage, exclusive, patient
 
 pytestmark = pytest.mark.postgresql
 
@@ -51,14 +52,14 @@ sys.exit(sum(process.exitcode != 0 for process in started))
 TAKE_A_TURN = """
 import sys
 import optuna
-from search.studies import storage as module
+from search.studies import storage as module, turns
 module.SERVER["idle_in_transaction_session_timeout"] = "1s"
 storage = module.open_storage(sys.argv[1])
 study = optuna.load_study(storage=storage, study_name="small")
 numbers_seen = []
-@module.patient()
+@turns.patient()
 def take_turn(storage):
-    with module.exclusive(storage):
+    with turns.exclusive(storage):
         numbers_seen.append(len(study.get_trials(states=[optuna.trial.TrialState.RUNNING])))
         if len(numbers_seen) == 1:
             print("held", flush=True)

@@ -15,24 +15,16 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import OperationalError
 
-from search.studies import storage as module
+from search.studies import turns
 from search.studies.optuna_private import start_trial
-from search.studies.storage import (
-    PatientStorage,
-    StorageError,
-    exclusive,
-    explain,
-    heartbeat,
-    hide_password,
-    open_storage,
-    patient,
-    sqlite_path,
-    wait_unless,
-)
+from search.studies.storage import heartbeat, open_storage
+from search.studies.turns import PatientStorage, exclusive, patient, wait_unless
+from search.studies.urls import StorageError, explain, hide_password, sqlite_path
 
 HOLD_THE_LOCK = """
 import sys, time
-from search.studies.storage import exclusive, open_storage
+from search.studies.storage import open_storage
+from search.studies.turns import exclusive
 with exclusive(open_storage(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -349,7 +341,7 @@ def test_a_passing_failure_is_not_worth_a_word(storage: RDBStorage, told: list[s
 
 
 def test_patience_ends_once_for_all_that_follows(storage: RDBStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    monkeypatch.setattr(turns, "PATIENCE", 0.3)
     for least, most in ((2, 20), (1, 1)):
         outage = Outage(1_000)
         with pytest.raises(OperationalError, match="disk is full"):
@@ -370,7 +362,7 @@ def test_what_does_not_pass_is_not_awaited(storage: RDBStorage) -> None:
 def test_what_is_called_by_what_is_tried_again_neither_prolongs_nor_ends_an_outage(
     storage: RDBStorage, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 1)
+    monkeypatch.setattr(turns, "PATIENCE", 1)
     outage = Outage(1_000)
 
     @patient(undo=optuna.get_all_study_names)

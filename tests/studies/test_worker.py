@@ -20,8 +20,9 @@ from search.studies.facts import TrialFacts
 from search.studies.job import Result, ShouldStop, TrialInterruptedError
 from search.studies.plan import GivenPlan
 from search.studies.space import Space
-from search.studies.storage import PatientStorage, StorageError
 from search.studies.study import StoredStudy
+from search.studies.turns import PatientStorage
+from search.studies.urls import StorageError
 from search.studies.worker import LONGEST_REASON, WorkerError, is_fault_of_the_machine, run_trials
 
 Run = Callable[..., None]
@@ -401,6 +402,15 @@ def test_a_fault_of_the_machine_is_no_result_of_a_configuration(
     assert "\n" not in str(caught.value)
     assert ends(search) == [(0, "FAIL")]
     assert TrialFacts.of(search.trials()[0]).was_interrupted(search.trials()[0].state)
+
+
+def test_a_fault_of_the_database_gives_no_secret_away(code: Code) -> None:
+    job = make_job("postgresql://me:hunter2@host/studies?sslkey=s3cret", code, FakeTask(), 1)
+    error = OperationalError("SELECT 1", {}, Exception("password hunter2 is wrong, and so is s3cret"))
+    assert worker.explain_fault(error, job) == (
+        "The storage postgresql://me:***@host/studies?sslkey=hidden cannot be used (password *** is wrong, and so is "
+        "***). Check --storage, and that it can be written."
+    )
 
 
 @pytest.mark.parametrize("error", CONFIGURATION, ids=name)

@@ -1,0 +1,417 @@
+"""The records that rest on the test digits: a proof, a ladder, a reproduction."""
+
+from abc import abstractmethod
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from search.config import Channels, TrialConfig
+from search.proof.estimates import Estimate, accuracy, estimate, max_errors, pass_share_lower
+from search.proof.parts import (
+    Count,
+    Environment,
+    Epochs,
+    Part,
+    Percent,
+    Record,
+    Spread,
+    StudyName,
+    Versions,
+    agree,
+    derived,
+)
+from search.proof.tested import AskedSeeds, MeasuredSeed, OtherLooks, Outcome, Subject, Tested
+
+
+class KeptModel(Part):
+    """The model that was kept: of the first seed, whatever it reached.
+
+    Attributes:
+        file: Its name, in the folder of the record.
+        errors, errors_one_view: What it makes on the test digits.
+    """
+
+    file: str
+    seed: Count
+    errors: Count
+    errors_one_view: Count
+
+
+class OneView(Part):
+    """The same networks by the central view alone; in percent."""
+
+    min: float
+    mean: float
+    std: float | None
+    ci95: tuple[float, float] | None
+
+
+class Witness(Record):
+    """A record that rests on looks at the test digits.
+
+    Attributes:
+        dataset: What was trained and measured on.
+        device, precision, commit, versions: Where it was done: one value each, or several with commas.
+    """
+
+    schema_version: Literal[2] = 2
+    dataset: str
+    num_images: Annotated[Count, Field(ge=1)]
+    device: str
+    precision: str
+    commit: str
+    versions: Versions
+
+    @property
+    def environment(self) -> Environment:
+        return Environment(device=self.device, precision=self.precision, commit=self.commit, versions=self.versions)
+
+    @property
+    @abstractmethod
+    def tested(self) -> tuple[Tested, ...]:
+        """The configurations of which it knows looks at the test digits."""
+
+
+class Proof(Witness):
+    """A configuration, re-trained over fresh seeds and measured on the test digits (`verify-best`).
+
+    Attributes:
+        study_name, trial: The search and its trial.
+        chosen_by: What chose the trial, as half a sentence.
+        space: The hash of the search space.
+        judged: Whether the data set is one on which the claim can be judged.
+        asked: All proofs of this configuration that were asked for, this one last.
+        seeds: All of this configuration that were measured, whatever command did it.
+        views: What all views are.
+        earlier_attempts: The other configurations on this data set of which a proof was asked for.
+        other_looks: What else has shown test accuracies.
+    """
+
+    TITLE = "verify.json (`verify-best`)"
+
+    study_name: StudyName
+    trial: Count
+    chosen_by: str
+    config: TrialConfig
+    recipe: Count
+    space: str
+    epochs: Epochs
+    judged: bool
+    asked: Annotated[tuple[AskedSeeds, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[MeasuredSeed, ...], Field(min_length=1)]
+    num_views: Count
+    views: str
+    earlier_attempts: tuple[Tested, ...]
+    other_looks: tuple[OtherLooks, ...]
+    model: KeptModel | None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.asked[-1].target is None:
+            raise ValueError("no target was asked for")
+        numbers = [row.seed for row in self.seeds]
+        if numbers != sorted(set(numbers)):
+            raise ValueError("the seeds are not in order")
+        for row in self.seeds:
+            if max(max(each.errors, each.errors_one_view) for each in row.outcomes) > self.num_images:
+                raise ValueError(f"seed {row.seed}: more errors than test digits")
+            if row.errors < max(each.errors for each in row.outcomes):
+                raise ValueError(f"seed {row.seed}: its worst outcome has to count")
+            if not agree(row.test_accuracy, accuracy(row.errors, self.num_images)):
+                raise ValueError(f"seed {row.seed}: the test accuracy is not that of {row.errors} errors")
+        if self.model is not None and not any(
+            row.seed == self.model.seed and self.model.errors in {each.errors for each in row.outcomes}
+            for row in self.seeds
+        ):
+            raise ValueError("the kept model is of none of the seeds")
+        return self
+
+    @property
+    def _estimate(self) -> Estimate:
+        return estimate([accuracy(row.errors, self.num_images) for row in self.seeds])
+
+    @property
+    def subject(self) -> Subject:
+        return Subject.of(self.config, dataset=self.dataset, epochs=self.epochs, recipe=self.recipe)
+
+    @property
+    def tested(self) -> tuple[Tested, ...]:
+        itself = Tested(
+            subject=self.subject,
+            study_name=self.study_name,
+            trial=self.trial,
+            num_params=self.num_params,
+            num_images=self.num_images,
+            asked=self.asked,
+            seeds=self.seeds,
+            **dict(self.environment),
+        )
+        return itself, *self.earlier_attempts
+
+    @property
+    def first_seed(self) -> int:
+        """Of those that were asked for."""
+        return self.asked[-1].first_seed
+
+    @property
+    def asked_target(self) -> float:
+        """What the last command asked for, in percent; a higher one was perhaps asked for before."""
+        target = self.asked[-1].target
+        assert target is not None
+        return target
+
+    @derived
+    def target(self) -> float:
+        """The test accuracy that every seed has to reach, in percent: the highest that was ever asked for."""
+        return max(asked.target for asked in self.asked if asked.target is not None)
+
+    @derived
+    def num_planned(self) -> int:
+        """Seeds that proofs were asked for; not all may be measured."""
+        return len(set().union(*(asked.range for asked in self.asked)))
+
+    @property
+    def num_unmeasured(self) -> int:
+        return len(set().union(*(asked.range for asked in self.asked)) - {row.seed for row in self.seeds})
+
+    @derived
+    def num_params(self) -> int:
+        return self.config.model.num_params
+
+    @derived
+    def channels(self) -> Channels:
+        return self.config.model.channels
+
+    @derived
+    def max_errors(self) -> int:
+        """The most errors with which a seed reaches the target."""
+        return max_errors(Decimal(str(self.target)), self.num_images)
+
+    @derived
+    def num_passed(self) -> int:
+        return sum(row.errors <= self.max_errors for row in self.seeds)
+
+    @derived
+    def min(self) -> float:
+        return self._estimate.min
+
+    @derived
+    def mean(self) -> float:
+        return self._estimate.mean
+
+    @derived
+    def std(self) -> float | None:
+        return self._estimate.std
+
+    @derived
+    def ci95(self) -> tuple[float, float] | None:
+        """The 95 % t-interval of the mean, over seeds."""
+        return self._estimate.ci95
+
+    @derived
+    def one_view(self) -> OneView:
+        found = estimate([accuracy(row.errors_one_view, self.num_images) for row in self.seeds])
+        return OneView(min=found.min, mean=found.mean, std=found.std, ci95=found.ci95)
+
+    @derived
+    def pass_share_lower95(self) -> float:
+        """The exact one-sided 95 % lower bound of the share of seeds that reach the target."""
+        return pass_share_lower(self.num_passed, len(self.seeds))
+
+    @derived
+    def attempts(self) -> int:
+        """Configurations on this data set of which a proof was asked for, this one included."""
+        return len(self.earlier_attempts) + 1
+
+    @derived
+    def confirmed(self) -> bool | None:
+        """Whether every measured seed of the configuration reached the target; null where that cannot be judged."""
+        return self.num_passed == len(self.seeds) if self.judged else None
+
+
+class ByHand(Part):
+    """What the hand-made study that this tool replaces reached; in percent.
+
+    Attributes:
+        train: On training digits as they were trained on.
+        test: The best epoch's, of one run.
+    """
+
+    train: float
+    test: float
+
+
+class Rung(Part):
+    """A rung of the ladder: a configuration with some methods alone, over seeds.
+
+    Attributes:
+        rung: Its name.
+        methods: Those that it has, of "norm", "dropout" and "augmentation".
+        errors, errors_one_view: Of each seed, by all views and by the central one; all digits where it diverged.
+        diverged: Runs that diverged; they are left out of the accuracies.
+        test: By all views.
+        test_one_view: By the central view alone.
+        train_one_view: On the training digits as they are, without distortions.
+    """
+
+    rung: str
+    methods: tuple[str, ...]
+    config: TrialConfig
+    errors: tuple[Count, ...]
+    errors_one_view: tuple[Count, ...]
+    diverged: Count
+    test: Spread
+    test_one_view: Spread
+    train_one_view: Spread
+    by_hand: ByHand | None
+
+    @derived
+    def num_params(self) -> int:
+        return self.config.model.num_params
+
+
+class Ladder(Witness):
+    """What each method earned on the test digits, one added after the other, and each left out alone (`ablate`).
+
+    Attributes:
+        dropout: The rate of the rungs that have dropout.
+    """
+
+    TITLE = "ablation.json (`ablate`)"
+
+    study_name: str
+    trial: Count
+    epochs: Epochs
+    recipe: Count
+    config: TrialConfig
+    dropout: float
+    first_seed: Count
+    num_seeds: Annotated[int, Field(ge=1)]
+    rungs: tuple[Rung, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for rung in self.rungs:
+            if not len(rung.errors) == len(rung.errors_one_view) == self.num_seeds:
+                raise ValueError(f"rung {rung.rung!r}: there are not as many errors as seeds")
+        return self
+
+    @property
+    def seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.num_seeds)
+
+    @property
+    def tested(self) -> tuple[Tested, ...]:
+        return tuple(
+            Tested(
+                subject=Subject.of(rung.config, dataset=self.dataset, epochs=self.epochs, recipe=self.recipe),
+                study_name=self.study_name,
+                trial=self.trial,
+                num_params=rung.num_params,
+                num_images=self.num_images,
+                asked=(),
+                seeds=tuple(
+                    MeasuredSeed.of(
+                        seed, [Outcome(command="ablate", errors=errors, errors_one_view=one_view)], self.num_images
+                    )
+                    for seed, errors, one_view in zip(self.seeds, rung.errors, rung.errors_one_view, strict=True)
+                ),
+                **dict(self.environment),
+            )
+            for rung in self.rungs
+        )
+
+    @derived
+    def channels(self) -> Channels:
+        return self.config.model.channels
+
+    @derived
+    def winner_has_dropout(self) -> bool:
+        """Whether the trial as it was found has dropout."""
+        return self.config.model.dropout > 0
+
+
+class RepeatedSeed(Part):
+    """A seed that was trained again, beside what is recorded of it.
+
+    Attributes:
+        recorded_errors: Null for a seed that is not on record.
+    """
+
+    seed: Count
+    test_accuracy: Percent
+    errors: Count
+    errors_one_view: Count
+    recorded_errors: Count | None
+
+
+class Reproduction(Witness):
+    """A recorded proof, repeated (`reproduce`).
+
+    Attributes:
+        seeds: Recorded ones or others.
+        identical: Whether every recorded seed that was repeated makes the recorded errors; null if none was.
+        num_judged: Seeds that are judged by their mean.
+        mean: Of the test accuracies of the judged seeds; null without any.
+        recorded_mean: Of the recorded seeds.
+        margin: Half of the 95 % prediction interval for the mean of so many.
+        within_spread: Whether the mean lies within the margin of the recorded one; null if that cannot be told.
+        model_errors: What the recorded model's file makes on the test digits; null without one.
+        recorded_model_errors: What is on record of that model's seed.
+        model_agrees: Whether both are the same.
+        num_earlier: Seeds that an earlier command had trained with this storage.
+        reproduced: Whether all that can be judged agrees; null if nothing can.
+        recorded_with: Where the recorded runs were trained.
+        target: That of the recorded proof, in percent.
+    """
+
+    TITLE = "reproduce.json (`reproduce`)"
+
+    study_name: str
+    trial: Count
+    config: TrialConfig
+    recipe: int
+    epochs: Count
+    target: Percent
+    seeds: tuple[RepeatedSeed, ...]
+    identical: bool | None
+    num_judged: Count
+    mean: float | None
+    recorded_mean: float
+    margin: float | None
+    within_spread: bool | None
+    model_errors: Count | None
+    recorded_model_errors: Count | None
+    model_agrees: bool | None
+    reproduced: bool | None
+    num_earlier: Count
+    recorded_with: Environment
+
+    @property
+    def tested(self) -> tuple[Tested, ...]:
+        outcomes = {
+            row.seed: Outcome(command="reproduce", errors=row.errors, errors_one_view=row.errors_one_view)
+            for row in self.seeds
+        }
+        itself = Tested(
+            subject=Subject.of(self.config, dataset=self.dataset, epochs=self.epochs, recipe=self.recipe),
+            study_name=self.study_name,
+            trial=self.trial,
+            num_params=self.num_params,
+            num_images=self.num_images,
+            asked=(),
+            seeds=tuple(MeasuredSeed.of(seed, [outcome], self.num_images) for seed, outcome in outcomes.items()),
+            **dict(self.environment),
+        )
+        return (itself,)
+
+    @derived
+    def num_params(self) -> int:
+        return self.config.model.num_params
+
+    @derived
+    def num_missed(self) -> int:
+        """Seeds that miss the recorded proof's target: its next verdict knows of them."""
+        most = max_errors(Decimal(str(self.target)), self.num_images)
+        return sum(row.errors > most for row in self.seeds)
