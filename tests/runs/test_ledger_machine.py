@@ -147,6 +147,7 @@ class Proofs(RuleBasedStateMachine):
             assert found is not None
             [path] = self.results(machine).glob(f"{study}-reproduce-*/reproduce.json")
             self.known[machine][path] = {self.fact(machine, row.seed) for row in found.seeds}
+            self.known[machine][DATABASE] |= self.known[record_of][record]  # whose record is repeated is believed
 
     @rule(machine=machines, kept=places)
     def lose_all_but(self, machine: str, kept: str) -> None:
@@ -284,6 +285,7 @@ GOOD, BAD = ({(machine, parity): errors for machine in MACHINES for parity in (0
         ("a ladder", DATABASE.name),
         ("a ladder", LEDGER_FILE),
         ("a ladder", "ablation.json"),
+        ("a record that was repeated", DATABASE.name),
         ("a reproduction", DATABASE.name),
         ("a reproduction", LEDGER_FILE),
         ("a reproduction", "reproduce.json"),
@@ -297,6 +299,10 @@ def test_one_witness_is_enough(seen_by: str, left: str, proofs: type[Proofs]) ->
             state.verify("there", "small", Decimal("99.4"), 1, None, 0)
         state.errors = BAD
         match seen_by:
+            case "a record that was repeated":
+                state.verify("there", "small", Decimal("99.4"), 2, None, 0)
+                state.errors = GOOD
+                state.reproduce("here", "there", "small", 30_000, 1)
             case "a ladder":
                 state.ablate("here", "small", 0)
             case "a reproduction":
