@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 TRIALS ?= 50
 SEEDS ?= 5
 NAMED = $(if $(STUDY),--study-name '$(STUDY)')
@@ -26,9 +27,10 @@ dashboard: $(VENV)/installed  ## look at the search in a browser
 	$(BIN)/optuna-dashboard "$${OPTUNA_STORAGE:-sqlite:///study.db}"
 
 test: $(VENV)/installed  ## set up, then run the tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(PYTEST)
 
-check: test  ## the tests, ruff, strict mypy, the import contracts, and the README's generated parts
+check: test  ## the tests, the slow ones, ruff, strict mypy, the import contracts, and the README's generated parts
+	$(PYTEST) -m slow
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

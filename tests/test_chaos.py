@@ -50,6 +50,7 @@ def go_on(place: Place, words: list[str], monkeypatch: pytest.MonkeyPatch) -> No
     assert place.end_all() == []
 
 
+@pytest.mark.slow
 def test_a_search_whose_group_gets_sigterm_goes_on_to_the_same_study(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_search_whose_group_gets_sigterm_goes_on_to_the_same_study(
     assert found.outcomes == {ticket: undisturbed.outcomes[ticket] for ticket in ("0", "1")}
 
 
+@pytest.mark.slow
 def test_a_reranking_whose_parent_is_killed_goes_on_without_a_run_lost_or_done_twice(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +80,7 @@ def test_a_reranking_whose_parent_is_killed_goes_on_without_a_run_lost_or_done_t
     assert look_at(searched, f"{STUDY}-rerank").outcomes.items() <= found.outcomes.items()
 
 
+@pytest.mark.slow
 def test_a_proof_whose_worker_gets_sigint_ends_by_itself(searched: Path, tmp_path: Path) -> None:
     place = Place(folder=Path(shutil.copytree(searched, tmp_path / "place")))
     words = ["verify-best", "--seeds", "1", "--first-seed", "40000", "--quiet"]  # other tests may have proved others

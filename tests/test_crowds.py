@@ -162,6 +162,7 @@ def test_a_command_that_fails_is_told_with_what_it_said(tmp_path: Path) -> None:
         assert re.fullmatch(r".* ended with exit code 3: the reason", str(process.failure()))
 
 
+@pytest.mark.slow
 def test_a_crowd_is_counted_while_the_dashboard_and_status_read(tmp_path: Path) -> None:
     crowd = crowds.crowd("sqlite", f"sqlite:///{tmp_path / 'crowd.db'}", tmp_path, num_trials=3, num_workers=1)
     assert crowd.tally == Tally(planned=3, finished=3, missing=0, twice=0, running=0, interrupted=0)
@@ -193,6 +194,7 @@ def test_hosts_have_names_of_their_own() -> None:
 # Scaling
 
 
+@pytest.mark.slow
 @pytest.mark.postgresql
 def test_workers_on_a_server_are_measured_once_all_of_them_are_at_work(
     postgresql: PostgresqlServer, tmp_path: Path

@@ -75,6 +75,7 @@ def stored_text(url: str) -> str:
     return str(rows)
 
 
+@pytest.mark.slow
 def test_a_search_listens_nowhere_loads_no_pickle_writes_in_its_folders_and_gives_no_password_away(
     tmp_path: Path,
 ) -> None:

@@ -113,6 +113,7 @@ def results_of(study_url: str, study_name: str) -> list[tuple[Any, ...]]:
     return list(zip(results, facts, strict=True))
 
 
+@pytest.mark.slow
 def test_a_search_killed_in_mid_trial_goes_on_where_it_was_and_comes_to_the_same_bit_for_bit(
     storage_url: str, places: list[str]
 ) -> None:

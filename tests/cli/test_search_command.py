@@ -192,6 +192,7 @@ def test_another_number_of_epochs_needs_another_name(finished_search: subprocess
     assert_refused(result, 1, "number of epochs (1, now 2)", "--study-name")
 
 
+@pytest.mark.slow
 def test_the_next_command_works_as_printed_and_resumes_as_json(
     finished_search: subprocess.CompletedProcess[str],
 ) -> None:
@@ -242,6 +243,7 @@ def test_without_workers_a_search_trains_in_its_own_process(
     storage.engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.full
 @pytest.mark.usefixtures("no_mirror")
 def test_a_search_on_the_complete_mnist_runs_where_no_test_digits_are(training_files: Path, places: list[str]) -> None:

@@ -150,6 +150,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_tried_again(search: S
     assert len(set(map(pid_of, search.trials()))) == 2
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_every_worker_fails_and_another_is_drawn(search: StoredStudy, job: MakeJob) -> None:
     assert not run(in_processes, job(DeadlyTask(), 2), search)
     assert ends(search) == [(0, "COMPLETE"), *[(1, "FAIL")] * 3, (1, "COMPLETE")]
@@ -182,6 +183,7 @@ def test_workers_that_keep_dying_end_it_after_three_deaths_of_each(
     assert len(started) == 4
 
 
+@pytest.mark.slow
 def test_deaths_count_only_while_no_trial_ends(search: StoredStudy, job: MakeJob) -> None:
     assert not run(in_processes, job(FragileTask(), 2), search)
     deaths = [(0, "FAIL")] * 2, [(1, "FAIL")] * 2  # four, which in a row would be one too many

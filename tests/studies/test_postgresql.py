@@ -136,6 +136,7 @@ def test_nobody_waits_for_ever_for_a_lock_or_a_vanished_client(server_storage: P
             assert shown in (value, value.replace("60s", "1min")), name
 
 
+@pytest.mark.slow
 def test_a_search_outlives_a_crash_of_its_server_and_comes_to_as_many_trials_as_planned(
     search: StoredStudy, postgresql: PostgresqlServer, postgresql_url: str, messages: list[str], code: Code
 ) -> None:
