@@ -182,6 +182,9 @@ class _Watch:
         if self._aim is not None:
             too_late = _shot(self._aim, hit=False, at_work=False)
             shot = replace(self._shot or too_late, exit_code=exit_code)
+            # Nobody outlives a SIGKILL: one that was sent to a process that had just ended by itself has hit nothing.
+            if (shot.signal, shot.target) in {("SIGKILL", "group"), ("SIGKILL", "parent")} and exit_code >= 0:
+                shot = replace(too_late, exit_code=exit_code)
         if exit_code not in exit_codes(shot):
             self._faults[f"exit code {exit_code} ({_last_line(printed)})"] = None
         if "Traceback" in printed:

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,18 @@ def test_moments_lie_within_the_command_and_a_worker_is_hit_once_there_is_one() 
 def test_a_command_ends_as_documented(signal: SignalName, target: Target, at_work: bool, codes: set[int]) -> None:
     assert exit_codes(replace(SHOT, signal=signal, target=target, at_work=at_work)) == codes
     assert exit_codes(replace(SHOT, signal=signal, target=target, hit=False)) == {0}
+
+
+@pytest.mark.parametrize(("code", "hit"), [("", False), ("import os; os.kill(os.getpid(), 9)", True)])
+def test_a_sigkill_to_a_command_that_had_just_ended_by_itself_has_hit_nothing(
+    code: str, hit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", code])
+    watch = disturbance._Watch(process, Aim(signal="SIGKILL", target="parent", since="start", delay=0.0))
+    monkeypatch.setattr(watch, "_shot", replace(SHOT, signal="SIGKILL", target="parent", hit=True))
+    ended = watch.ended("")
+    assert ended.shot is not None
+    assert (ended.shot.hit, ended.faults) == (hit, ())
 
 
 # What they are judged by
