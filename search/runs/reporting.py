@@ -72,7 +72,7 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
 def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:
     if trial is None:
         return None
-    facts = TrialFacts.of(trial)
+    facts = TrialFacts.of_network(trial)
     return SearchedTrial.model_validate(
         {
             "number": trial.number,

@@ -65,7 +65,7 @@ class Ranking:
 
 
 def _describe(standing: Standing) -> summaries.Standing:
-    facts = TrialFacts.of(standing.trial)
+    facts = TrialFacts.of_network(standing.trial)
     return summaries.Standing.model_validate(
         {
             "number": standing.trial.number,

@@ -55,5 +55,5 @@ class NoteKeeper:
 
 
 def _describe_network(trial: FrozenTrial) -> str:
-    facts = TrialFacts.of(trial)
+    facts = TrialFacts.of_network(trial)
     return f"{facts.num_params:,} parameters, channels {format_channels(facts.channels)}"

@@ -124,6 +124,7 @@ def describe_trial(trial: FrozenTrial, kind: Kind) -> str:
         words += f" {trial.value:.2f} %,"
     if facts.errors is not None:
         return f"{words} {plural(facts.errors, 'error')}"
+    facts = TrialFacts.of_network(trial)
     words += f" {facts.num_params:,} parameters, {format_channels(facts.channels)}"
     if trial.state == TrialState.PRUNED:
         words += f", {facts.prune_reason or 'pruned'} (epoch {facts.epochs})"

@@ -97,6 +97,17 @@ class TrialFacts(_Facts):
         attributes = {"drawn": "channels" in trial.user_attrs, **trial.user_attrs}
         return cls._read(attributes, f"Trial {trial.number}")
 
+    @classmethod
+    def of_network(cls, trial: FrozenTrial) -> "TrialFacts":
+        """What a trial carries that has built its network. Raises FactsError if that is not on record."""
+        facts = cls.of(trial)
+        if facts.num_params is None or facts.channels is None:
+            raise FactsError(
+                f"Trial {trial.number} is damaged in the database (it does not say which network it had). Use another "
+                f"--storage or --study-name."
+            )
+        return facts
+
     def was_interrupted(self, state: TrialState) -> bool:
         """Whether a trial failed through no fault of its own: Ctrl-C, a killed worker, a host that fell silent."""
         return state == TrialState.FAIL and self.fail_reason is None

@@ -484,6 +484,12 @@ EDITED = [
 ]
 EDITED += [
     Case(name="search: a trial's owner that is none", typed=SMALL, change=trial_value("owner", "5"), told="as 'owner'"),
+    Case(
+        name="search: trials that say nothing of themselves",
+        typed=f"{SMALL} --rerank 0 --trials 2 --workers 0",
+        change=sql("DELETE FROM trial_user_attributes"),
+        told="does not say which network it had",
+    ),
     Case(name="search: a study that is no search", typed=SMALL, change=study_value("kind", "7"), told="as 'kind'"),
     Case(
         name="search: a study of an older recipe",
