@@ -44,6 +44,7 @@ class SearchSettings(RunSettings):
         trials: The study's total.
         dataset: A name in `search.net.datasets.DATASETS`, or "auto".
         rerank: How many leading trials are run again in the end.
+        compare: By how many runs the winner is then compared with the study's first trial.
         timeout: Seconds after which no trial starts.
     """
 
@@ -54,6 +55,7 @@ class SearchSettings(RunSettings):
     sampler: str = "tpe"
     pruner: str = "percentile"
     rerank: int = 5
+    compare: int = 6
     seed: int = 0
     timeout: float | None = None
 

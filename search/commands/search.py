@@ -7,7 +7,7 @@ import click
 from search.commands.group import EXIT_INTERRUPTED
 from search.commands.options import duration, run_options
 from search.commands.output import command_line, show, the_space
-from search.config import LARGEST_INTEGER, LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_TRIALS, SMALLEST_MAX_PARAMS
+from search.config import LARGEST_INTEGER, LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, SMALLEST_MAX_PARAMS
 from search.net.datasets import AUTO_ORDER, DATASETS
 from search.settings import AUTO, SearchSettings
 from search.studies.choices import PRUNERS, SAMPLERS
@@ -53,7 +53,13 @@ DATASET_HELP = (
     "--rerank",
     type=click.IntRange(0, MAX_TRIALS),
     default=SearchSettings.rerank,
-    help="How many leading trials are run twice more in the end. 0: none.",
+    help="How many leading trials are run twice more in the end, and with them the study's first. 0: none.",
+)
+@click.option(
+    "--compare",
+    type=click.IntRange(0, MAX_SEEDS),
+    default=SearchSettings.compare,
+    help="By how many runs the winner is then compared with the study's first trial. 0: not.",
 )
 @click.option(
     "--seed",
@@ -67,7 +73,8 @@ DATASET_HELP = (
 def search(quiet: bool, as_json: bool, **given: Any) -> None:
     """Searches architecture and hyper-parameters.
 
-    In the end the leading trials are run twice more, which decides the winner. Ctrl-C ends the search after the running
+    In the end the leading trials are run twice more, which decides the winner, and further runs tell what it has over
+    the study's first trial. Ctrl-C ends the search after the running
     epoch, a second Ctrl-C at once. The same command goes on where it was, and tries again what was cut off.
 
     \b
@@ -87,15 +94,16 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
         click.echo(summary.to_json(), nl=False)
     elif not quiet:
         show(search_report(summary, settings.trials, settings.results_dir / summary.study_name))
-        click.echo(f"Next: {_next(summary, settings)}")
+        click.echo(f"Next: {_next(summary, settings, interrupted=ended.interrupted)}")
     if ended.interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
-def _next(summary: "StudySummary", settings: SearchSettings) -> str:
+def _next(summary: "StudySummary", settings: SearchSettings, *, interrupted: bool) -> str:
     """What to type next; works as printed, with the options that were typed."""
     reranked = summary.reranking is not None and summary.reranking.finished
-    if summary.trials.total < settings.trials or (settings.rerank and summary.best is not None and not reranked):
+    to_rerank = settings.rerank > 0 and summary.best is not None and not reranked
+    if interrupted or summary.trials.total < settings.trials or to_rerank:
         return "the same command goes on."
     if summary.best is None:
         return "every trial was pruned: ask for more --trials."

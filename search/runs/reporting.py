@@ -78,7 +78,7 @@ def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:
             "number": trial.number,
             "val_accuracy": trial.value,
             "num_params": facts.num_params,
-            "channels": facts.channels,
+            **facts.network,
             "params": trial.params,
         }
     )

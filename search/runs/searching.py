@@ -6,7 +6,7 @@ from search.net.data import fingerprint, load_search_splits
 from search.net.datasets import find_dataset
 from search.proof.summaries import StudySummary
 from search.runs.reporting import summarise, write_search_records
-from search.runs.reranking import run_reranking
+from search.runs.reranking import run_comparison, run_reranking
 from search.runs.session import Ended, Session
 from search.runs.standings import NUM_RUNS, read_ranking
 from search.runs.tasks import SearchTask
@@ -77,7 +77,8 @@ def _search_and_rerank(
     )
     deadline = time.time() + settings.timeout if settings.timeout is not None else None
     job = session.job(search, plan, task, epochs=settings.epochs, pruner=settings.pruner, deadline=deadline)
-    then = Stage(name=KINDS[Kind.RERANK].stage, num_runs=NUM_RUNS * settings.rerank) if settings.rerank else None
+    num_runs = NUM_RUNS * (settings.rerank + 1) + 2 * settings.compare  # at most
+    then = Stage(name=KINDS[Kind.RERANK].stage, num_runs=num_runs) if settings.rerank else None
     notes = NoteKeeper(search)
     was_finished = is_finished(search, plan)
     interrupted = session.run(search, job, then=then, on_update=notes.update)
@@ -89,6 +90,9 @@ def _search_and_rerank(
     if settings.rerank and is_finished(search, plan) and not interrupted and not time_is_up:
         interrupted = run_reranking(session, search, ranking, validation, settings.rerank, deadline)
         ranking = read_ranking(search)
+        if settings.compare and ranking is not None and not interrupted:
+            interrupted = run_comparison(session, search, ranking, validation, settings.compare, deadline)
+            ranking = read_ranking(search)
         if ranking is not None and ranking.winner is not None:
             notes.name_winner(ranking.winner.trial, ranking.winner.mean)
         summary = summarise(search, ranking, folder)

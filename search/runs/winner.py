@@ -6,7 +6,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.config import RECIPE, TrialConfig
 from search.runs.standings import NUM_RUNS, Ranking, read_ranking
-from search.studies.facts import TrialFacts
+from search.studies.facts import TrialFacts, network_facts
 from search.studies.space import Space
 from search.studies.study import StoredStudy, StudyError, damage_told
 
@@ -88,8 +88,7 @@ def rebuild_config(search: StoredStudy, trial: FrozenTrial, space: Space) -> Tri
     with damage_told(f"Trial {trial.number} of study {search.name!r}"):
         config = space.suggest_config(trial, binding.max_params)
     facts = TrialFacts.of(trial)
-    if (config.model.channels, config.model.num_params) != (facts.channels, facts.num_params):
-        raise StudyError(
-            f"Trial {trial.number} rebuilt has channels {config.model.channels}, recorded {facts.channels}."
-        )
+    rebuilt = network_facts(config.model)
+    if (rebuilt, config.model.num_params) != (facts.network, facts.num_params):
+        raise StudyError(f"Trial {trial.number} rebuilt has {rebuilt}, recorded {facts.network}.")
     return config

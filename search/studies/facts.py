@@ -6,7 +6,18 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from search.config import LARGEST_INTEGER, MAX_EPOCHS, MAX_SEEDS, Channels, ExplainedError, TrialConfig, shortened
+from search.config import (
+    ALL_DENSE,
+    LARGEST_INTEGER,
+    MAX_EPOCHS,
+    MAX_SEEDS,
+    Block,
+    Channels,
+    ExplainedError,
+    ModelConfig,
+    TrialConfig,
+    shortened,
+)
 from search.studies.process import Owner
 
 Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INTEGER)]
@@ -66,6 +77,8 @@ class TrialFacts(_Facts):
     retry_of: Count | None = None
     kills: Count = 0
     channels: Channels | None = None
+    blocks: tuple[Block, ...] = ALL_DENSE
+    residual: StrictBool = False
     num_params: Count | None = None
     seed: Count | None = None
     device: str | None = None
@@ -96,6 +109,11 @@ class TrialFacts(_Facts):
         # Before `drawn` was recorded, a trial had drawn all its parameters when its network was on record.
         attributes = {"drawn": "channels" in trial.user_attrs, **trial.user_attrs}
         return cls._read(attributes, f"Trial {trial.number}")
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """As `network_facts` has it."""
+        return {"channels": self.channels, "blocks": self.blocks, "residual": self.residual}
 
     def was_interrupted(self, state: TrialState) -> bool:
         """Whether a trial failed through no fault of its own: Ctrl-C, a killed worker, a host that fell silent."""
@@ -181,6 +199,11 @@ class StudyFacts(_Facts):
             FactsError: If this tool did not write it so.
         """
         return cls._read(study.user_attrs, f"Study {study.study_name!r}")
+
+
+def network_facts(model: ModelConfig) -> dict[str, Any]:
+    """What a trial carries of its network; for `TrialFacts`."""
+    return {"channels": model.channels, "blocks": model.blocks, "residual": model.residual}
 
 
 def config_facts(config: TrialConfig) -> dict[str, Any]:

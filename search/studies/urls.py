@@ -54,7 +54,7 @@ def explain(error: SQLAlchemyError | StorageInternalError, url: str) -> str:
     return f"The storage {hide_password(url)} cannot be used ({cause}). Check --storage, and that it can be written."
 
 
-def cause_of(error: BaseException, url: str) -> str:
+def cause_of(error: BaseException | None, url: str) -> str:
     """What a driver says, in one line, without the secrets of the URL."""
     if isinstance(error, StorageInternalError):
         error = error.__cause__ or error

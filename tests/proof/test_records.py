@@ -795,6 +795,8 @@ def test_a_summary_has_the_keys_that_are_promised() -> None:
         "val_accuracy": 98.5,
         "num_params": 7_893,
         "channels": [[8, 10], [12, 14], [15, 17]],
+        "blocks": ["dense", "dense", "dense"],
+        "residual": False,
         "params": {"lr": 0.02, "depth": 2},
     }
     nothing_yet = json.loads(summary.model_copy(update={"best": None}).to_json())

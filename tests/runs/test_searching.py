@@ -252,7 +252,7 @@ def test_a_search_says_what_it_does_and_what_follows(search: Search, listener: L
     assert [work.stored.name for work in listener.watched] == ["tiny", "tiny-rerank"]
     assert (searching.epochs, searching.devices, searching.precision) == (1, ("cpu",), "fp32")
     assert searching.then is not None
-    assert (searching.then.name, searching.then.num_runs) == ("re-ranking", 6)
+    assert (searching.then.name, searching.then.num_runs) == ("re-ranking", 2 * (3 + 1) + 2 * 6)
     assert reranking.then is None
     assert listener.said == ["Re-ranking the leading 1 (--rerank 3, but no more are complete) by 2 further runs each."]
 
@@ -286,7 +286,7 @@ def test_what_was_reranked_before_counts_too_and_is_told(
     summary = search_again(trials=4, rerank=1).record
     assert summary is not None
     assert any(message.endswith("were re-ranked before: they count, too.") for message in listener.said)
-    assert "Re-ranking the leading 1 by 2 further runs each." in listener.said
+    assert "Re-ranking the leading 1, and the study's first trial, by 2 further runs each." in listener.said
     assert summary.reranking is not None
     assert summary.reranking.finished
     assert len(summary.reranking.standings) == 3
