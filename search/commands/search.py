@@ -68,6 +68,16 @@ DATASET_HELP = (
     help="Of all that is random. With one worker, it decides the whole search.",
 )
 @click.option("--timeout", type=duration, help="No trial or run starts after this time: 90, 90s, 30m or 2h.")
+@click.option(
+    "--patience",
+    type=click.IntRange(1, MAX_TRIALS),
+    help="Ends the search when so many trials in a row are no better than the best before.",
+)
+@click.option(
+    "--warm-start",
+    metavar="STUDY",
+    help="A new study tries that one's leading trials first, fitted to its own budget.",
+)
 @click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
 @run_options
 def search(quiet: bool, as_json: bool, **given: Any) -> None:
@@ -103,7 +113,8 @@ def _next(summary: "StudySummary", settings: SearchSettings, *, interrupted: boo
     """What to type next; works as printed, with the options that were typed."""
     reranked = summary.reranking is not None and summary.reranking.finished
     to_rerank = settings.rerank > 0 and summary.best is not None and not reranked
-    if interrupted or summary.trials.total < settings.trials or to_rerank:
+    to_search = summary.trials.total < settings.trials and not summary.stalled
+    if interrupted or to_search or to_rerank:
         return "the same command goes on."
     if summary.best is None:
         return "every trial was pruned: ask for more --trials."

@@ -164,6 +164,7 @@ class StudySummary(Record):
         best: The best single run.
         winner_model: The winner's model, in the folder of this record: trained on the search's training digits.
         winner_model_missing: Why a winner has none.
+        stalled: Whether so many trials in a row were no better (`--patience`) that no other follows.
     """
 
     TITLE = "summary.json (`search`)"
@@ -185,6 +186,7 @@ class StudySummary(Record):
     reranking: Reranking | None
     winner_model: str | None
     winner_model_missing: str | None = None
+    stalled: bool = False
 
 
 class HolderRow(Part):

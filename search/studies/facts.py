@@ -160,6 +160,7 @@ class StudyFacts(_Facts):
         num_reranked: How many leading trials the search's last command wanted re-ranked.
         commit, versions: Of the command that made it; those of others are in `continued_with`.
         search_study: The search that this study follows.
+        warm_start: The search whose leading trials were queued in this one.
         trial: The searched trial that it is about.
         planned_seeds: Of a verification of before there was a ledger: by the first seed of each attempt, how many.
         rules: The same, and what chose the trial.
@@ -176,12 +177,14 @@ class StudyFacts(_Facts):
     sampler: str | None = None
     pruner: str | None = None
     seed: Count | None = None
+    patience: Count | None = None
     num_reranked: Count = Field(default=0, alias="rerank")
     commit: str | None = None
     versions: dict[str, str] | None = None
     continued_with: tuple[Environment, ...] = ()
     last_active: str = ""
     search_study: str | None = None
+    warm_start: str | None = None
     reproduces: str | None = None
     trial: Count | None = None
     num_params: Count | None = None

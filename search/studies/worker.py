@@ -18,7 +18,7 @@ from search.studies.job import Job, Result, ShouldStop, TrialInterruptedError
 from search.studies.optuna_private import read_again
 from search.studies.process import this_process
 from search.studies.storage import heartbeat, open_storage
-from search.studies.study import StoredStudy
+from search.studies.study import StoredStudy, count_since_best
 from search.studies.tickets import claim_trial
 from search.studies.turns import DATABASE_ERRORS, exclusive, patient
 from search.studies.urls import explain
@@ -59,6 +59,8 @@ def run_trials(
     stored.study.pruner = make_pruner(job.settings.pruner)
     num_failures = num_started = 0
     while not should_stop() and not (num_started and expired(job)):  # a short time limit allows a first trial
+        if is_stalled(stored, job):
+            return
         trial = claim_trial(stored, job.plan)
         if trial is None:
             return
@@ -91,6 +93,11 @@ def expired(job: Job) -> bool:
     """Whether no further trial may start."""
     deadline = job.settings.deadline
     return deadline is not None and time.time() >= deadline
+
+
+def is_stalled(stored: StoredStudy, job: Job) -> bool:
+    """Whether so many trials in a row were no better that none is to follow."""
+    return job.settings.patience is not None and count_since_best(stored) >= job.settings.patience
 
 
 def is_fault_of_the_machine(error: BaseException) -> bool:

@@ -1,0 +1,137 @@
+"""A frontier for people: the claim in one sentence, a table, and a plot of every seed."""
+
+import io
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from search.proof.frontier import Frontier, FrontierPoint
+from search.show.words import escape_markdown, format_network, plural
+
+HEADINGS = ("Budget", "Params", "Network", "Seeds", "Min", "Mean", "Std", "Held", "Earned")
+# Nets whose makers have published them: parameters, test accuracy in percent, and whose they are. Of one run each,
+# after its last epoch, but for the first, which is the best of many.
+PUBLISHED = (
+    (697, 99.03, "JoshWarn/Parameter-Efficient-MNIST"),
+    (5_196, 99.40, "Madhur-1/ERA-v1"),
+    (6_174, 99.47, "firekind/ERA4"),
+    (7_918, 99.50, "snehanshu-raj/ERA"),
+)
+PUBLISHED_DATASET = "mnist"
+
+
+def claim(frontier: Frontier) -> str:
+    """What it has shown, in one sentence."""
+    if not frontier.judged:
+        return (
+            f"NOT JUDGED: {frontier.target:.15g} % is a claim about a complete set of test digits, not about the "
+            f"{frontier.dataset}."
+        )
+    if frontier.smallest_held is None:
+        return f"No network of which every seed reaches {frontier.target:.15g} % was found."
+    [point] = [each for each in frontier.points if each.num_params == frontier.smallest_held and each.confirmed]
+    return (
+        f"The smallest network of which every one of {len(point.test_accuracies)} seeds reaches "
+        f"{frontier.target:.15g} % has {point.num_params:,} parameters."
+    )
+
+
+def rows(frontier: Frontier) -> list[tuple[str, ...]]:
+    """The headings, and a row per budget."""
+    return [HEADINGS, *map(_row, frontier.points)]
+
+
+def _row(point: FrontierPoint) -> tuple[str, ...]:
+    if point.num_params is None:
+        state = "not begun" if point.study_name is None else f"{plural(point.num_trials, 'trial')} so far"
+        return (f"{point.max_params:,}", "", state, *[""] * (len(HEADINGS) - 3))
+    n = len(point.test_accuracies)
+    measured = f"{n} of {point.num_planned}" if n < point.num_planned else str(n)
+    accuracies = [f"{each:.{digits}f}" if each is not None else "" for each, digits in _figures(point)]
+    held = {True: "yes", False: "no", None: ""}[point.confirmed]
+    return (
+        f"{point.max_params:,}",
+        f"{point.num_params:,}",
+        format_network(point),
+        measured if n else "",
+        *accuracies,
+        held,
+        _earned(point),
+    )
+
+
+def _figures(point: FrontierPoint) -> list[tuple[float | None, int]]:
+    return [(point.min, 2), (point.mean, 3), (point.std, 3)]
+
+
+def _earned(point: FrontierPoint) -> str:
+    if point.earned is None:
+        return ""
+    margin = f" ± {point.earned.margin:.3f}" if point.earned.margin is not None else ""
+    return f"{point.earned.mean:+.3f}{margin}"
+
+
+def notes(frontier: Frontier) -> list[str]:
+    """What the table rests on, one sentence each."""
+    return [
+        f"Accuracies in % on the test digits of {frontier.dataset}, epochs: {frontier.epochs}; Seeds: of the winner of "
+        f"{plural(frontier.num_trials, 'trial')} at each budget, all that were measured.",
+        f"Held: whether every seed reaches {frontier.target:.15g} %. Each budget is one attempt, and all that "
+        "were asked for are shown.",
+        "Earned: by how many points the winner is better than the study's first trial on validation, with the 95 % "
+        "interval, over pairs of runs that chose neither; empty where the first trial itself won.",
+        f"Made with commit {frontier.commit}.",
+    ]
+
+
+def to_markdown(frontier: Frontier) -> str:
+    headings, *points = ["| " + " | ".join(row) + " |" for row in rows(frontier)]
+    table = [headings, "|---|" + "---|" * (len(HEADINGS) - 1), *points]
+    parts = [f"# {escape_markdown(claim(frontier))}", "\n".join(table), *map(escape_markdown, notes(frontier))]
+    return "\n\n".join(parts) + "\n"
+
+
+def frontier_report(frontier: Frontier) -> RenderableType:
+    """The table, what it rests on, and the claim."""
+    table = Table(title=Text("Accuracy against parameters"), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    headings, *points = rows(frontier)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "Network" else "right")
+    for row, point in zip(points, frontier.points, strict=True):
+        table.add_row(*row, style="green" if point.confirmed else None)
+    style = "bold green" if frontier.smallest_held is not None else "bold yellow"
+    return Group(table, *map(Text, notes(frontier)), Text(claim(frontier), style=style))
+
+
+def plot(frontier: Frontier) -> bytes:
+    """Accuracy against parameters as PNG: every seed a dot, the means, the target, and published nets beside them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
+    means = [(each.num_params, each.mean) for each in frontier.points if each.num_params and each.mean]
+    for point in frontier.points:
+        places = [point.num_params or 0] * len(point.test_accuracies)
+        axes.plot(places, point.test_accuracies, "o", color="tab:blue", alpha=0.35, markersize=5, markeredgewidth=0)
+    if means:
+        axes.plot(*zip(*means, strict=True), "-", color="tab:blue", label="mean over seeds (dots: each)")
+    if frontier.judged:
+        axes.axhline(frontier.target, color="tab:green", linestyle="--", label=f"target: {frontier.target:.15g} %")
+    if frontier.dataset == PUBLISHED_DATASET:
+        published = [(size, value) for size, value, _ in PUBLISHED]
+        axes.plot(*zip(*published, strict=True), "x", color="tab:red", label="published, one run each")
+        for size, value, name in PUBLISHED:
+            axes.annotate(name, (size, value), textcoords="offset points", xytext=(4, -9), fontsize=7, color="tab:red")
+    axes.set_xlabel("parameters")
+    axes.set_ylabel("accuracy on the test digits (%)")
+    axes.set_xlim(left=0)
+    axes.grid(color="0.9")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right")
+    figure.suptitle(claim(frontier), fontsize="medium")
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
