@@ -60,7 +60,7 @@ def frontier(quiet: bool, as_json: bool, **given: Any) -> None:
     Example:
       python cli.py frontier --budgets 1000,2000,4000,7999 --trials 50 --seeds 20
     """
-    from search.runs.frontier import run_frontier
+    from search.runs.tracing import run_frontier
     from search.show.frontier import frontier_report
     from search.show.live import LiveScreen
 

@@ -1,4 +1,4 @@
-"""The frontier: for each of several budgets a search, and, once all of these have ended, a proof of each winner.
+"""Traces the frontier: for each of several budgets a search, and, once all of these have ended, a proof of each winner.
 
 Each is an ordinary study: it resumes, runs in parallel and shows in the dashboard. No test digit is seen before the
 last search has ended, so none can choose anything; the budgets are on record before the first search begins.
