@@ -5,6 +5,8 @@ kind, how their widths relate), and `fit_channels` scales that shape to the larg
 A study remembers a hash of this file's code and refuses to go on with another space.
 """
 
+from dataclasses import replace
+
 import optuna
 
 from search.config import (
@@ -68,14 +70,12 @@ def suggest_config(trial: optuna.trial.BaseTrial, max_params: int = DEFAULT_MAX_
     distortion = trial.suggest_float("distortion", 0.0, 0.25)  # scale and shear alike
     lr = trial.suggest_float("lr", 4e-3, 5e-2, log=True)
     weight_decay = trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True)
+    separable[0] &= convs[0] > 1  # the very first convolution is dense
     blocks: tuple[Block, ...] = tuple("separable" if drawn else "dense" for drawn in separable)
+    channels = fit_channels(_proportions(convs, widenings, growth), max_params, blocks)
+    model = ModelConfig(channels=channels, blocks=blocks, dropout=dropout)
     return TrialConfig(
-        model=ModelConfig(
-            channels=fit_channels(_proportions(convs, widenings, growth), max_params, blocks),
-            blocks=blocks,
-            residual=residual,
-            dropout=dropout,
-        ),
+        model=replace(model, residual=residual and model.has_inner_blocks),
         augment=AugmentConfig(rotation=rotation, shift=shift, scale=distortion, shear=distortion),
         lr=lr,
         weight_decay=weight_decay,

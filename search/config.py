@@ -1,16 +1,18 @@
 """The values that describe a run, and the parameter budget. Standard library only."""
 
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 NUM_CLASSES = 10
 IMAGE_SIZE = 28  # pixels a side
 MARGIN = 2  # pixels on every side that the network does not look at: 0.24 % of all ink is there
 NUM_STAGES = 3
 KERNEL_AREA = 9  # every convolution is 3x3
+NUM_UNPADDED = 2  # convolutions at the start of the first stage, where it has as many
 MAX_STAGE_BLOCKS = 4  # that the space draws
 
 RECIPE = 4  # raised whenever a configuration would build another network or train it otherwise than before
@@ -58,7 +60,8 @@ class ModelConfig:
             than the largest budget: it would only be built to be refused.
         blocks: What the convolutions of each stage are: dense, or separable into a depthwise 3x3 and a pointwise one
             (Sifre, 2014). The very first, of a single input channel, is dense.
-        residual: Whether a block is added to its input where both have the same shape (He et al., 2015).
+        residual: Whether the input of each block that keeps the number of pixels is added to its output, channel by
+            channel; channels that one of the two lacks count as zeros (He et al., 2015, option A: no parameters).
         dropout: The probability with which an activation is dropped after each stage.
         norm: Whether every convolution but the first has a batch norm; else all have a bias. Off in ablations alone.
     """
@@ -84,6 +87,15 @@ class ModelConfig:
             )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"Dropout must be in [0, 1), but got {self.dropout=}.")
+
+    @property
+    def has_inner_blocks(self) -> bool:
+        """Whether there is a block that `residual` is about."""
+        return any(self.is_inner(stage, 0) or self.is_inner(stage, NUM_UNPADDED) for stage in range(NUM_STAGES))
+
+    def is_inner(self, stage: int, position: int) -> bool:
+        """Whether a block gives as many pixels as it gets: it is neither unpadded nor the last of its stage."""
+        return position + 1 < len(self.channels[stage]) and (stage > 0 or position >= NUM_UNPADDED)
 
     @property
     def num_params(self) -> int:
@@ -151,6 +163,19 @@ class TrialConfig:
             raise ValueError(f"The averaging horizon must be in (0, 1), but got {self.average_horizon=}.")
         if not 0.0 <= self.final_augment <= 1.0:
             raise ValueError(f"The final augmentation must be in [0, 1], but got {self.final_augment=}.")
+
+
+def as_json(config: TrialConfig) -> dict[str, Any]:
+    """A configuration as JSON has it.
+
+    What every network of an earlier version had alike is left out, so that on record it stays the same configuration.
+    """
+    found: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    if config.model.blocks == ALL_DENSE:
+        del found["model"]["blocks"]
+    if not config.model.residual:
+        del found["model"]["residual"]
+    return found
 
 
 def count_params(channels: Sequence[Sequence[int]], blocks: Sequence[Block] = ALL_DENSE, *, norm: bool = True) -> int:

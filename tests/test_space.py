@@ -83,7 +83,7 @@ def test_widths_keep_to_their_share_within_a_few_channels(params: dict[str, Any]
     assert [len(stage) for stage in fitted.model.channels] == [len(stage) for stage in ideal.model.channels]
     scale = sum(widths_of(fitted)) / sum(widths_of(ideal))
     for width, wide in zip(widths_of(fitted), widths_of(ideal), strict=True):
-        assert abs(width - scale * wide) <= max(4, 0.15 * scale * wide)
+        assert abs(width - scale * wide) <= max(5, 0.15 * scale * wide)
 
 
 @pytest.mark.parametrize(("widening_2", "widening_3", "growth"), [(1.0, 1.0, 1.0), (2.2, 0.7, 1.6), (1.5, 1.8, 1.3)])
@@ -114,8 +114,10 @@ def test_at_most_sixteen_parameters_are_drawn() -> None:
 def test_what_is_drawn_reaches_the_configuration(params: dict[str, Any]) -> None:
     config = suggest_config(FixedTrial(params))
     assert (config.lr, config.weight_decay) == (params["lr"], params["weight_decay"])
-    assert (config.model.dropout, config.model.residual) == (params["dropout"], params["residual"])
-    assert [block == "separable" for block in config.model.blocks] == [params[name] for name in SEPARABLE]
+    assert config.model.dropout == params["dropout"]
+    assert config.model.residual is (params["residual"] and config.model.has_inner_blocks)
+    separable = [params["separable_1"] and params["convs_1"] > 1, params["separable_2"], params["separable_3"]]
+    assert [block == "separable" for block in config.model.blocks] == separable
     assert (config.augment.rotation, config.augment.shift) == (params["rotation"], params["shift"])
     assert config.augment.scale == config.augment.shear == params["distortion"]
 

@@ -1,13 +1,12 @@
 """The network."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from search.config import NUM_CLASSES, ModelConfig
+from search.config import NUM_CLASSES, NUM_UNPADDED, ModelConfig
 from search.net.crops import CENTRE, Crops, take_crops
-
-NUM_UNPADDED = 2  # convolutions at the start of the first stage, where it has as many
 
 
 class DenseConv2d(nn.Conv2d):
@@ -28,13 +27,14 @@ class SeparableConv2d(nn.Sequential):
 
 
 class Residual(nn.Sequential):
-    """A block that is added to its input."""
+    """A block that is added to its input; channels that one of the two lacks count as zeros."""
 
-    def forward(self, features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def forward(self, features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
         added = features
         for layer in self:
             added = layer(added)
-        return features + added
+        extra = added.shape[1] - features.shape[1]
+        return added + F.pad(features, (0, 0, 0, 0, 0, extra))  # a negative extra cuts off
 
 
 class TinyCNN(nn.Module):
@@ -68,8 +68,7 @@ class TinyCNN(nn.Module):
                 if norm:
                     block.append(nn.BatchNorm2d(width))
                 block.append(nn.ReLU(inplace=True))
-                keeps_shape = fan_in == width and not unpadded and not pools
-                layers += [Residual(*block)] if config.residual and keeps_shape and not first else block
+                layers += [Residual(*block)] if config.residual and config.is_inner(stage, position) else block
                 fan_in = width
             if config.dropout > 0:
                 layers.append(nn.Dropout(config.dropout))

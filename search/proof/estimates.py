@@ -90,7 +90,8 @@ def difference_margin(rows: Sequence[Sequence[float]]) -> float | None:
     """Half of the 95 % interval of the difference of two rows' means, of several rows of runs that share their seeds.
 
     What scatters is pooled over all rows, with the effects of row and seed taken out (a two-way layout without
-    repetition), so that few runs of each suffice. None where there are not two rows of two runs.
+    repetition), so that few runs of each suffice. The interval is that of one pair, not adjusted for how many there
+    are. None where there are not two rows of two runs.
     """
     from scipy import stats
 

@@ -1,11 +1,12 @@
 """The record of a frontier: the accuracy that holds at each budget, every seed of it."""
 
+from decimal import Decimal
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from search.config import Block, Channels
-from search.proof.estimates import estimate
+from search.proof.estimates import accuracy, max_errors, mean_of, std_of
 from search.proof.parts import Count, Part, Percent, Record, StudyName, derived
 from search.proof.summaries import Earned
 
@@ -17,13 +18,13 @@ class FrontierPoint(Part):
         max_params: The budget.
         study_name: Its search; null before it has begun.
         num_trials: How many trials that has completed or pruned.
-        trial, num_params, channels, blocks, residual: Its winner; null before it is settled.
+        trial, num_params, channels, blocks, residual, params: Its winner; null, or empty, before it is settled.
         earned: The winner beside the study's first trial, on validation.
-        test_accuracies: Of every seed of the winner that was measured, by whichever command; in percent.
-        one_view: The same networks by the central view alone.
+        errors, errors_one_view: Of every seed of the winner that was measured, by whichever command.
+        num_images: On how many test digits.
         num_planned: Seeds that proofs of it were asked for.
-        confirmed: The verdict of its proof; null before it is there, and where it cannot be judged.
-        pass_share_lower95: As in the proof.
+        target: The highest that a proof of it was asked for, in percent.
+        num_attempts: Configurations of this study of which a proof was asked for.
     """
 
     max_params: Count
@@ -34,24 +35,46 @@ class FrontierPoint(Part):
     channels: Channels | None = None
     blocks: tuple[Block, ...] = ()
     residual: bool = False
+    params: dict[str, bool | float | int | str] = Field(default_factory=dict)
     earned: Earned | None = None
-    test_accuracies: tuple[Percent, ...] = ()
-    one_view: tuple[Percent, ...] = ()
+    errors: tuple[Count, ...] = ()
+    errors_one_view: tuple[Count, ...] = ()
+    num_images: Count = 0
     num_planned: Count = 0
-    confirmed: bool | None = None
-    pass_share_lower95: float | None = None
+    target: Percent | None = None
+    num_attempts: Count = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.errors) != len(self.errors_one_view) or max((*self.errors, 0)) > self.num_images:
+            raise ValueError(f"budget {self.max_params}: the errors are not those of {self.num_images} test digits")
+        return self
+
+    @property
+    def test_accuracies(self) -> tuple[float, ...]:
+        """In percent, by all views."""
+        return tuple(accuracy(errors, self.num_images) for errors in self.errors)
 
     @derived
     def mean(self) -> float | None:
-        return estimate(self.test_accuracies).mean if self.test_accuracies else None
+        return mean_of(self.test_accuracies)
 
     @derived
     def std(self) -> float | None:
-        return estimate(self.test_accuracies).std if self.test_accuracies else None
+        return std_of(self.test_accuracies)
 
     @derived
     def min(self) -> float | None:
         return min(self.test_accuracies, default=None)
+
+    @derived
+    def mean_one_view(self) -> float | None:
+        return mean_of([accuracy(errors, self.num_images) for errors in self.errors_one_view])
+
+    def holds(self, target: float) -> bool:
+        """Whether every measured seed reaches the target, and what else a proof of it was asked for, in percent."""
+        bar = Decimal(str(max(target, self.target or 0.0)))
+        return bool(self.errors) and max(self.errors) <= max_errors(bar, self.num_images)
 
 
 class Frontier(Record):
@@ -85,5 +108,9 @@ class Frontier(Record):
     @derived
     def smallest_held(self) -> int | None:
         """The fewest parameters of a network of which every measured seed reaches the target; null if there is none."""
-        held = [point.num_params for point in self.points if point.confirmed and point.num_params is not None]
+        held = [point.num_params or 0 for point in self.points if self.is_held(point)]
         return min(held, default=None)
+
+    def is_held(self, point: FrontierPoint) -> bool:
+        """Whether every measured seed of a budget reaches the target, and that can be judged."""
+        return self.judged and point.holds(self.target)

@@ -19,6 +19,7 @@ from search.studies.kinds import KINDS, Kind
 from search.studies.plan import GivenPlan
 from search.studies.study import StoredStudy, open_following_study
 from search.studies.tickets import keys_left
+from search.studies.turns import exclusive
 
 
 def runs_of(trials: tuple[FrozenTrial, ...]) -> GivenPlan:
@@ -32,10 +33,12 @@ def runs_to_compare(numbers: list[int], num_compared: int) -> GivenPlan:
     return GivenPlan(runs=tuple({"trial": number, "run": run} for run in compared for number in numbers))
 
 
-def open_rerank_study(search: StoredStudy, leading: tuple[FrozenTrial, ...]) -> StoredStudy:
+def open_rerank_study(search: StoredStudy, num_leading: int) -> StoredStudy:
     """The study whose trials are further runs of a search's leading trials; from here on, these are to be run."""
     reranking = open_following_study(search, Kind.RERANK, StudyFacts())
-    StudyFacts(planned_trials=tuple(trial.number for trial in leading)).write(reranking.study)
+    planned = tuple(trial.number for trial in trials_to_rerank(search, num_leading))
+    with exclusive(search.storage):
+        StudyFacts(num_reranked=num_leading, planned_trials=planned).write(reranking.study)
     return reranking
 
 
@@ -56,7 +59,7 @@ def run_reranking(
     leading = trials_to_rerank(search, num_leading)
     if not leading:
         return False
-    reranking = open_rerank_study(search, leading)
+    reranking = open_rerank_study(search, num_leading)
     task = _task(session, search, leading, validation)
     plan = runs_of(leading)
     others = {standing.trial.number for standing in ranking.standings} if ranking is not None else set()

@@ -21,7 +21,7 @@ from search.studies.kinds import KINDS, Kind, check_search_name
 from search.studies.plan import DrawnPlan
 from search.studies.space import Space
 from search.studies.study import Binding, StoredStudy, default_name, open_search_study
-from search.studies.tickets import is_finished
+from search.studies.tickets import find_holders, is_finished
 from search.studies.worker import expired, is_stalled
 
 
@@ -100,16 +100,18 @@ def _search_and_rerank(
     interrupted = session.run(search, job, then=then, on_update=notes.update)
     search.record_use()
     ranking = read_ranking(search)
-    is_over = is_finished(search, plan) or is_stalled(search, job)
+    is_over = is_finished(search, plan) or (is_stalled(search, job) and not find_holders(search))
     if is_over and not is_finished(search, plan):
         session.screen.say(f"No better trial among the last {settings.patience} (--patience): the search ends here.")
     summary = summarise(search, ranking, folder)
     write_search_records(search, summary, folder)  # now already: re-ranking may fail, or be killed
     time_is_up = expired(job) and not was_finished  # a command with a short time limit gets something done, too
     if settings.rerank and is_over and not interrupted and not time_is_up:
+        was_ranked = ranking is not None and ranking.finished
         interrupted = run_reranking(session, search, ranking, validation, settings.rerank, deadline)
         ranking = read_ranking(search)
-        if settings.compare and ranking is not None and not interrupted:
+        time_is_up = expired(job) and not was_ranked
+        if settings.compare and ranking is not None and not interrupted and not time_is_up:
             interrupted = run_comparison(session, search, ranking, validation, settings.compare, deadline)
             ranking = read_ranking(search)
         if ranking is not None and ranking.winner is not None:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from statistics import mean
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search.proof import summaries
 from search.proof.estimates import difference_margin
@@ -35,6 +35,11 @@ class Standing:
         return mean(self.accuracies)
 
     @property
+    def diverged(self) -> bool:
+        """Whether a run diverged: then its spread is not that of the others."""
+        return min(self.accuracies) == 0.0
+
+    @property
     def num_params(self) -> int:
         return TrialFacts.of(self.trial).num_params or 0
 
@@ -60,13 +65,14 @@ class Ranking:
     @property
     def margin(self) -> float | None:
         """By how much two means may differ for nothing, in points (95 %); None where runs are too few to tell."""
-        return difference_margin([standing.accuracies for standing in self.standings])
+        return difference_margin([standing.accuracies for standing in self.standings if not standing.diverged])
 
     @property
     def tied(self) -> tuple[Standing, ...]:
         """Those that cannot be told from the best, itself included; all where runs are too few to tell."""
         margin, best = self.margin, self.standings[0]
-        return tuple(each for each in self.standings if margin is None or best.mean - each.mean <= margin + ROUNDING)
+        trained = [each for each in self.standings if not each.diverged or each is best]
+        return tuple(each for each in trained if margin is None or best.mean - each.mean <= margin + ROUNDING)
 
     @property
     def winner(self) -> Standing | None:
@@ -123,9 +129,14 @@ def _describe(standing: Standing) -> summaries.Standing:
 
 
 def first_trial(search: StoredStudy) -> FrozenTrial | None:
-    """The trial that every study tries first, where it is complete: the network to beat."""
-    found = [trial for trial in search.complete_trials() if TrialFacts.of(trial).ticket == 0]
-    return found[0] if found else None
+    """The trial that every study tries first, where it is complete: the network to beat.
+
+    Where that failed by itself, another was drawn in its place, which says nothing.
+    """
+    found = [trial for trial in search.trials() if TrialFacts.of(trial).ticket == 0]
+    if any(TrialFacts.of(trial).fail_reason is not None for trial in found):
+        return None
+    return next((trial for trial in found if trial.state == TrialState.COMPLETE), None)
 
 
 def leading_trials(search: StoredStudy, num_leading: int) -> tuple[FrozenTrial, ...]:
@@ -153,14 +164,14 @@ def read_ranking(search: StoredStudy) -> Ranking | None:
         raise make_complaint_of_another_search(reranking)
     accuracies, owners = _read_runs(search, reranking)
     standings = _rank(search, accuracies, owners)
-    planned = set(reranking.facts.planned_trials)
+    planned, num_leading = set(reranking.facts.planned_trials), reranking.facts.num_reranked
     done = {standing.trial.number for standing in standings}
-    # The study's first trial may be one of those that lead, or come on top of them.
-    wanted = [{trial.number for trial in trials_to_rerank(search, num)} for num in (len(planned), len(planned) - 1)]
+    # Before the first trial was among them, there was no number: as many as were planned.
+    wanted = trials_to_rerank(search, num_leading) if num_leading else leading_trials(search, len(planned))
     return Ranking(
         standings=standings,
-        finished=bool(planned) and planned in wanted and planned <= done,
-        leading=leading_trials(search, len(planned)),
+        finished=bool(planned) and planned == {trial.number for trial in wanted} and planned <= done,
+        leading=leading_trials(search, num_leading or len(planned)),
         compared={number: _later(runs) for number, runs in accuracies.items()},
         first=first_trial(search),
     )

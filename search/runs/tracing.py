@@ -1,10 +1,13 @@
 """Traces the frontier: for each of several budgets a search, and, once all of these have ended, a proof of each winner.
 
-Each is an ordinary study: it resumes, runs in parallel and shows in the dashboard. No test digit is seen before the
-last search has ended, so none can choose anything; the budgets are on record before the first search begins.
+Each is an ordinary study: it resumes, runs in parallel and shows in the dashboard. A command sees no test digit before
+its last search has ended, so none can choose anything; the budgets are on record before its first search begins.
 """
 
 from pathlib import Path
+from typing import Any
+
+from optuna.storages import RDBStorage
 
 from search.files import write_atomically
 from search.net.datasets import DataSet, find_dataset
@@ -20,6 +23,7 @@ from search.show import frontier as words
 from search.show.screen import Screen
 from search.studies.space import Space
 from search.studies.study import Binding, StoredStudy, StudyError, default_name, refuse_other_binding, study_names
+from search.studies.turns import exclusive, patient
 
 FRONTIER_RECORD = "frontier.json"
 
@@ -36,7 +40,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
         screen.say(f"Budgets that were asked for before are shown as well: {', '.join(map(str, earlier))}.")
     for max_params in settings.budgets:
         points.setdefault(max_params, FrontierPoint(max_params=max_params))
-    record = _write(settings, dataset, points, path)
+    record = _write(session.storage, settings, dataset, points, path)
     neighbour: str | None = None
     for max_params in settings.budgets:
         is_new = default_name(dataset.name, max_params, settings.epochs) not in study_names(session.storage)
@@ -44,18 +48,17 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
         searched = run_search(asked, space, screen)
         assert searched.record is not None
         points[max_params] = _with_search(points[max_params], searched.record)
-        record = _write(settings, dataset, points, path)
+        record = _write(session.storage, settings, dataset, points, path)
         if searched.interrupted:
             return Ended(record=record, interrupted=True)
-        if searched.record.winner is None:
-            raise StudyError(f"At {max_params} parameters every trial was pruned: ask for more --trials.")
+        _refuse_unfinished(searched.record, settings.trials)
         neighbour = searched.record.study_name
     for max_params in settings.budgets:
         proved = run_verification(_verify_settings(settings, points[max_params]), space, screen)
         if proved.record is None:
             return Ended(record=record, interrupted=True)
         points[max_params] = _with_proof(points[max_params], proved.record)
-        record = _write(settings, dataset, points, path)
+        record = _write(session.storage, settings, dataset, points, path)
     return Ended(record=record)
 
 
@@ -73,6 +76,14 @@ def _refuse_other_studies(session: Session, settings: FrontierSettings, dataset:
                 space=session.space.hash,
             )
             refuse_other_binding(stored, wanted)
+
+
+def _refuse_unfinished(summary: StudySummary, num_trials: int) -> None:
+    """No test digit is seen before the last search has ended, whoever is at work on it."""
+    if summary.trials.total < num_trials or (summary.winner is None and summary.best is not None):
+        raise StudyError(f"Another command is at work on {summary.study_name!r}. Run this one again when it has ended.")
+    if summary.winner is None:
+        raise StudyError(f"Every trial of {summary.study_name!r} was pruned: ask for more --trials.")
 
 
 def _known_points(path: Path) -> tuple[FrontierPoint, ...]:
@@ -111,35 +122,53 @@ def _verify_settings(settings: FrontierSettings, point: FrontierPoint) -> Verify
 
 
 def _with_search(point: FrontierPoint, summary: StudySummary) -> FrontierPoint:
-    """A budget after its search; what was proved of another winner is another attempt, and not shown here."""
+    """A budget after its search; what was seen of another winner is another attempt, and counted as such."""
     winner = summary.winner
-    same = winner is not None and (point.study_name, point.trial) == (summary.study_name, winner.number)
-    base = point if same else FrontierPoint(max_params=point.max_params)
-    changes = {"study_name": summary.study_name, "num_trials": summary.trials.total}
+    found: dict[str, Any] = {"max_params": point.max_params, "study_name": summary.study_name}
     if winner is not None:
-        changes |= {
-            "trial": winner.number,
-            "num_params": winner.num_params,
-            "channels": winner.channels,
-            "blocks": winner.blocks,
-            "residual": winner.residual,
-            "earned": summary.reranking.earned if summary.reranking is not None else None,
-        }
-    return FrontierPoint.model_validate({**dict(base), **changes})
+        found |= {name: getattr(winner, name) for name in ("num_params", "channels", "blocks", "residual", "params")}
+        found["trial"] = winner.number
+    same = all(getattr(point, name) == value for name, value in found.items())
+    base = dict(point) if same else {"num_attempts": point.num_attempts}
+    earned = summary.reranking.earned if summary.reranking is not None and winner is not None else None
+    return FrontierPoint.model_validate({**base, **found, "num_trials": summary.trials.total, "earned": earned})
 
 
 def _with_proof(point: FrontierPoint, proof: Proof) -> FrontierPoint:
+    """A budget after its proof; another command may have named another winner meanwhile."""
+    model, same = proof.config.model, proof.trial == point.trial
+    others = [each for each in proof.earlier_attempts if each.study_name == proof.study_name]
     changes = {
-        "test_accuracies": tuple(row.test_accuracy for row in proof.seeds),
-        "one_view": tuple(100 * (1 - row.errors_one_view / proof.num_images) for row in proof.seeds),
+        "trial": proof.trial,
+        "num_params": model.num_params,
+        "channels": model.channels,
+        "blocks": model.blocks,
+        "residual": model.residual,
+        "params": point.params if same else {},
+        "earned": point.earned if same else None,
+        "errors": tuple(row.errors for row in proof.seeds),
+        "errors_one_view": tuple(row.errors_one_view for row in proof.seeds),
+        "num_images": proof.num_images,
         "num_planned": proof.num_planned,
-        "confirmed": proof.confirmed,
-        "pass_share_lower95": proof.pass_share_lower95,
+        "target": proof.target,
+        "num_attempts": len(others) + 1,
     }
     return FrontierPoint.model_validate({**dict(point), **changes})
 
 
-def _write(settings: FrontierSettings, dataset: DataSet, points: dict[int, FrontierPoint], path: Path) -> Frontier:
+@patient()
+def _write(
+    storage: RDBStorage, settings: FrontierSettings, dataset: DataSet, points: dict[int, FrontierPoint], path: Path
+) -> Frontier:
+    with exclusive(storage):  # another command may be at other budgets
+        known = {point.max_params: point for point in _known_points(path)}
+        points = known | {max_params: points[max_params] for max_params in settings.budgets}
+        return _write_points(settings, dataset, points, path)
+
+
+def _write_points(
+    settings: FrontierSettings, dataset: DataSet, points: dict[int, FrontierPoint], path: Path
+) -> Frontier:
     record = Frontier(
         dataset=dataset.name,
         judged=dataset.judged,

@@ -49,10 +49,11 @@ def choose_trial(search: StoredStudy, number: int | None) -> Choice:
     if ranking is None or ranking.winner is None:
         count = len(search.complete_trials())
         return Choice(trial=winner, rule=f"the best of {count} single runs; not re-ranked")
+    best = f"the best of {len(ranking.standings)} re-ranked trials"
+    if ranking.winner is not ranking.standings[0]:
+        best = f"the smallest of those that tie with {best}"
     return Choice(
-        trial=winner,
-        rule=f"the best of {len(ranking.standings)} re-ranked trials ({ranking.winner.mean:.3f} % on validation, the "
-        f"mean of {NUM_RUNS} further runs)",
+        trial=winner, rule=f"{best} ({ranking.winner.mean:.3f} % on validation, the mean of {NUM_RUNS} further runs)"
     )
 
 

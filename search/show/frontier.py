@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from search.proof.frontier import Frontier, FrontierPoint
-from search.show.words import escape_markdown, format_network, plural
+from search.show.words import escape_markdown, format_network
 
-HEADINGS = ("Budget", "Params", "Network", "Seeds", "Min", "Mean", "Std", "Held", "Earned")
+HEADINGS = ("Budget", "Params", "Network", "Trials", "Seeds", "Min", "Mean", "Std", "Held", "Earned")
 # Nets whose makers have published them: parameters, test accuracy in percent, and whose they are. Of one run each,
 # after its last epoch, but for the first, which is the best of many.
 PUBLISHED = (
@@ -30,30 +30,36 @@ def claim(frontier: Frontier) -> str:
         )
     if frontier.smallest_held is None:
         return f"No network of which every seed reaches {frontier.target:.15g} % was found."
-    [point] = [each for each in frontier.points if each.num_params == frontier.smallest_held and each.confirmed]
+    sizes = [
+        len(each.errors)
+        for each in frontier.points
+        if frontier.is_held(each) and each.num_params == frontier.smallest_held
+    ]
     return (
-        f"The smallest network of which every one of {len(point.test_accuracies)} seeds reaches "
-        f"{frontier.target:.15g} % has {point.num_params:,} parameters."
+        f"The smallest network of which every one of {min(sizes)} seeds reaches {frontier.target:.15g} % has "
+        f"{frontier.smallest_held:,} parameters."
     )
 
 
 def rows(frontier: Frontier) -> list[tuple[str, ...]]:
     """The headings, and a row per budget."""
-    return [HEADINGS, *map(_row, frontier.points)]
+    return [HEADINGS, *(_row(point, frontier) for point in frontier.points)]
 
 
-def _row(point: FrontierPoint) -> tuple[str, ...]:
+def _row(point: FrontierPoint, frontier: Frontier) -> tuple[str, ...]:
     if point.num_params is None:
-        state = "not begun" if point.study_name is None else f"{plural(point.num_trials, 'trial')} so far"
-        return (f"{point.max_params:,}", "", state, *[""] * (len(HEADINGS) - 3))
-    n = len(point.test_accuracies)
+        state = "not begun" if point.study_name is None else "not settled"
+        num_trials = str(point.num_trials) if point.study_name is not None else ""
+        return (f"{point.max_params:,}", "", state, num_trials, *[""] * (len(HEADINGS) - 4))
+    n = len(point.errors)
     measured = f"{n} of {point.num_planned}" if n < point.num_planned else str(n)
     accuracies = [f"{each:.{digits}f}" if each is not None else "" for each, digits in _figures(point)]
-    held = {True: "yes", False: "no", None: ""}[point.confirmed]
+    held = ("yes" if frontier.is_held(point) else "no") if n and frontier.judged else ""
     return (
         f"{point.max_params:,}",
         f"{point.num_params:,}",
         format_network(point),
+        str(point.num_trials),
         measured if n else "",
         *accuracies,
         held,
@@ -74,13 +80,17 @@ def _earned(point: FrontierPoint) -> str:
 
 def notes(frontier: Frontier) -> list[str]:
     """What the table rests on, one sentence each."""
+    again = [f"{point.max_params:,} ({point.num_attempts})" for point in frontier.points if point.num_attempts > 1]
     return [
-        f"Accuracies in % on the test digits of {frontier.dataset}, epochs: {frontier.epochs}; Seeds: of the winner of "
-        f"{plural(frontier.num_trials, 'trial')} at each budget, all that were measured.",
-        f"Held: whether every seed reaches {frontier.target:.15g} %. Each budget is one attempt, and all that "
-        "were asked for are shown.",
+        f"Accuracies in % on the test digits of {frontier.dataset}, epochs: {frontier.epochs}. Trials: of the search; "
+        "Seeds: of its winner, all that were measured.",
+        f"Held: whether every seed reaches {frontier.target:.15g} %, or what else a proof of it was asked for. All "
+        "budgets that were ever asked for are shown.",
+        f"More than one winner was put to the test at: {', '.join(again)}."
+        if again
+        else "At each budget one network was put to the test.",
         "Earned: by how many points the winner is better than the study's first trial on validation, with the 95 % "
-        "interval, over pairs of runs that chose neither; empty where the first trial itself won.",
+        "interval, over pairs of runs that chose neither; empty where that was not measured, or the first trial won.",
         f"Made with commit {frontier.commit}.",
     ]
 
@@ -99,7 +109,7 @@ def frontier_report(frontier: Frontier) -> RenderableType:
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "Network" else "right")
     for row, point in zip(points, frontier.points, strict=True):
-        table.add_row(*row, style="green" if point.confirmed else None)
+        table.add_row(*row, style="green" if frontier.is_held(point) else None)
     style = "bold green" if frontier.smallest_held is not None else "bold yellow"
     return Group(table, *map(Text, notes(frontier)), Text(claim(frontier), style=style))
 
@@ -111,7 +121,7 @@ def plot(frontier: Frontier) -> bytes:
 
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
-    means = [(each.num_params, each.mean) for each in frontier.points if each.num_params and each.mean]
+    means = [(each.num_params, each.mean) for each in frontier.points if each.num_params and each.mean is not None]
     for point in frontier.points:
         places = [point.num_params or 0] * len(point.test_accuracies)
         axes.plot(places, point.test_accuracies, "o", color="tab:blue", alpha=0.35, markersize=5, markeredgewidth=0)
@@ -123,7 +133,16 @@ def plot(frontier: Frontier) -> bytes:
         published = [(size, value) for size, value, _ in PUBLISHED]
         axes.plot(*zip(*published, strict=True), "x", color="tab:red", label="published, one run each")
         for size, value, name in PUBLISHED:
-            axes.annotate(name, (size, value), textcoords="offset points", xytext=(4, -9), fontsize=7, color="tab:red")
+            right = size > PUBLISHED[-1][0] / 2  # its name goes to the left, into the picture
+            axes.annotate(
+                name,
+                (size, value),
+                textcoords="offset points",
+                xytext=(-4 if right else 4, -9),
+                ha="right" if right else "left",
+                fontsize=7,
+                color="tab:red",
+            )
     axes.set_xlabel("parameters")
     axes.set_ylabel("accuracy on the test digits (%)")
     axes.set_xlim(left=0)

@@ -16,6 +16,7 @@ from search.config import (
     ExplainedError,
     ModelConfig,
     TrialConfig,
+    as_json,
     shortened,
 )
 from search.studies.process import Owner
@@ -211,10 +212,4 @@ def network_facts(model: ModelConfig) -> dict[str, Any]:
 
 def config_facts(config: TrialConfig) -> dict[str, Any]:
     """What a study that is about one configuration carries of it; for `StudyFacts`."""
-    from pydantic import TypeAdapter
-
-    return {
-        "num_params": config.model.num_params,
-        "channels": config.model.channels,
-        "config": TypeAdapter(TrialConfig).dump_python(config, mode="json"),
-    }
+    return {"num_params": config.model.num_params, "channels": config.model.channels, "config": as_json(config)}

@@ -19,7 +19,7 @@ from search.studies.optuna_private import read_again
 from search.studies.process import this_process
 from search.studies.storage import heartbeat, open_storage
 from search.studies.study import StoredStudy, count_since_best
-from search.studies.tickets import claim_trial
+from search.studies.tickets import claim_trial, keys_left, was_interrupted
 from search.studies.turns import DATABASE_ERRORS, exclusive, patient
 from search.studies.urls import explain
 
@@ -96,8 +96,12 @@ def expired(job: Job) -> bool:
 
 
 def is_stalled(stored: StoredStudy, job: Job) -> bool:
-    """Whether so many trials in a row were no better that none is to follow."""
-    return job.settings.patience is not None and count_since_best(stored) >= job.settings.patience
+    """Whether so many trials in a row were no better that none is to follow, but for those that were interrupted."""
+    if job.settings.patience is None or count_since_best(stored) < job.settings.patience:
+        return False
+    left = set(keys_left(stored, job.plan))
+    failed = [trial for trial in stored.trials((TrialState.FAIL,)) if job.plan.key_of(trial) in left]
+    return not any(was_interrupted(trial) for trial in failed)
 
 
 def is_fault_of_the_machine(error: BaseException) -> bool:

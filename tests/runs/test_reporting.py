@@ -107,7 +107,7 @@ def test_the_summary_names_the_winner_once_it_is_settled(
     StudyFacts(num_reranked=2).write(search_study.study)
     assert summed_up().winner is None
     first, second = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, (first, second))
+    reranking = open_rerank_study(search_study, 2)
     add_runs(reranking, first, 98.0, 98.0)
     summary = summed_up()
     assert summary.winner is None
@@ -203,7 +203,7 @@ def test_after_a_reranking_the_winners_model_is_of_its_first_further_run(
 ) -> None:
     first, second = leading_trials(search_study, 2)
     save(folder / BEST_MODEL, first, 98.5)
-    reranking = open_rerank_study(search_study, (first, second))
+    reranking = open_rerank_study(search_study, 2)
     save(model_path(folder, first.number), first, 98.0)
     content = save(model_path(folder, second.number), second, 98.2)
     add_runs(reranking, first, 98.0, 98.0)
@@ -257,7 +257,7 @@ def test_a_model_that_is_not_the_winners_is_not_taken_for_it(
     if reranked:
         planned = trials_to_rerank(search_study, 1)
         for trial in planned:
-            add_runs(open_rerank_study(search_study, planned), trial, *[98.5 - (trial.number != winner.number)] * 2)
+            add_runs(open_rerank_study(search_study, 1), trial, *[98.5 - (trial.number != winner.number)] * 2)
     save(path, winner, 98.5)
     assert summed_up().winner_model == WINNER_MODEL
     if changes is None:

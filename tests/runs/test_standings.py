@@ -25,7 +25,7 @@ from search.studies.study import StoredStudy, StudyError
 @pytest.fixture
 def reranking(search_study: StoredStudy) -> StoredStudy:
     """The re-ranking of both complete trials; still empty."""
-    return open_rerank_study(search_study, leading_trials(search_study, 2))
+    return open_rerank_study(search_study, 2)
 
 
 def ranking_of(search: StoredStudy) -> Ranking:
@@ -112,7 +112,7 @@ def test_a_reranking_is_finished_when_all_that_was_planned_is_there(
 
 
 def test_a_reranking_that_plans_nothing_is_not_finished(search_study: StoredStudy) -> None:
-    open_rerank_study(search_study, ())  # cut off before it was planned
+    open_rerank_study(search_study, 0)  # cut off before it was planned
     assert not ranking_of(search_study).finished
 
 
@@ -175,7 +175,7 @@ def test_the_first_trial_is_reranked_wherever_it_stands(search_study: StoredStud
 
 
 def test_a_reranking_of_the_leader_and_the_first_trial_is_finished_with_both(search_study: StoredStudy) -> None:
-    reranking = open_rerank_study(search_study, trials_to_rerank(search_study, 1))
+    reranking = open_rerank_study(search_study, 1)
     for trial in trials_to_rerank(search_study, 1):
         assert not ranking_of(search_study).finished
         add_runs(reranking, trial, 98.0, 98.2)
@@ -183,7 +183,7 @@ def test_a_reranking_of_the_leader_and_the_first_trial_is_finished_with_both(sea
 
 
 def test_trials_that_cannot_be_told_from_the_best_tie_with_it(search_study: StoredStudy) -> None:
-    reranking = open_rerank_study(search_study, trials_to_rerank(search_study, 1))
+    reranking = open_rerank_study(search_study, 1)
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.0, 98.5)
     add_runs(reranking, second, 98.2, 98.1)
@@ -195,7 +195,7 @@ def test_trials_that_cannot_be_told_from_the_best_tie_with_it(search_study: Stor
 
 
 def test_a_lead_beyond_the_margin_is_no_tie(search_study: StoredStudy) -> None:
-    reranking = open_rerank_study(search_study, trials_to_rerank(search_study, 1))
+    reranking = open_rerank_study(search_study, 1)
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.0, 98.5)
     add_runs(reranking, second, 97.0, 97.501)
@@ -207,7 +207,7 @@ def test_a_lead_beyond_the_margin_is_no_tie(search_study: StoredStudy) -> None:
 def test_of_those_that_tie_a_clearly_smaller_one_wins(
     num_params: int, winner: int, search_study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reranking = open_rerank_study(search_study, trials_to_rerank(search_study, 1))
+    reranking = open_rerank_study(search_study, 1)
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.0, 98.5)
     add_runs(reranking, second, 98.2, 98.1)
@@ -217,7 +217,7 @@ def test_of_those_that_tie_a_clearly_smaller_one_wins(
 
 
 def test_what_was_earned_is_told_by_runs_that_chose_nothing_in_pairs(search_study: StoredStudy) -> None:
-    reranking = open_rerank_study(search_study, trials_to_rerank(search_study, 1))
+    reranking = open_rerank_study(search_study, 1)
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.4, 98.5, 98.3, 98.2, 98.4)
     add_runs(reranking, second, 98.2, 98.1, 98.2, 98.2)  # the last pair is not there yet
@@ -229,7 +229,7 @@ def test_what_was_earned_is_told_by_runs_that_chose_nothing_in_pairs(search_stud
 
 
 def test_a_first_trial_that_wins_has_earned_nothing(search_study: StoredStudy) -> None:
-    reranking = open_rerank_study(search_study, trials_to_rerank(search_study, 1))
+    reranking = open_rerank_study(search_study, 1)
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.0, 98.1, 98.0)
     add_runs(reranking, second, 98.5, 98.6, 98.5)

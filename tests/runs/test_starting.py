@@ -30,7 +30,7 @@ def test_reranked_trials_come_in_the_order_of_their_means(search_study: StoredSt
     trials = search_study.trials()
     search_study.study.add_trial(scored(trials[2], 98.2))  # behind trial 2 as searched, ahead once re-ranked
     planned = trials_to_rerank(search_study, 2)
-    reranking = open_rerank_study(search_study, planned)
+    reranking = open_rerank_study(search_study, 2)
     for trial in planned:
         add_runs(reranking, trial, *[98.0 + (trial.number == 5)] * 2)
     found = find_warm_start(search_study.storage, "small", "larger", sample_binding)

@@ -77,7 +77,7 @@ def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
         assert (point.study_name, point.trial) == (proof.study_name, proof.trial)
         assert point.test_accuracies == tuple(row.test_accuracy for row in proof.seeds)
         assert point.num_params == proof.num_params <= point.max_params
-        assert (len(point.test_accuracies), point.confirmed) == (2, None)
+        assert (len(point.errors), point.num_attempts, point.target) == (2, 1, proof.target)
     names = [work.stored.name for work in listener.watched]
     assert names[:4] == ["few-500p-1e", "few-500p-1e-rerank", "few-600p-1e", "few-600p-1e-rerank"]
     assert all("-verify-" in name for name in names[4:])
