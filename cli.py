@@ -7,6 +7,7 @@ try:
 
     from search.commands.ablate import ablate
     from search.commands.delete import delete
+    from search.commands.frontier import frontier
     from search.commands.group import PROGRAM, Group
     from search.commands.reproduce import reproduce
     from search.commands.search import search
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (search, verify_best, reproduce, ablate, status, delete):
+for command in (search, verify_best, reproduce, ablate, frontier, status, delete):
     cli.add_command(command)
 
 if __name__ == "__main__":

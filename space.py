@@ -1,13 +1,23 @@
 """The search space: the one file to edit between studies.
 
-Every point is feasible: a trial draws the *shape* of a network (how many convolutions in each stage,
-how their widths relate), and `fit_channels` scales that shape to the largest network within the budget.
+Every point is feasible: a trial draws the *shape* of a network (how many convolutions in each stage, of which
+kind, how their widths relate), and `fit_channels` scales that shape to the largest network within the budget.
 A study remembers a hash of this file's code and refuses to go on with another space.
 """
 
+from dataclasses import replace
+
 import optuna
 
-from search.config import DEFAULT_MAX_PARAMS, AugmentConfig, ModelConfig, TrialConfig, fit_channels
+from search.config import (
+    DEFAULT_MAX_PARAMS,
+    MAX_STAGE_BLOCKS,
+    AugmentConfig,
+    Block,
+    ModelConfig,
+    TrialConfig,
+    fit_channels,
+)
 
 # The shape of the hand-tuned reference net, here 9,10 / 12,14 / 15,17 channels, and its recipe: every study's first
 # trial.
@@ -15,6 +25,10 @@ REFERENCE: dict[str, int | float] = {
     "convs_1": 2,
     "convs_2": 2,
     "convs_3": 2,
+    "separable_1": False,
+    "separable_2": False,
+    "separable_3": False,
+    "residual": False,
     "widening_2": 1.45,
     "widening_3": 1.2,
     "growth": 1.15,
@@ -34,10 +48,16 @@ def suggest_config(trial: optuna.trial.BaseTrial, max_params: int = DEFAULT_MAX_
     only over those that all past trials have.
     """
     convs = [
-        trial.suggest_int("convs_1", 1, 3),
-        trial.suggest_int("convs_2", 1, 3),
-        trial.suggest_int("convs_3", 1, 3),
+        trial.suggest_int("convs_1", 1, MAX_STAGE_BLOCKS),
+        trial.suggest_int("convs_2", 1, MAX_STAGE_BLOCKS),
+        trial.suggest_int("convs_3", 1, MAX_STAGE_BLOCKS),
     ]
+    separable = [
+        trial.suggest_categorical("separable_1", [False, True]),
+        trial.suggest_categorical("separable_2", [False, True]),
+        trial.suggest_categorical("separable_3", [False, True]),
+    ]
+    residual = trial.suggest_categorical("residual", [False, True])
     widenings = [  # the mean width of a stage over that of the stage before
         1.0,
         trial.suggest_float("widening_2", 0.9, 2.2),
@@ -50,11 +70,12 @@ def suggest_config(trial: optuna.trial.BaseTrial, max_params: int = DEFAULT_MAX_
     distortion = trial.suggest_float("distortion", 0.0, 0.25)  # scale and shear alike
     lr = trial.suggest_float("lr", 4e-3, 5e-2, log=True)
     weight_decay = trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True)
+    separable[0] &= convs[0] > 1  # the very first convolution is dense
+    blocks: tuple[Block, ...] = tuple("separable" if drawn else "dense" for drawn in separable)
+    channels = fit_channels(_proportions(convs, widenings, growth), max_params, blocks)
+    model = ModelConfig(channels=channels, blocks=blocks, dropout=dropout)
     return TrialConfig(
-        model=ModelConfig(
-            channels=fit_channels(_proportions(convs, widenings, growth), max_params),
-            dropout=dropout,
-        ),
+        model=replace(model, residual=residual and model.has_inner_blocks),
         augment=AugmentConfig(rotation=rotation, shift=shift, scale=distortion, shear=distortion),
         lr=lr,
         weight_decay=weight_decay,

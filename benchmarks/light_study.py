@@ -14,7 +14,7 @@ from sqlalchemy import Column, ColumnElement, Connection, MetaData, Table, Text,
 from search.config import MAX_EPOCHS
 from search.net.memory import peak_memory_mb
 from search.provenance import space_hash
-from search.studies.facts import StudyFacts, TrialFacts
+from search.studies.facts import StudyFacts, TrialFacts, network_facts
 from search.studies.job import Result, ShouldStop, TrialInterruptedError
 from search.studies.kinds import Kind
 from search.studies.storage import open_storage
@@ -53,7 +53,7 @@ class LightTask:
         config = suggest_config(trial, self.max_params)
         TrialFacts(seed=trial.number, device="cpu", precision="fp32").write(trial)
         num_params = config.model.num_params
-        TrialFacts(drawn=True, channels=config.model.channels, num_params=num_params).write(trial)
+        TrialFacts(drawn=True, num_params=num_params, **network_facts(config.model)).write(trial)
         trial.set_constraint("num_params", num_params - self.max_params)
         sleep_epochs(trial, self.epochs, self.epoch_seconds, should_stop)
         return Result(value=ACCURACY)

@@ -13,7 +13,7 @@ from search.net.model_file import save_model
 from search.proof.summaries import ModelOrigin
 from search.runs.validating import Validation, ValidationResources
 from search.settings import BEST_MODEL
-from search.studies.facts import TrialFacts
+from search.studies.facts import TrialFacts, network_facts
 from search.studies.job import Result, ShouldStop
 from search.studies.study import StoredStudy, rank
 from space import suggest_config
@@ -44,7 +44,7 @@ class SleepTask:
         TrialFacts(seed=trial.number, device=runtime.device.type, precision=runtime.precision).write(trial)
         model = TinyCNN(config.model)
         count = num_params(model)
-        TrialFacts(drawn=True, channels=config.model.channels, num_params=count).write(trial)
+        TrialFacts(drawn=True, num_params=count, **network_facts(config.model)).write(trial)
         trial.set_constraint("num_params", count - self.validation.max_params)
         sleep_epochs(trial, self.validation.epochs, self.epoch_seconds, should_stop)
         return Result(value=ACCURACY, keep=partial(self._keep, trial, config, model))

@@ -1,20 +1,24 @@
 """The values that describe a run, and the parameter budget. Standard library only."""
 
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
+from typing import Any, Literal, Protocol
 
 NUM_CLASSES = 10
 IMAGE_SIZE = 28  # pixels a side
 MARGIN = 2  # pixels on every side that the network does not look at: 0.24 % of all ink is there
 NUM_STAGES = 3
 KERNEL_AREA = 9  # every convolution is 3x3
+NUM_UNPADDED = 2  # convolutions at the start of the first stage, where it has as many
+MAX_STAGE_BLOCKS = 4  # that the space draws
 
 RECIPE = 4  # raised whenever a configuration would build another network or train it otherwise than before
 
 DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"
-SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS = 1_000, 100_000
+SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS = 500, 100_000
 MAX_EPOCHS = 15
 # What no input may exceed: beyond it, a command would take all memory or time rather than say what is wrong.
 MAX_TRIALS = 100_000
@@ -27,6 +31,20 @@ LARGEST_INTEGER = 2**63 - 1  # of any other number, as databases keep them
 LONGEST_QUOTE = 60  # characters of a wrong value that an error quotes
 
 Channels = tuple[tuple[int, ...], ...]
+Block = Literal["dense", "separable"]
+BLOCKS: tuple[Block, ...] = ("dense", "separable")
+ALL_DENSE: tuple[Block, ...] = ("dense", "dense", "dense")
+
+
+class Network(Protocol):
+    """What tells one network from another: a configuration's, or one that is on record."""
+
+    @property
+    def channels(self) -> Channels | None: ...
+    @property
+    def blocks(self) -> tuple[Block, ...]: ...
+    @property
+    def residual(self) -> bool: ...
 
 
 class ExplainedError(Exception):
@@ -40,11 +58,17 @@ class ModelConfig:
     Attributes:
         channels: The output channels of every convolution, one tuple per stage. No network may have more parameters
             than the largest budget: it would only be built to be refused.
+        blocks: What the convolutions of each stage are: dense, or separable into a depthwise 3x3 and a pointwise one
+            (Sifre, 2014). The very first, of a single input channel, is dense.
+        residual: Whether the input of each block that keeps the number of pixels is added to its output, channel by
+            channel; channels that one of the two lacks count as zeros (He et al., 2015, option A: no parameters).
         dropout: The probability with which an activation is dropped after each stage.
         norm: Whether every convolution but the first has a batch norm; else all have a bias. Off in ablations alone.
     """
 
     channels: Channels
+    blocks: tuple[Block, ...] = ALL_DENSE
+    residual: bool = False
     dropout: float = 0.0
     norm: bool = True
 
@@ -53,6 +77,8 @@ class ModelConfig:
             raise ValueError(
                 f"Channels need {NUM_STAGES} stages of one or more convolutions, but got {self.channels=}."
             )
+        if len(self.blocks) != NUM_STAGES or not set(self.blocks) <= set(BLOCKS):
+            raise ValueError(f"Blocks need a word for each of {NUM_STAGES} stages, but got {self.blocks=}.")
         if min(width for stage in self.channels for width in stage) < 1:
             raise ValueError(f"Every convolution needs at least one channel, but got {self.channels=}.")
         if sum(map(len, self.channels)) > MAX_CONVOLUTIONS or self.num_params > LARGEST_NETWORK:
@@ -63,9 +89,18 @@ class ModelConfig:
             raise ValueError(f"Dropout must be in [0, 1), but got {self.dropout=}.")
 
     @property
+    def has_inner_blocks(self) -> bool:
+        """Whether there is a block that `residual` is about."""
+        return any(self.is_inner(stage, 0) or self.is_inner(stage, NUM_UNPADDED) for stage in range(NUM_STAGES))
+
+    def is_inner(self, stage: int, position: int) -> bool:
+        """Whether a block gives as many pixels as it gets: it is neither unpadded nor the last of its stage."""
+        return position + 1 < len(self.channels[stage]) and (stage > 0 or position >= NUM_UNPADDED)
+
+    @property
     def num_params(self) -> int:
         """Every element of every parameter of the network, by arithmetic."""
-        return count_params([width for stage in self.channels for width in stage], norm=self.norm)
+        return count_params(self.channels, self.blocks, norm=self.norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,18 +165,40 @@ class TrialConfig:
             raise ValueError(f"The final augmentation must be in [0, 1], but got {self.final_augment=}.")
 
 
-def count_params(widths: Sequence[int], *, norm: bool = True) -> int:
-    """The parameters of the network with these convolution widths, first to last.
+def as_json(config: TrialConfig) -> dict[str, Any]:
+    """A configuration as JSON has it.
 
-    A convolution has `9 * inputs * outputs` weights. The first also has a bias, the others a batch norm of 2
-    parameters per channel, or a bias if there is no norm; the linear head has a bias.
+    What every network of an earlier version had alike is left out, so that on record it stays the same configuration.
     """
-    convolutions = sum(KERNEL_AREA * fan_in * width for fan_in, width in zip((1, *widths), widths, strict=False))
-    shifts_and_scales = widths[0] + (2 if norm else 1) * sum(widths[1:])
-    return convolutions + shifts_and_scales + widths[-1] * NUM_CLASSES + NUM_CLASSES
+    found: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    if config.model.blocks == ALL_DENSE:
+        del found["model"]["blocks"]
+    if not config.model.residual:
+        del found["model"]["residual"]
+    return found
 
 
-def fit_channels(proportions: Sequence[Sequence[float]], max_params: int) -> Channels:
+def count_params(channels: Sequence[Sequence[int]], blocks: Sequence[Block] = ALL_DENSE, *, norm: bool = True) -> int:
+    """The parameters of the network with these convolution widths, one sequence per stage.
+
+    A dense convolution has `9 * inputs * outputs` weights, a separable one `9 * inputs + inputs * outputs`. The first
+    also has a bias, the others a batch norm of 2 parameters per channel, or a bias if there is no norm; the linear head
+    has a bias.
+    """
+    total, fan_in = 0, 1
+    for widths, block in zip(channels, blocks, strict=True):
+        for width in widths:
+            first = total == 0
+            separable = block == "separable" and not first
+            total += KERNEL_AREA * fan_in + fan_in * width if separable else KERNEL_AREA * fan_in * width
+            total += (2 if norm and not first else 1) * width
+            fan_in = width
+    return total + fan_in * NUM_CLASSES + NUM_CLASSES
+
+
+def fit_channels(
+    proportions: Sequence[Sequence[float]], max_params: int, blocks: Sequence[Block] = ALL_DENSE
+) -> Channels:
     """The largest network of a given shape that keeps to the budget.
 
     Every width starts at one channel and grows a channel at a time, always the one that lags most behind
@@ -159,18 +216,27 @@ def fit_channels(proportions: Sequence[Sequence[float]], max_params: int) -> Cha
     if min(targets) <= 0:
         raise ValueError(f"Proportions must be positive, but got {proportions=}.")
     widths = [1] * len(targets)
-    if count_params(widths) > max_params:
-        raise ValueError(f"{len(widths)} convolutions need {count_params(widths)} parameters, but got {max_params=}.")
+
+    def staged() -> Channels:
+        grown = iter(widths)
+        return tuple(tuple(next(grown) for _ in stage) for stage in proportions)
+
+    def fits() -> bool:
+        return count_params(staged(), blocks) <= max_params
+
+    if not fits():
+        raise ValueError(
+            f"{len(widths)} convolutions need {count_params(staged(), blocks)} parameters, but got {max_params=}."
+        )
     growing = set(range(len(widths)))
     while growing:
         # Ties go to the later layer, where a channel sees a larger part of the image.
         lagging = min(growing, key=lambda layer: ((widths[layer] + 1) / targets[layer], -layer))
         widths[lagging] += 1
-        if count_params(widths) > max_params:
+        if not fits():
             widths[lagging] -= 1
             growing.remove(lagging)
-    grown = iter(widths)
-    return tuple(tuple(next(grown) for _ in stage) for stage in proportions)
+    return staged()
 
 
 def shortened(value: object) -> str:

@@ -44,6 +44,9 @@ class SearchSettings(RunSettings):
         trials: The study's total.
         dataset: A name in `search.net.datasets.DATASETS`, or "auto".
         rerank: How many leading trials are run again in the end.
+        warm_start: A study whose leading trials are tried after the first; counts when a study is begun.
+        patience: So many trials in a row that are no better end the search; None for any number.
+        compare: By how many runs the winner is then compared with the study's first trial.
         timeout: Seconds after which no trial starts.
     """
 
@@ -54,8 +57,11 @@ class SearchSettings(RunSettings):
     sampler: str = "tpe"
     pruner: str = "percentile"
     rerank: int = 5
+    compare: int = 6
     seed: int = 0
     timeout: float | None = None
+    patience: int | None = None
+    warm_start: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,27 @@ class VerifySettings(RunSettings):
     seeds: int = 5
     first_seed: int | None = None
     trial: int | None = None
+    target: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontierSettings(RunSettings):
+    """What `frontier` is asked: at each budget what `search` and `verify-best` are asked.
+
+    Attributes:
+        budgets: Parameters, the fewest first.
+    """
+
+    budgets: tuple[int, ...] = (1_000, 1_500, 2_000, 3_000, 4_000, 5_500, 7_999)
+    trials: int = SearchSettings.trials
+    seeds: int = 20
+    dataset: str = AUTO
+    epochs: int = MAX_EPOCHS
+    sampler: str = SearchSettings.sampler
+    pruner: str = SearchSettings.pruner
+    rerank: int = SearchSettings.rerank
+    compare: int = SearchSettings.compare
+    seed: int = SearchSettings.seed
     target: Decimal | None = None
 
 

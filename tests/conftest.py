@@ -37,7 +37,7 @@ from search.net.device import Runtime  # noqa: E402
 from search.provenance import Code  # noqa: E402
 from search.runs.following import open_follower  # noqa: E402
 from search.runs.winner import Choice, choose_trial, rebuild_config  # noqa: E402
-from search.studies.facts import TrialFacts  # noqa: E402
+from search.studies.facts import TrialFacts, network_facts  # noqa: E402
 from search.studies.kinds import Kind  # noqa: E402
 from search.studies.plan import DrawnPlan  # noqa: E402
 from search.studies.space import Space  # noqa: E402
@@ -206,7 +206,7 @@ def searched_database(empty_database: Path, sample_binding: Binding) -> Path:
         trial = claim_trial(search, DrawnPlan(num_trials=4, sampler_name="random", seed=0))
         assert trial is not None
         model = space.suggest_config(trial, sample_binding.max_params).model
-        TrialFacts(drawn=True, channels=model.channels, num_params=model.num_params).write(trial)
+        TrialFacts(drawn=True, num_params=model.num_params, **network_facts(model)).write(trial)
         for epoch, accuracy in enumerate(accuracies, start=1):
             trial.report(accuracy, step=epoch)
             TrialFacts(epochs=epoch, seconds=2.0 * epoch, worker_peak_memory_mb=600 + trial.number).write(trial)

@@ -8,7 +8,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.net.crops import ALL_CROPS
 from search.runs.rungs import RUNGS
-from search.runs.standings import NUM_RUNS
 from search.runs.tasks import LARGEST_NUMBER
 from search.runs.testing import LARGEST_SEED
 from search.studies.study import StoredStudy
@@ -24,7 +23,7 @@ def add_runs(reranking: StoredStudy, trial: FrozenTrial, *accuracies: float) -> 
                 params={"trial": trial.number, "run": run},
                 distributions={
                     "trial": IntDistribution(0, LARGEST_NUMBER),
-                    "run": IntDistribution(0, NUM_RUNS - 1),
+                    "run": IntDistribution(0, LARGEST_NUMBER),
                 },
                 user_attrs={"searched_params": trial.params},
             )

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.config import (
+    BLOCKS,
     LARGEST_MAX_PARAMS,
     SMALLEST_MAX_PARAMS,
     AugmentConfig,
+    Block,
     Channels,
     ModelConfig,
     TrialConfig,
@@ -21,9 +23,10 @@ from search.config import (
 )
 from search.net.model import TinyCNN, num_params
 
-stages = st.lists(st.integers(1, 24), min_size=1, max_size=3).map(tuple)
+stages = st.lists(st.integers(1, 24), min_size=1, max_size=4).map(tuple)
 channels = st.tuples(stages, stages, stages)
-proportions = st.lists(st.lists(st.floats(0.2, 5.0), min_size=1, max_size=3), min_size=3, max_size=3)
+kinds = st.tuples(*[st.sampled_from(BLOCKS)] * 3)
+proportions = st.lists(st.lists(st.floats(0.2, 5.0), min_size=1, max_size=4), min_size=3, max_size=3)
 budgets = st.integers(SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS)
 seed_parts = st.lists(st.integers() | st.text(max_size=8), max_size=4).map(tuple)
 
@@ -35,10 +38,18 @@ def test_the_reference_net_has_7746_parameters() -> None:
     assert ModelConfig(channels=((8, 10), (12, 14), (15, 16))).num_params == 7_746
 
 
-@given(channels)
+def test_a_separable_net_has_the_count_that_was_worked_out_by_hand() -> None:
+    # 60 + (54 + 60 + 20) + (90 + 120 + 24) + (108 + 168 + 28) + (126 + 224 + 32) + (144 + 320 + 40) + 210
+    separable: tuple[Block, ...] = ("separable", "separable", "separable")
+    assert ModelConfig(channels=((6, 10), (12, 14), (16, 20)), blocks=separable).num_params == 1_828
+
+
+@given(channels, kinds, st.booleans(), st.booleans())
 @settings(deadline=None, max_examples=700)
-def test_the_count_by_arithmetic_equals_the_networks_real_count(channels: Channels) -> None:
-    config = ModelConfig(channels=channels)
+def test_the_count_by_arithmetic_equals_the_networks_real_count(
+    channels: Channels, blocks: tuple[Block, ...], residual: bool, norm: bool
+) -> None:
+    config = ModelConfig(channels=channels, blocks=blocks, residual=residual, norm=norm)
     with torch.device("meta"):  # real layers, without the cost of filling them
         assert config.num_params == num_params(TinyCNN(config))
 
@@ -47,15 +58,18 @@ def test_the_real_count_includes_parameters_that_are_not_trained() -> None:
     assert num_params(TinyCNN(TINY).requires_grad_(False)) == TINY.num_params
 
 
-@given(proportions, budgets)
+@given(proportions, budgets, kinds)
 @settings(deadline=None, max_examples=700)
-def test_any_shape_is_fitted_to_any_budget_and_to_the_last_channel(shape: list[list[float]], max_params: int) -> None:
-    fitted = fit_channels(shape, max_params)
+def test_any_shape_is_fitted_to_any_budget_and_to_the_last_channel(
+    shape: list[list[float]], max_params: int, blocks: tuple[Block, ...]
+) -> None:
+    fitted = fit_channels(shape, max_params, blocks)
     assert [len(stage) for stage in fitted] == [len(stage) for stage in shape]
-    widths = [width for stage in fitted for width in stage]
-    assert count_params(widths) <= max_params
-    for layer in range(len(widths)):
-        assert count_params([*widths[:layer], widths[layer] + 1, *widths[layer + 1 :]]) > max_params
+    assert count_params(fitted, blocks) <= max_params
+    for stage, widths in enumerate(fitted):
+        for layer, width in enumerate(widths):
+            wider = (*widths[:layer], width + 1, *widths[layer + 1 :])
+            assert count_params((*fitted[:stage], wider, *fitted[stage + 1 :]), blocks) > max_params
 
 
 @given(proportions, budgets, st.sampled_from([0.125, 8.0]))
@@ -66,14 +80,14 @@ def test_only_the_relation_of_the_widths_matters(shape: list[list[float]], max_p
 
 
 def test_the_budget_itself_is_allowed_and_one_parameter_less_is_not_overrun() -> None:
-    exact = count_params([1, 1, 1])
+    exact = count_params([[1], [1], [1]])
     assert fit_channels([[1.0], [1.0], [1.0]], exact) == ((1,), (1,), (1,))
     with pytest.raises(ValueError, match=f"3 convolutions need {exact} parameters, but got max_params={exact - 1}"):
         fit_channels([[1.0], [1.0], [1.0]], exact - 1)
 
 
 def test_between_equals_the_later_layer_gets_the_channel() -> None:
-    assert fit_channels([[1.0], [1.0], [1.0]], count_params([1, 1, 2])) == ((1,), (1,), (2,))
+    assert fit_channels([[1.0], [1.0], [1.0]], count_params([[1], [1], [2]])) == ((1,), (1,), (2,))
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0])
@@ -89,6 +103,8 @@ def test_a_proportion_that_is_not_positive_is_refused(width: float) -> None:
         ({"channels": ((8,), (8,), (8,), (8,))}, "3 stages"),
         ({"channels": ((8,), (), (8,))}, "one or more convolutions"),
         ({"channels": ((8,), (8, 0), (8,))}, "at least one channel"),
+        ({"channels": ((8,), (8,), (8,)), "blocks": ("dense", "dense")}, "a word for each of 3 stages"),
+        ({"channels": ((8,), (8,), (8,)), "blocks": ("dense", "dense", "thin")}, "a word for each of 3 stages"),
         ({"channels": ((8,), (8,), (8,)), "dropout": 1.0}, r"self\.dropout=1\.0"),
         ({"channels": ((8,), (8,), (8,)), "dropout": -0.1}, r"self\.dropout=-0\.1"),
     ],

@@ -14,7 +14,7 @@ from search.proof.evidence import Ladder, Proof
 from search.proof.summaries import Reranking, StudySummary
 from search.show import ladder, proof
 from search.show.totals import busy_seconds
-from search.show.words import format_channels
+from search.show.words import format_network
 from search.studies.facts import TrialFacts
 from search.studies.kinds import KINDS, Kind
 from search.studies.storage import open_storage
@@ -30,7 +30,7 @@ def result_table() -> str:
     rows = {
         "Search": _describe_search(summary),
         "Winner": f"trial {proved.trial}, {proved.chosen_by}",
-        "Network": f"{proved.num_params:,} parameters, channels {format_channels(proved.channels)}",
+        "Network": f"{proved.num_params:,} parameters, channels {format_network(proved.config.model)}",
         "Epochs": f"{proved.epochs} (at most {MAX_EPOCHS})",
         f"Test accuracy over fresh seeds ({views})": f"mean {proved.mean:.3f} %, minimum {proved.min:.2f} %, "
         f"n = {len(proved.seeds)}",

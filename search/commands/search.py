@@ -7,7 +7,7 @@ import click
 from search.commands.group import EXIT_INTERRUPTED
 from search.commands.options import duration, run_options
 from search.commands.output import command_line, show, the_space
-from search.config import LARGEST_INTEGER, LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_TRIALS, SMALLEST_MAX_PARAMS
+from search.config import LARGEST_INTEGER, LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, SMALLEST_MAX_PARAMS
 from search.net.datasets import AUTO_ORDER, DATASETS
 from search.settings import AUTO, SearchSettings
 from search.studies.choices import PRUNERS, SAMPLERS
@@ -53,7 +53,13 @@ DATASET_HELP = (
     "--rerank",
     type=click.IntRange(0, MAX_TRIALS),
     default=SearchSettings.rerank,
-    help="How many leading trials are run twice more in the end. 0: none.",
+    help="How many leading trials are run twice more in the end, and with them the study's first. 0: none.",
+)
+@click.option(
+    "--compare",
+    type=click.IntRange(0, MAX_SEEDS),
+    default=SearchSettings.compare,
+    help="By how many runs the winner is then compared with the study's first trial. 0: not.",
 )
 @click.option(
     "--seed",
@@ -62,12 +68,23 @@ DATASET_HELP = (
     help="Of all that is random. With one worker, it decides the whole search.",
 )
 @click.option("--timeout", type=duration, help="No trial or run starts after this time: 90, 90s, 30m or 2h.")
+@click.option(
+    "--patience",
+    type=click.IntRange(1, MAX_TRIALS),
+    help="Ends the search when so many trials in a row are no better than the best before.",
+)
+@click.option(
+    "--warm-start",
+    metavar="STUDY",
+    help="A new study tries that one's leading trials first, fitted to its own budget.",
+)
 @click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
 @run_options
 def search(quiet: bool, as_json: bool, **given: Any) -> None:
     """Searches architecture and hyper-parameters.
 
-    In the end the leading trials are run twice more, which decides the winner. Ctrl-C ends the search after the running
+    In the end the leading trials are run twice more, which decides the winner, and further runs tell what it has over
+    the study's first trial. Ctrl-C ends the search after the running
     epoch, a second Ctrl-C at once. The same command goes on where it was, and tries again what was cut off.
 
     \b
@@ -87,15 +104,17 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
         click.echo(summary.to_json(), nl=False)
     elif not quiet:
         show(search_report(summary, settings.trials, settings.results_dir / summary.study_name))
-        click.echo(f"Next: {_next(summary, settings)}")
+        click.echo(f"Next: {_next(summary, settings, interrupted=ended.interrupted)}")
     if ended.interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
 
 
-def _next(summary: "StudySummary", settings: SearchSettings) -> str:
+def _next(summary: "StudySummary", settings: SearchSettings, *, interrupted: bool) -> str:
     """What to type next; works as printed, with the options that were typed."""
     reranked = summary.reranking is not None and summary.reranking.finished
-    if summary.trials.total < settings.trials or (settings.rerank and summary.best is not None and not reranked):
+    to_rerank = settings.rerank > 0 and summary.best is not None and not reranked
+    to_search = summary.trials.total < settings.trials and not summary.stalled
+    if interrupted or to_search or to_rerank:
         return "the same command goes on."
     if summary.best is None:
         return "every trial was pruned: ask for more --trials."

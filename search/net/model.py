@@ -1,21 +1,49 @@
 """The network."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from search.config import NUM_CLASSES, ModelConfig
+from search.config import NUM_CLASSES, NUM_UNPADDED, ModelConfig
 from search.net.crops import CENTRE, Crops, take_crops
 
-NUM_UNPADDED = 2  # convolutions at the start of the first stage, where it has as many
+
+class DenseConv2d(nn.Conv2d):
+    """A 3x3 convolution."""
+
+    def __init__(self, fan_in: int, width: int, *, padding: int, bias: bool) -> None:
+        super().__init__(fan_in, width, kernel_size=3, padding=padding, bias=bias)
+
+
+class SeparableConv2d(nn.Sequential):
+    """A 3x3 convolution of each channel by itself, then a 1x1 convolution of all of them."""
+
+    def __init__(self, fan_in: int, width: int, *, padding: int, bias: bool) -> None:
+        super().__init__(
+            nn.Conv2d(fan_in, fan_in, kernel_size=3, padding=padding, groups=fan_in, bias=False),
+            nn.Conv2d(fan_in, width, kernel_size=1, bias=bias),
+        )
+
+
+class Residual(nn.Sequential):
+    """A block that is added to its input; channels that one of the two lacks count as zeros."""
+
+    def forward(self, features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
+        added = features
+        for layer in self:
+            added = layer(added)
+        extra = added.shape[1] - features.shape[1]
+        return added + F.pad(features, (0, 0, 0, 0, 0, extra))  # a negative extra cuts off
 
 
 class TinyCNN(nn.Module):
     """Three stages of 3x3 convolutions, global average pooling and a linear head.
 
-    Each block is a convolution, batch norm and ReLU, save the first, whose convolution has a bias instead of the
-    norm: at the full resolution a norm costs most, and it earned nothing that five seeds show (results/LOG.md). The
-    last block of the first two stages pools before its norm, so that norm and ReLU see a quarter of the pixels.
+    Each block is a convolution, dense or separable, batch norm and ReLU, save the first, whose convolution is dense and
+    has a bias instead of the norm: at the full resolution a norm costs most, and it earned nothing that five seeds show
+    (results/LOG.md). The last block of the first two stages pools before its norm, so that norm and ReLU see a quarter
+    of the pixels.
 
     The first two convolutions of the first stage and the very last one are unpadded, for the border of an image is
     empty: the stages work at 20, 10 and 5 pixels a side (11 and 5 after a first stage of a single convolution).
@@ -25,19 +53,22 @@ class TinyCNN(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         fan_in = 1
-        for stage, widths in enumerate(config.channels):
+        for stage, (widths, kind) in enumerate(zip(config.channels, config.blocks, strict=True)):
             last_stage = stage == len(config.channels) - 1
             for position, width in enumerate(widths):
                 ends_stage = position == len(widths) - 1
                 first = stage == position == 0
                 unpadded = (stage == 0 and position < NUM_UNPADDED) or (last_stage and ends_stage)
                 norm = config.norm and not first
-                layers.append(nn.Conv2d(fan_in, width, kernel_size=3, padding=0 if unpadded else 1, bias=not norm))
-                if ends_stage and not last_stage:
-                    layers.append(nn.MaxPool2d(2))
+                pools = ends_stage and not last_stage
+                convolve = SeparableConv2d if kind == "separable" and not first else DenseConv2d
+                block: list[nn.Module] = [convolve(fan_in, width, padding=0 if unpadded else 1, bias=not norm)]
+                if pools:
+                    block.append(nn.MaxPool2d(2))
                 if norm:
-                    layers.append(nn.BatchNorm2d(width))
-                layers.append(nn.ReLU(inplace=True))
+                    block.append(nn.BatchNorm2d(width))
+                block.append(nn.ReLU(inplace=True))
+                layers += [Residual(*block)] if config.residual and config.is_inner(stage, position) else block
                 fan_in = width
             if config.dropout > 0:
                 layers.append(nn.Dropout(config.dropout))

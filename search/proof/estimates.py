@@ -76,6 +76,41 @@ def prediction_margin(std: float | None, num_recorded: int, num_further: int, *,
     return quantile * std * math.sqrt(1 / num_recorded + 1 / num_further)
 
 
+def paired_margin(differences: Sequence[float]) -> float | None:
+    """Half of the 95 % t-interval of the mean of paired differences; None for a single one."""
+    from scipy import stats
+
+    n = len(differences)
+    if n < 2:
+        return None
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
+
+
+def difference_margin(rows: Sequence[Sequence[float]]) -> float | None:
+    """Half of the 95 % interval of the difference of two rows' means, of several rows of runs that share their seeds.
+
+    What scatters is pooled over all rows, with the effects of row and seed taken out (a two-way layout without
+    repetition), so that few runs of each suffice. The interval is that of one pair, not adjusted for how many there
+    are. None where there are not two rows of two runs.
+    """
+    from scipy import stats
+
+    num_rows, num_runs = len(rows), min(map(len, rows), default=0)
+    if num_rows < 2 or num_runs < 2:
+        return None
+    row_means = [math.fsum(row) / num_runs for row in rows]
+    run_means = [math.fsum(run) / num_rows for run in zip(*rows, strict=True)]
+    grand_mean = math.fsum(row_means) / num_rows
+    residuals = [
+        value - row_mean - run_mean + grand_mean
+        for row, row_mean in zip(rows, row_means, strict=True)
+        for value, run_mean in zip(row, run_means, strict=True)
+    ]
+    freedom = (num_rows - 1) * (num_runs - 1)
+    variance = math.fsum(residual**2 for residual in residuals) / freedom
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(2 * variance / num_runs)
+
+
 def mean_of(values: Sequence[float]) -> float | None:
     return statistics.mean(values) if values else None
 

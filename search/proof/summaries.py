@@ -1,11 +1,11 @@
 """The records that rest on no test digit: of a search, of the studies of a storage, of a model's file."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from search.config import Channels, TrialConfig
-from search.proof.estimates import mean_of
+from search.config import ALL_DENSE, Block, Channels, TrialConfig
+from search.proof.estimates import mean_of, paired_margin
 from search.proof.parts import Count, Part, Percent, Record, Versions, derived
 
 
@@ -68,7 +68,9 @@ class SearchedTrial(Part):
     val_accuracy: Percent
     num_params: Count
     channels: Channels
-    params: dict[str, float | int | str]
+    blocks: tuple[Block, ...] = ALL_DENSE
+    residual: bool = False
+    params: dict[str, bool | float | int | str]
 
 
 class Standing(Part):
@@ -85,6 +87,8 @@ class Standing(Part):
     val_accuracies: Annotated[tuple[Percent, ...], Field(min_length=1)]
     num_params: Count
     channels: Channels
+    blocks: tuple[Block, ...] = ALL_DENSE
+    residual: bool = False
 
     @derived
     def mean(self) -> float:
@@ -93,12 +97,50 @@ class Standing(Part):
         return found
 
 
+class Earned(Part):
+    """The winner of a search beside the trial that every study tries first, on validation, in percent.
+
+    Attributes:
+        first: The number of that trial.
+        winner_val_accuracies, first_val_accuracies: Of runs that chose neither, in pairs of the same seed.
+    """
+
+    first: Count
+    winner_val_accuracies: Annotated[tuple[Percent, ...], Field(min_length=1)]
+    first_val_accuracies: Annotated[tuple[Percent, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.winner_val_accuracies) != len(self.first_val_accuracies):
+            raise ValueError("the runs are not pairs")
+        return self
+
+    @property
+    def differences(self) -> list[float]:
+        return [ours - other for ours, other in zip(self.winner_val_accuracies, self.first_val_accuracies, strict=True)]
+
+    @derived
+    def mean(self) -> float:
+        """By how much the winner is better, in points."""
+        found = mean_of(self.differences)
+        assert found is not None
+        return found
+
+    @derived
+    def margin(self) -> float | None:
+        """Half of the 95 % t-interval of that mean; null for one pair."""
+        return paired_margin(self.differences)
+
+
 class Reranking(Part):
-    """The leading trials of a search, run again.
+    """The leading trials of a search, run again, and with them its first.
 
     Attributes:
         finished: Whether all that were to be re-ranked are, and no trial has come to lead since.
-        winner: The number of the first trial, once it is finished.
+        winner: The number of the trial that won, once it is finished: of highest mean, or clearly smaller than that one
+            and tied with it.
+        tied: The numbers of the trials whose means cannot be told from the highest, once it is finished.
+        margin: Half of the 95 % interval of a difference of two means, in points; null where runs are too few.
         regression: How much the further runs of the search's first-ranked trial fall short of its searched one, in
             points: what the choice of the best of many runs had overstated.
     """
@@ -107,6 +149,9 @@ class Reranking(Part):
     winner: Count | None
     regression: float | None
     standings: tuple[Standing, ...]
+    tied: tuple[Count, ...] = ()
+    margin: float | None = None
+    earned: Earned | None = None
 
 
 class StudySummary(Record):
@@ -119,6 +164,7 @@ class StudySummary(Record):
         best: The best single run.
         winner_model: The winner's model, in the folder of this record: trained on the search's training digits.
         winner_model_missing: Why a winner has none.
+        stalled: Whether so many trials in a row were no better (`--patience`) that no other follows.
     """
 
     TITLE = "summary.json (`search`)"
@@ -140,6 +186,7 @@ class StudySummary(Record):
     reranking: Reranking | None
     winner_model: str | None
     winner_model_missing: str | None = None
+    stalled: bool = False
 
 
 class HolderRow(Part):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
-from search.config import MAX_SEEDS, TrialConfig
+from search.config import MAX_SEEDS, TrialConfig, as_json
 from search.proof.estimates import accuracy, max_errors, mean_of
 from search.proof.parts import Count, Environment, Part, Percent, Versions, derived
 
@@ -29,16 +29,13 @@ class Subject(Part):
 
     @classmethod
     def of(cls, config: TrialConfig, *, dataset: str, epochs: int, recipe: int) -> Self:
-        return cls(dataset=dataset, epochs=epochs, recipe=recipe, config=_CONFIG.dump_python(config, mode="json"))
+        return cls(dataset=dataset, epochs=epochs, recipe=recipe, config=as_json(config))
 
     @property
     def key(self) -> str:
         """Equal for equal subjects, wherever they are on record."""
         values = json.loads(self.model_dump_json(), parse_int=float)  # 10 and 10.0 are one number
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-_CONFIG = TypeAdapter(TrialConfig)
 
 
 class AskedSeeds(Part):

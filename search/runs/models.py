@@ -15,7 +15,7 @@ from search.proof.parts import RecordError, describe_damage
 from search.proof.summaries import ModelOrigin
 from search.runs.standings import Ranking
 from search.settings import BEST_MODEL
-from search.studies.facts import TrialFacts
+from search.studies.facts import TrialFacts, network_facts
 
 WINNER_MODEL = "winner.safetensors"
 MODELS_FOLDER = "further-runs"  # in the study's results: the model of each leading trial's first further run
@@ -66,7 +66,7 @@ def _why_not_of(path: Path, trial: FrozenTrial, accuracies: set[float | None], e
     except RecordError:
         return "is damaged"
     same_run = (origin.trial, origin.epochs) == (trial.number, epochs) and origin.val_accuracy in accuracies
-    same = same_run and origin.config.model.channels == TrialFacts.of(trial).channels
+    same = same_run and network_facts(origin.config.model) == TrialFacts.of(trial).network
     return None if same else "is the model of another run"  # of an earlier study of this name, say
 
 

@@ -14,7 +14,7 @@ from search.runs.standings import Ranking, read_ranking
 from search.runs.winner import find_winner
 from search.show.totals import busy_seconds, count_epochs, count_trials
 from search.studies.facts import TrialFacts
-from search.studies.study import StoredStudy
+from search.studies.study import StoredStudy, count_since_best
 from search.studies.urls import hide_password
 
 COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
@@ -66,6 +66,7 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
         reranking=ranking.describe() if ranking is not None else None,
         winner_model=WINNER_MODEL if model.source is not None else None,
         winner_model_missing=model.missing,
+        stalled=study.patience is not None and count_since_best(search) >= study.patience,
     )
 
 
@@ -78,7 +79,7 @@ def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:
             "number": trial.number,
             "val_accuracy": trial.value,
             "num_params": facts.num_params,
-            "channels": facts.channels,
+            **facts.network,
             "params": trial.params,
         }
     )

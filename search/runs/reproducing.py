@@ -44,14 +44,14 @@ class RecordedProof:
     model_path: Path | None
 
 
-def read_proof(place: Path, space: Space) -> RecordedProof:
+def read_proof(place: Path) -> RecordedProof:
     """Reads what `verify-best` has written.
 
     Args:
         place: A folder, whose `verify.json` is read, or the file itself.
 
     Raises:
-        RecordError: If it is missing, damaged, or of another version of the space or the recipe.
+        RecordError: If it is missing, damaged, or of another recipe.
     """
     path = place if place.is_file() else place / "verify.json"
     try:
@@ -60,10 +60,10 @@ def read_proof(place: Path, space: Space) -> RecordedProof:
         raise RecordError(
             f"{path} is missing. Name a folder that 'verify-best' has written to, like results/reference."
         ) from None
-    if (proof.recipe, proof.space) != (RECIPE, space.hash):
+    if proof.recipe != RECIPE:  # of the search space nothing is needed: the configuration is all in the record
         raise RecordError(
-            f"{path} was made with another version of space.py or of this tool (at {proof.commit[:12]}): "
-            f"what it proved cannot be repeated. Use that version."
+            f"{path} was made with another version of this tool (at {proof.commit[:12]}; recipe {proof.recipe}, now "
+            f"{RECIPE}): what it proved cannot be repeated. Use that version."
         )
     model = proof.model
     return RecordedProof(proof=proof, model_path=path.parent / Path(model.file).name if model is not None else None)
@@ -71,7 +71,7 @@ def read_proof(place: Path, space: Space) -> RecordedProof:
 
 def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) -> Ended[Reproduction]:
     """Trains a recorded winner anew, and compares. Raises as `run_search` does."""
-    recorded = read_proof(settings.place, space)
+    recorded = read_proof(settings.place)
     proof = recorded.proof
     dataset = dataset_row(proof.dataset)
     session = Session.open(settings, space, screen, create=True)

@@ -1,4 +1,7 @@
-"""Re-ranks the leading trials of a search by further runs: the best of many noisy runs is partly luck.
+"""Re-ranks the leading trials of a search, and its first, by further runs: the best of many noisy runs is partly luck.
+
+What the search has earned, the winner's lead over the first trial, is measured by more runs of these two, for the ones
+that chose a winner flatter it.
 
 Each run is a trial of a study of its own, in the same storage: so re-ranking resumes, runs in parallel and shows in
 the dashboard like a search does. It measures on the validation digits, as the search did.
@@ -7,15 +10,16 @@ the dashboard like a search does. It measures on the validation digits, as the s
 from optuna.trial import FrozenTrial
 
 from search.runs.session import Session
-from search.runs.standings import NUM_RUNS, Ranking, leading_trials
+from search.runs.standings import NUM_RUNS, Ranking, leading_trials, trials_to_rerank
 from search.runs.tasks import Candidate, RerankTask
 from search.runs.validating import Validation
 from search.runs.winner import rebuild_config
-from search.studies.facts import StudyFacts, TrialFacts
-from search.studies.kinds import Kind
+from search.studies.facts import StudyFacts
+from search.studies.kinds import KINDS, Kind
 from search.studies.plan import GivenPlan
 from search.studies.study import StoredStudy, open_following_study
 from search.studies.tickets import keys_left
+from search.studies.turns import exclusive
 
 
 def runs_of(trials: tuple[FrozenTrial, ...]) -> GivenPlan:
@@ -23,10 +27,18 @@ def runs_of(trials: tuple[FrozenTrial, ...]) -> GivenPlan:
     return GivenPlan(runs=tuple({"trial": trial.number, "run": run} for run in range(NUM_RUNS) for trial in trials))
 
 
-def open_rerank_study(search: StoredStudy, leading: tuple[FrozenTrial, ...]) -> StoredStudy:
+def runs_to_compare(numbers: list[int], num_compared: int) -> GivenPlan:
+    """The runs by which the winner is compared with the first trial."""
+    compared = range(NUM_RUNS, NUM_RUNS + num_compared)
+    return GivenPlan(runs=tuple({"trial": number, "run": run} for run in compared for number in numbers))
+
+
+def open_rerank_study(search: StoredStudy, num_leading: int) -> StoredStudy:
     """The study whose trials are further runs of a search's leading trials; from here on, these are to be run."""
     reranking = open_following_study(search, Kind.RERANK, StudyFacts())
-    StudyFacts(planned_trials=tuple(trial.number for trial in leading)).write(reranking.study)
+    planned = tuple(trial.number for trial in trials_to_rerank(search, num_leading))
+    with exclusive(search.storage):
+        StudyFacts(num_reranked=num_leading, planned_trials=planned).write(reranking.study)
     return reranking
 
 
@@ -44,29 +56,57 @@ def run_reranking(
         ranking: How far the re-ranking has come.
         deadline: As in `search.studies.job.JobSettings`.
     """
-    leading = leading_trials(search, num_leading)
+    leading = trials_to_rerank(search, num_leading)
     if not leading:
         return False
-    reranking = open_rerank_study(search, leading)
-    task = RerankTask(
-        validation=validation,
-        candidates={trial.number: _candidate(search, trial, session) for trial in leading},
-        search_name=search.name,
-        folder=session.settings.results_dir / search.name,
-    )
+    reranking = open_rerank_study(search, num_leading)
+    task = _task(session, search, leading, validation)
     plan = runs_of(leading)
     others = {standing.trial.number for standing in ranking.standings} if ranking is not None else set()
     others -= {trial.number for trial in leading}
     if others:
         session.screen.say(f"Trials {sorted(others)} were re-ranked before: they count, too.")
     if keys_left(reranking, plan):
-        fewer = f" (--rerank {num_leading}, but no more are complete)" if len(leading) < num_leading else ""
-        session.screen.say(f"Re-ranking the leading {len(leading)}{fewer} by {NUM_RUNS} further runs each.")
+        lead = leading_trials(search, num_leading)
+        fewer = f" (--rerank {num_leading}, but no more are complete)" if len(lead) < num_leading else ""
+        first = ", and the study's first trial," if len(leading) > len(lead) else ""
+        session.screen.say(f"Re-ranking the leading {len(lead)}{fewer}{first} by {NUM_RUNS} further runs each.")
     job = session.job(reranking, plan, task, epochs=validation.epochs, deadline=deadline)
     return session.run(reranking, job)
 
 
+def run_comparison(
+    session: Session,
+    search: StoredStudy,
+    ranking: Ranking,
+    validation: Validation,
+    num_compared: int,
+    deadline: float | None,
+) -> bool:
+    """Runs the winner and the study's first trial, where that is another; returns whether it was interrupted."""
+    winner, first = ranking.winner, ranking.first
+    reranking = search.sibling(KINDS[Kind.RERANK].name(search.name))
+    if winner is None or first is None or winner.trial.number == first.number or reranking is None:
+        return False
+    trials = (winner.trial, first)
+    plan = runs_to_compare([trial.number for trial in trials], num_compared)
+    if keys_left(reranking, plan):
+        session.screen.say(
+            f"Comparing the winner, trial {winner.trial.number}, with the study's first trial by {num_compared} runs "
+            f"of each."
+        )
+    task = _task(session, search, trials, validation)
+    return session.run(reranking, session.job(reranking, plan, task, epochs=validation.epochs, deadline=deadline))
+
+
+def _task(session: Session, search: StoredStudy, trials: tuple[FrozenTrial, ...], validation: Validation) -> RerankTask:
+    return RerankTask(
+        validation=validation,
+        candidates={trial.number: _candidate(search, trial, session) for trial in trials},
+        search_name=search.name,
+        folder=session.settings.results_dir / search.name,
+    )
+
+
 def _candidate(search: StoredStudy, trial: FrozenTrial, session: Session) -> Candidate:
-    seed = TrialFacts.of(trial).seed
-    assert seed is not None, trial
-    return Candidate(config=rebuild_config(search, trial, session.space), seed=seed, params=trial.params)
+    return Candidate(config=rebuild_config(search, trial, session.space), params=trial.params)

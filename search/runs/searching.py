@@ -6,9 +6,10 @@ from search.net.data import fingerprint, load_search_splits
 from search.net.datasets import find_dataset
 from search.proof.summaries import StudySummary
 from search.runs.reporting import summarise, write_search_records
-from search.runs.reranking import run_reranking
+from search.runs.reranking import run_comparison, run_reranking
 from search.runs.session import Ended, Session
 from search.runs.standings import NUM_RUNS, read_ranking
+from search.runs.starting import find_warm_start
 from search.runs.tasks import SearchTask
 from search.runs.validating import Validation
 from search.settings import SearchSettings
@@ -20,8 +21,8 @@ from search.studies.kinds import KINDS, Kind, check_search_name
 from search.studies.plan import DrawnPlan
 from search.studies.space import Space
 from search.studies.study import Binding, StoredStudy, default_name, open_search_study
-from search.studies.tickets import is_finished
-from search.studies.worker import expired
+from search.studies.tickets import find_holders, is_finished
+from search.studies.worker import expired, is_stalled
 
 
 def run_search(settings: SearchSettings, space: Space, screen: Screen) -> Ended[StudySummary]:
@@ -43,9 +44,16 @@ def run_search(settings: SearchSettings, space: Space, screen: Screen) -> Ended[
         space=space.hash,
     )
     name = settings.study_name or default_name(dataset.name, settings.max_params, settings.epochs)
-    search = open_search_study(session.storage, name, binding, space.reference)
+    warm_start = None
+    if settings.warm_start is not None:
+        warm_start = find_warm_start(session.storage, settings.warm_start, name, binding)
+    search = open_search_study(session.storage, name, binding, space.reference, warm_start)
     StudyFacts(  # may change on the way; the last is noted
-        sampler=settings.sampler, pruner=settings.pruner, seed=settings.seed, num_reranked=settings.rerank
+        sampler=settings.sampler,
+        pruner=settings.pruner,
+        seed=settings.seed,
+        patience=settings.patience,
+        num_reranked=settings.rerank,
     ).write(search.study)
     ranking = read_ranking(search)  # one of another search is told before anything starts
     if not settings.rerank and ranking is not None and ranking.finished:
@@ -76,19 +84,36 @@ def _search_and_rerank(
         folder=folder,
     )
     deadline = time.time() + settings.timeout if settings.timeout is not None else None
-    job = session.job(search, plan, task, epochs=settings.epochs, pruner=settings.pruner, deadline=deadline)
-    then = Stage(name=KINDS[Kind.RERANK].stage, num_runs=NUM_RUNS * settings.rerank) if settings.rerank else None
+    job = session.job(
+        search,
+        plan,
+        task,
+        epochs=settings.epochs,
+        pruner=settings.pruner,
+        deadline=deadline,
+        patience=settings.patience,
+    )
+    num_runs = NUM_RUNS * (settings.rerank + 1) + 2 * settings.compare  # at most
+    then = Stage(name=KINDS[Kind.RERANK].stage, num_runs=num_runs) if settings.rerank else None
     notes = NoteKeeper(search)
-    was_finished = is_finished(search, plan)
+    was_finished = is_finished(search, plan) or is_stalled(search, job)
     interrupted = session.run(search, job, then=then, on_update=notes.update)
     search.record_use()
     ranking = read_ranking(search)
+    is_over = is_finished(search, plan) or (is_stalled(search, job) and not find_holders(search))
+    if is_over and not is_finished(search, plan):
+        session.screen.say(f"No better trial among the last {settings.patience} (--patience): the search ends here.")
     summary = summarise(search, ranking, folder)
     write_search_records(search, summary, folder)  # now already: re-ranking may fail, or be killed
     time_is_up = expired(job) and not was_finished  # a command with a short time limit gets something done, too
-    if settings.rerank and is_finished(search, plan) and not interrupted and not time_is_up:
+    if settings.rerank and is_over and not interrupted and not time_is_up:
+        was_ranked = ranking is not None and ranking.finished
         interrupted = run_reranking(session, search, ranking, validation, settings.rerank, deadline)
         ranking = read_ranking(search)
+        time_is_up = expired(job) and not was_ranked
+        if settings.compare and ranking is not None and not interrupted and not time_is_up:
+            interrupted = run_comparison(session, search, ranking, validation, settings.compare, deadline)
+            ranking = read_ranking(search)
         if ranking is not None and ranking.winner is not None:
             notes.name_winner(ranking.winner.trial, ranking.winner.mean)
         summary = summarise(search, ranking, folder)

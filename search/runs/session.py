@@ -23,7 +23,7 @@ from search.studies.space import Space
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy
 from search.studies.tickets import find_dead_trials, find_holders, keys_left, release_dead_trials
-from search.studies.worker import expired
+from search.studies.worker import expired, is_stalled
 
 CLOCK_RESOLUTION = 1.0  # of a database, in seconds
 INTERRUPT_MESSAGE = "Stopping after the running epoch. Press Ctrl-C again to stop at once."
@@ -103,6 +103,7 @@ class Session:
         epochs: int,
         pruner: str = "none",
         deadline: float | None = None,
+        patience: int | None = None,
     ) -> Job:
         settings = JobSettings(
             storage_url=self.settings.storage,
@@ -111,6 +112,7 @@ class Session:
             code=self.code,
             pruner=pruner,
             deadline=deadline,
+            patience=patience,
         )
         return Job(plan=plan, settings=settings, task=task)
 
@@ -127,6 +129,8 @@ class Session:
             released = release_dead_trials(stored)
             if released:
                 self.screen.say(f"Trials {released} were cut off; their parameters are tried again.")
+            if is_stalled(stored, job):
+                return False
             at_work = self.devices[: len(keys_left(stored, job.plan))]
             if not at_work:
                 interrupted, more = wait_for_others(stored, job, self.screen)

@@ -9,7 +9,6 @@ import optuna
 from search.config import TrialConfig, derive_seed
 from search.net.model_file import save_model
 from search.runs.models import model_path
-from search.runs.standings import NUM_RUNS
 from search.runs.validating import Validated, Validation, ValidationResources
 from search.settings import BEST_MODEL
 from search.studies.facts import TrialFacts
@@ -67,7 +66,6 @@ class Candidate:
     """A leading trial, as its further runs need it."""
 
     config: TrialConfig
-    seed: int  # of the searched run
     params: dict[str, Any]
 
 
@@ -92,10 +90,10 @@ class RerankTask:
         self.validation.recover()
 
     def run(self, trial: optuna.Trial, resources: ValidationResources, should_stop: ShouldStop) -> Result:
-        number, run = trial.suggest_int("trial", 0, LARGEST_NUMBER), trial.suggest_int("run", 0, NUM_RUNS - 1)
+        number, run = trial.suggest_int("trial", 0, LARGEST_NUMBER), trial.suggest_int("run", 0, LARGEST_NUMBER)
         candidate = self.candidates[number]
         TrialFacts(searched_params=candidate.params).write(trial)
-        seed = derive_seed(candidate.seed, "rerank", run)
+        seed = derive_seed(self.search_name, "rerank", run)  # all candidates' alike: they are compared in pairs
         try:
             validated = self.validation.run(trial, candidate.config, resources, seed=seed, should_stop=should_stop)
         except optuna.TrialPruned:  # it diverged: a result like any other, and the worst

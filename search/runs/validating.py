@@ -16,7 +16,7 @@ from search.net.memory import peak_memory_mb
 from search.net.model import TinyCNN, num_params
 from search.net.train import DivergedError, EpochResult, Evaluation, evaluate, train
 from search.runs.training import Training
-from search.studies.facts import TrialFacts
+from search.studies.facts import TrialFacts, network_facts
 from search.studies.job import ShouldStop, TrialInterruptedError
 
 
@@ -97,7 +97,7 @@ class Validation(Training):
         with torch.device("meta"):  # shapes without memory
             count = num_params(TinyCNN(config.model))
         assert count == config.model.num_params, (count, config.model)
-        TrialFacts(drawn=True, channels=config.model.channels, num_params=count).write(trial)
+        TrialFacts(drawn=True, num_params=count, **network_facts(config.model)).write(trial)
         trial.set_constraint("num_params", count - self.max_params)  # <= 0 is feasible
         if count > self.max_params:
             TrialFacts(prune_reason="over budget").write(trial)

@@ -6,7 +6,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.config import RECIPE, TrialConfig
 from search.runs.standings import NUM_RUNS, Ranking, read_ranking
-from search.studies.facts import TrialFacts
+from search.studies.facts import TrialFacts, network_facts
 from search.studies.space import Space
 from search.studies.study import StoredStudy, StudyError, damage_told
 
@@ -49,10 +49,11 @@ def choose_trial(search: StoredStudy, number: int | None) -> Choice:
     if ranking is None or ranking.winner is None:
         count = len(search.complete_trials())
         return Choice(trial=winner, rule=f"the best of {count} single runs; not re-ranked")
+    best = f"the best of {len(ranking.standings)} re-ranked trials"
+    if ranking.winner is not ranking.standings[0]:
+        best = f"the smallest of those that tie with {best}"
     return Choice(
-        trial=winner,
-        rule=f"the best of {len(ranking.standings)} re-ranked trials ({ranking.winner.mean:.3f} % on validation, the "
-        f"mean of {NUM_RUNS} further runs)",
+        trial=winner, rule=f"{best} ({ranking.winner.mean:.3f} % on validation, the mean of {NUM_RUNS} further runs)"
     )
 
 
@@ -88,8 +89,7 @@ def rebuild_config(search: StoredStudy, trial: FrozenTrial, space: Space) -> Tri
     with damage_told(f"Trial {trial.number} of study {search.name!r}"):
         config = space.suggest_config(trial, binding.max_params)
     facts = TrialFacts.of(trial)
-    if (config.model.channels, config.model.num_params) != (facts.channels, facts.num_params):
-        raise StudyError(
-            f"Trial {trial.number} rebuilt has channels {config.model.channels}, recorded {facts.channels}."
-        )
+    rebuilt = network_facts(config.model)
+    if (rebuilt, config.model.num_params) != (facts.network, facts.num_params):
+        raise StudyError(f"Trial {trial.number} rebuilt has {rebuilt}, recorded {facts.network}.")
     return config

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from search.proof.estimates import accuracy
 from search.proof.evidence import Proof
 from search.show.proof import evidence, verdict
-from search.show.words import escape_markdown, format_channels
+from search.show.words import escape_markdown, format_network
 
 
 def model_card(proof: Proof) -> str:
@@ -20,7 +20,7 @@ def model_card(proof: Proof) -> str:
     hyper = ", ".join(f"{name} {value:.4g}" for name, value in others.items())
     facts = [
         f"- **Architecture**: {len(config.model.channels)} stages of 3x3 convolutions, "
-        f"{format_channels(config.model.channels)} channels, dropout {config.model.dropout:.4g}; `TinyCNN` of "
+        f"{format_network(config.model)} channels, dropout {config.model.dropout:.4g}; `TinyCNN` of "
         "`search/net/model.py` says the rest.",
         f"- **Which**: trial {proof.trial} of {search}.",
         f"- **Trained**: on all training digits of data set {dataset}, epochs: {proof.epochs}, seed {kept.seed}; "

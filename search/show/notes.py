@@ -2,7 +2,7 @@
 
 from optuna.trial import FrozenTrial
 
-from search.show.words import format_channels
+from search.show.words import format_network
 from search.studies.facts import TrialFacts
 from search.studies.optuna_private import writable
 from search.studies.study import StoredStudy
@@ -56,4 +56,4 @@ class NoteKeeper:
 
 def _describe_network(trial: FrozenTrial) -> str:
     facts = TrialFacts.of_network(trial)
-    return f"{facts.num_params:,} parameters, channels {format_channels(facts.channels)}"
+    return f"{facts.num_params:,} parameters, channels {format_network(facts)}"

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from search.show.screen import Work
 from search.show.totals import count_epochs, count_trials, seconds_left
-from search.show.words import format_channels, format_seconds, plural
+from search.show.words import format_network, format_seconds, plural
 from search.studies.facts import TrialFacts
 from search.studies.kinds import KINDS, Kind
 from search.studies.study import FINISHED
@@ -109,7 +109,7 @@ class StudyProgress:
                 f"{facts.epochs}/{self._work.epochs}",
                 f"{latest:.2f} %" if latest is not None else "",
                 f"{facts.num_params:,}" if facts.num_params is not None else "",
-                format_channels(facts.channels),
+                format_network(facts),
             )
         return table
 
@@ -125,7 +125,7 @@ def describe_trial(trial: FrozenTrial, kind: Kind) -> str:
     if facts.errors is not None:
         return f"{words} {plural(facts.errors, 'error')}"
     facts = TrialFacts.of_network(trial)
-    words += f" {facts.num_params:,} parameters, {format_channels(facts.channels)}"
+    words += f" {facts.num_params:,} parameters, {format_network(facts)}"
     if trial.state == TrialState.PRUNED:
         words += f", {facts.prune_reason or 'pruned'} (epoch {facts.epochs})"
     return words

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from search.proof.summaries import Reranking, SearchedTrial, StudySummary
 from search.settings import BEST_MODEL
-from search.show.words import format_channels, format_seconds, plural
+from search.show.words import format_network, format_seconds, plural
 
 
 def search_report(summary: StudySummary, num_planned: int, folder: Path) -> RenderableType:
@@ -60,16 +60,33 @@ def _winner_of_reranking(winner: SearchedTrial, best: SearchedTrial, reranking: 
     means = {each.number: each.mean for each in reranking.standings}
     num_runs = len(reranking.standings[0].val_accuracies)
     regression = reranking.regression or 0.0
+    others = [f"{number}" for number in reranking.tied if number != winner.number]
+    tie = f" It cannot be told from trial{'s' * (len(others) > 1)} {', '.join(others)}" if others else ""
+    margin = f" (95 %: ±{reranking.margin:.3f} points)." if reranking.margin is not None else "."
     return [
         f"Winner: trial {winner.number}, {means[winner.number]:.3f} % on validation on average over "
-        f"{plural(num_runs, 'further run')}, {_network(winner)}.",
+        f"{plural(num_runs, 'further run')}, {_network(winner)}." + (f"{tie}{margin}" if tie else ""),
         f"Best single run: trial {best.number}, {best.val_accuracy:.2f} %; its further runs reach "
         f"{means[best.number]:.3f} % on average ({-regression:+.3f} points).",
+        *_earned(winner, reranking),
+    ]
+
+
+def _earned(winner: SearchedTrial, reranking: Reranking) -> list[str]:
+    """What the search has found that its user did not have."""
+    earned = reranking.earned
+    if earned is None:
+        return []
+    n = len(earned.first_val_accuracies)
+    margin = f" ± {earned.margin:.3f}" if earned.margin is not None else ""
+    return [
+        f"Earned over the study's first trial ({earned.first}): {earned.mean:+.3f}{margin} points on validation "
+        f"(95 %, {plural(n, 'pair')} of further runs)."
     ]
 
 
 def _network(trial: SearchedTrial) -> str:
-    return f"{trial.num_params:,} parameters, channels {format_channels(trial.channels)}"
+    return f"{trial.num_params:,} parameters, channels {format_network(trial)}"
 
 
 def _parameters(trial: SearchedTrial) -> Table:
@@ -78,9 +95,7 @@ def _parameters(trial: SearchedTrial) -> Table:
     for _ in range(2):
         table.add_column(style="dim")
         table.add_column(justify="right")
-    cells = [
-        (name, f"{value:.4g}" if isinstance(value, float | int) else value) for name, value in trial.params.items()
-    ]
+    cells = [(name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in trial.params.items()]
     half = (len(cells) + 1) // 2
     for row in range(half):
         left, right = cells[row], cells[half + row] if half + row < len(cells) else ("", "")

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from search.config import Network
+
 
 def escape_markdown(text: str) -> str:
     """In one line, with whatever Markdown or HTML would take for markup: names and reasons may hold anything."""
@@ -21,9 +23,13 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
-def format_channels(channels: Iterable[Iterable[int]] | None) -> str:
-    """For example "8,10 / 12,14 / 15,16"."""
-    return " / ".join(",".join(str(width) for width in stage) for stage in channels or ())
+def format_network(network: Network) -> str:
+    """The output channels of every stage, for example "8,10 / 12,14 / sep 16,20, residual"."""
+    stages = [
+        ("sep " if block == "separable" else "") + ",".join(map(str, widths))
+        for widths, block in zip(network.channels or (), network.blocks, strict=False)
+    ]
+    return " / ".join(stages) + (", residual" if network.residual else "")
 
 
 def describe_seeds(seeds: Iterable[int]) -> str:

@@ -6,7 +6,19 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from search.config import LARGEST_INTEGER, MAX_EPOCHS, MAX_SEEDS, Channels, ExplainedError, TrialConfig, shortened
+from search.config import (
+    ALL_DENSE,
+    LARGEST_INTEGER,
+    MAX_EPOCHS,
+    MAX_SEEDS,
+    Block,
+    Channels,
+    ExplainedError,
+    ModelConfig,
+    TrialConfig,
+    as_json,
+    shortened,
+)
 from search.studies.process import Owner
 
 Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INTEGER)]
@@ -66,6 +78,8 @@ class TrialFacts(_Facts):
     retry_of: Count | None = None
     kills: Count = 0
     channels: Channels | None = None
+    blocks: tuple[Block, ...] = ALL_DENSE
+    residual: StrictBool = False
     num_params: Count | None = None
     seed: Count | None = None
     device: str | None = None
@@ -107,6 +121,11 @@ class TrialFacts(_Facts):
                 f"--storage or --study-name."
             )
         return facts
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """As `network_facts` has it."""
+        return {"channels": self.channels, "blocks": self.blocks, "residual": self.residual}
 
     def was_interrupted(self, state: TrialState) -> bool:
         """Whether a trial failed through no fault of its own: Ctrl-C, a killed worker, a host that fell silent."""
@@ -153,6 +172,7 @@ class StudyFacts(_Facts):
         num_reranked: How many leading trials the search's last command wanted re-ranked.
         commit, versions: Of the command that made it; those of others are in `continued_with`.
         search_study: The search that this study follows.
+        warm_start: The search whose leading trials were queued in this one.
         trial: The searched trial that it is about.
         planned_seeds: Of a verification of before there was a ledger: by the first seed of each attempt, how many.
         rules: The same, and what chose the trial.
@@ -169,12 +189,14 @@ class StudyFacts(_Facts):
     sampler: str | None = None
     pruner: str | None = None
     seed: Count | None = None
+    patience: Count | None = None
     num_reranked: Count = Field(default=0, alias="rerank")
     commit: str | None = None
     versions: dict[str, str] | None = None
     continued_with: tuple[Environment, ...] = ()
     last_active: str = ""
     search_study: str | None = None
+    warm_start: str | None = None
     reproduces: str | None = None
     trial: Count | None = None
     num_params: Count | None = None
@@ -194,12 +216,11 @@ class StudyFacts(_Facts):
         return cls._read(study.user_attrs, f"Study {study.study_name!r}")
 
 
+def network_facts(model: ModelConfig) -> dict[str, Any]:
+    """What a trial carries of its network; for `TrialFacts`."""
+    return {"channels": model.channels, "blocks": model.blocks, "residual": model.residual}
+
+
 def config_facts(config: TrialConfig) -> dict[str, Any]:
     """What a study that is about one configuration carries of it; for `StudyFacts`."""
-    from pydantic import TypeAdapter
-
-    return {
-        "num_params": config.model.num_params,
-        "channels": config.model.channels,
-        "config": TypeAdapter(TrialConfig).dump_python(config, mode="json"),
-    }
+    return {"num_params": config.model.num_params, "channels": config.model.channels, "config": as_json(config)}

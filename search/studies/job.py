@@ -57,6 +57,7 @@ class JobSettings:
         epochs: Of a trial that trains to its end.
         pruner: A name in `search.studies.choices.PRUNERS`.
         deadline: Seconds since the epoch after which no trial starts; None for never.
+        patience: So many trials in a row that are no better end the job; None for any number.
         code: What the command was started with: a worker that finds another refuses.
     """
 
@@ -66,6 +67,7 @@ class JobSettings:
     code: Code
     pruner: str = "none"
     deadline: float | None = None
+    patience: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

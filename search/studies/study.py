@@ -41,6 +41,17 @@ class Binding:
     recipe: int = RECIPE
 
 
+Params = dict[str, int | float]  # of a trial, by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """What another study has found: the name of that one, and what its leading trials have drawn."""
+
+    study_name: str
+    params: tuple[Params, ...]
+
+
 BINDING_WORDS = {
     "dataset": "data set",
     "split": "split of the data",
@@ -169,9 +180,16 @@ def default_name(dataset: str, max_params: int, epochs: int) -> str:
 
 @patient()
 def open_search_study(
-    storage: RDBStorage, name: str, binding: Binding, first_params: dict[str, int | float]
+    storage: RDBStorage,
+    name: str,
+    binding: Binding,
+    first_params: Params,
+    warm_start: WarmStart | None = None,
 ) -> StoredStudy:
     """Creates the study, with `first_params` queued as its first trial, or joins it.
+
+    Args:
+        warm_start: What is queued after that; what it was begun with stands.
 
     Raises:
         StudyError: If a study of this name is bound to something else, or is new but has followers.
@@ -186,8 +204,8 @@ def open_search_study(
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         stored = StoredStudy(study, storage)
         if _is_new(stored):
-            _set_up(study, binding, first_params)
-        _refuse_other_binding(stored, binding)
+            _set_up(study, binding, first_params, warm_start)
+        refuse_other_binding(stored, binding)
         stored.record_use()
     return stored
 
@@ -207,17 +225,21 @@ def _is_maximised(study: optuna.Study) -> bool:
     return study.directions == [StudyDirection.MAXIMIZE]
 
 
-def _set_up(study: optuna.Study, binding: Binding, first_params: dict[str, int | float]) -> None:
+def _set_up(study: optuna.Study, binding: Binding, first_params: Params, warm_start: WarmStart | None) -> None:
     """Makes a new study a search; its kind comes last, so that what is cut off half-way is done again."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(["validation accuracy (%)"])
     StudyFacts(**asdict(binding)).write(study)
-    study.enqueue_trial(first_params, skip_if_exists=True)
+    for params in (first_params, *(warm_start.params if warm_start is not None else ())):
+        study.enqueue_trial(params, skip_if_exists=True)
+    if warm_start is not None:
+        StudyFacts(warm_start=warm_start.study_name).write(study)
     StudyFacts(kind=Kind.SEARCH).write(study)
 
 
-def _refuse_other_binding(stored: StoredStudy, binding: Binding) -> None:
+def refuse_other_binding(stored: StoredStudy, binding: Binding) -> None:
+    """Raises StudyError where a study was made with something else: its results would not compare."""
     recorded, wanted = asdict(stored.binding), asdict(binding)
     changes = [
         f"{BINDING_WORDS[name]} ({recorded[name]}, now {value})"
@@ -274,6 +296,13 @@ def open_bound_study(storage: RDBStorage, name: str, kind: Kind, facts: StudyFac
         stored = StoredStudy(study, storage)
         stored.record_use()
     return stored
+
+
+def count_since_best(search: StoredStudy) -> int:
+    """How many finished trials came after the best one; all of them, while none is complete."""
+    best = search.best_trial()
+    after = best.number if best is not None else -1
+    return sum(trial.number > after for trial in search.trials(FINISHED))
 
 
 def find_search_study(storage: RDBStorage, name: str | None) -> StoredStudy:

@@ -18,8 +18,8 @@ from search.studies.job import Job, Result, ShouldStop, TrialInterruptedError
 from search.studies.optuna_private import read_again
 from search.studies.process import this_process
 from search.studies.storage import heartbeat, open_storage
-from search.studies.study import StoredStudy
-from search.studies.tickets import claim_trial
+from search.studies.study import StoredStudy, count_since_best
+from search.studies.tickets import claim_trial, keys_left, was_interrupted
 from search.studies.turns import DATABASE_ERRORS, exclusive, patient
 from search.studies.urls import explain
 
@@ -59,6 +59,8 @@ def run_trials(
     stored.study.pruner = make_pruner(job.settings.pruner)
     num_failures = num_started = 0
     while not should_stop() and not (num_started and expired(job)):  # a short time limit allows a first trial
+        if is_stalled(stored, job):
+            return
         trial = claim_trial(stored, job.plan)
         if trial is None:
             return
@@ -91,6 +93,15 @@ def expired(job: Job) -> bool:
     """Whether no further trial may start."""
     deadline = job.settings.deadline
     return deadline is not None and time.time() >= deadline
+
+
+def is_stalled(stored: StoredStudy, job: Job) -> bool:
+    """Whether so many trials in a row were no better that none is to follow, but for those that were interrupted."""
+    if job.settings.patience is None or count_since_best(stored) < job.settings.patience:
+        return False
+    left = set(keys_left(stored, job.plan))
+    failed = [trial for trial in stored.trials((TrialState.FAIL,)) if job.plan.key_of(trial) in left]
+    return not any(was_interrupted(trial) for trial in failed)
 
 
 def is_fault_of_the_machine(error: BaseException) -> bool:

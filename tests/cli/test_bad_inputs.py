@@ -512,7 +512,7 @@ EDITED += [
         name="verify-best: a trial's network is another",
         typed="verify-best",
         change=trial_value("num_params", "7"),
-        told="rebuilt has channels",
+        told="rebuilt has",
     ),
     Case(
         name="verify-best: a trial's parameters are gone",

@@ -27,7 +27,7 @@ def followed(search_study: StoredStudy, verification: StoredStudy) -> RDBStorage
     """The search "small" of five trials, re-ranked and verified; beside it another search, and two of another tool."""
     best = search_study.best_trial()
     assert best is not None
-    add_runs(open_rerank_study(search_study, (best,)), best, 98.0, 98.2)
+    add_runs(open_rerank_study(search_study, 1), best, 98.0, 98.2)
     for seed in (10_000, 10_001, 10_002):
         add_seed(verification, seed)
     open_search_study(search_study.storage, "smaller", search_study.binding, space.REFERENCE)

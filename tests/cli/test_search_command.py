@@ -22,6 +22,7 @@ FINISHED = [*SMALL, "--trials", "3", "--rerank", "0"]  # of `search_study`: ther
 SEARCH_KEYS = [
     "schema_version", "study_name", "storage", "dataset", "judged", "target", "device", "settings", "trials", "epochs",
     "seconds", "peak_memory_mb", "winner", "best", "reranking", "winner_model", "winner_model_missing",
+    "stalled",
 ]  # fmt: skip
 VERIFY_KEYS = {
     "schema_version", "study_name", "trial", "num_params", "channels", "epochs", "target", "dataset", "seeds", "min",

@@ -28,6 +28,7 @@ from search.net.model_origin import read_origin
 from search.proof import evidence, parts, summaries, tested
 from search.proof.estimates import accuracy, max_errors
 from search.proof.evidence import Ladder, Proof, Reproduction
+from search.proof.frontier import Frontier, FrontierPoint
 from search.proof.parts import Record, RecordError
 from search.proof.summaries import ModelOrigin, StudySummary
 from tools.schema import RECORDS
@@ -90,6 +91,38 @@ standings = st.builds(
     num_params=counts,
     channels=channels,
 )
+
+
+earned = st.lists(st.tuples(percents, percents), min_size=1, max_size=4).map(
+    lambda pairs: summaries.Earned(
+        first=0,
+        winner_val_accuracies=tuple(ours for ours, _ in pairs),
+        first_val_accuracies=tuple(other for _, other in pairs),
+    )
+)
+
+
+@st.composite
+def points(draw: st.DrawFn) -> FrontierPoint:
+    """A budget, with or without a winner and measured seeds."""
+    errors = draw(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)), max_size=3))
+    return draw(
+        st.builds(
+            FrontierPoint,
+            max_params=counts,
+            study_name=st.none() | st.just("small"),
+            num_trials=counts,
+            trial=st.none() | counts,
+            num_params=st.none() | counts,
+            channels=st.none() | channels,
+            params=st.dictionaries(texts, st.booleans() | st.integers(-5, 5) | numbers | texts, max_size=4),
+            earned=st.none() | earned,
+            errors=st.just(tuple(each for each, _ in errors)),
+            errors_one_view=st.just(tuple(each for _, each in errors)),
+            num_images=st.just(10_000),
+            target=st.none() | percents,
+        )
+    )
 
 
 @st.composite
@@ -182,6 +215,19 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
             winner=st.none() | counts,
             regression=st.none() | numbers,
             standings=st.lists(standings, max_size=2).map(tuple),
+            tied=st.lists(counts, max_size=3).map(tuple),
+            margin=st.none() | numbers,
+            earned=st.none() | earned,
+        ),
+    ),
+    Frontier: st.builds(
+        Frontier,
+        epochs=counts,
+        target=percents,
+        num_trials=counts,
+        num_seeds=counts,
+        points=st.lists(points(), min_size=1, max_size=3, unique_by=lambda point: point.max_params).map(
+            lambda found: tuple(sorted(found, key=lambda point: point.max_params))
         ),
     ),
     summaries.StorageStatus: st.builds(
@@ -786,7 +832,7 @@ def test_a_summary_has_the_keys_that_are_promised() -> None:
     assert list(values) == [
         "schema_version", "study_name", "storage", "dataset", "judged", "target", "device", "settings", "trials",
         "epochs", "seconds", "peak_memory_mb", "winner", "best", "reranking", "winner_model",
-        "winner_model_missing",
+        "winner_model_missing", "stalled",
     ]  # fmt: skip
     assert values["trials"] == {"complete": 2, "pruned": 1, "failed": 1, "interrupted": 3, "total": 3}
     assert values["epochs"] == {"trained": 12, "saved_by_pruning": 3}
@@ -795,6 +841,8 @@ def test_a_summary_has_the_keys_that_are_promised() -> None:
         "val_accuracy": 98.5,
         "num_params": 7_893,
         "channels": [[8, 10], [12, 14], [15, 17]],
+        "blocks": ["dense", "dense", "dense"],
+        "residual": False,
         "params": {"lr": 0.02, "depth": 2},
     }
     nothing_yet = json.loads(summary.model_copy(update={"best": None}).to_json())

@@ -70,8 +70,8 @@ def test_without_a_reranking_the_best_of_the_search_is_proved(search_study: Stor
 
 
 def test_the_winner_of_the_reranking_is_proved_and_the_rule_is_told(search_study: StoredStudy) -> None:
-    first, second = leading = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, leading)
+    first, second = leading_trials(search_study, 2)
+    reranking = open_rerank_study(search_study, 2)
     add_runs(reranking, first, 98.0, 98.0)
     add_runs(reranking, second, 98.1, 98.2)
     choice = choose_trial(search_study, None)
@@ -81,7 +81,7 @@ def test_the_winner_of_the_reranking_is_proved_and_the_rule_is_told(search_study
 
 def test_an_unfinished_reranking_has_no_winner_but_a_trial_can_be_named(search_study: StoredStudy) -> None:
     leading = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, leading)
+    reranking = open_rerank_study(search_study, 2)
     add_runs(reranking, leading[0], 98.0, 98.0)
     StudyFacts(num_reranked=5).write(search_study.study)
     with pytest.raises(StudyError, match=r"not all re-ranked yet.*--trial"):

@@ -1,5 +1,6 @@
 """A search, summed up: the record, the table of trials, and whose the models are."""
 
+import ast
 import csv
 import json
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from search.proof.summaries import ModelOrigin, SearchedTrial, StudySummary
 from search.runs.models import WINNER_MODEL, model_path
 from search.runs.reporting import summarise, write_search_records
 from search.runs.reranking import open_rerank_study
-from search.runs.standings import leading_trials, read_ranking
+from search.runs.standings import leading_trials, read_ranking, trials_to_rerank
 from search.runs.winner import rebuild_config
 from search.settings import BEST_MODEL
 from search.studies.facts import StudyFacts, TrialFacts
@@ -57,7 +58,7 @@ def described(trial: FrozenTrial) -> SearchedTrial:
         number=trial.number,
         val_accuracy=trial.value,
         num_params=facts.num_params,
-        channels=facts.channels,
+        **facts.network,
         params=trial.params,
     )
 
@@ -106,7 +107,7 @@ def test_the_summary_names_the_winner_once_it_is_settled(
     StudyFacts(num_reranked=2).write(search_study.study)
     assert summed_up().winner is None
     first, second = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, (first, second))
+    reranking = open_rerank_study(search_study, 2)
     add_runs(reranking, first, 98.0, 98.0)
     summary = summed_up()
     assert summary.winner is None
@@ -156,7 +157,7 @@ def test_records_hold_the_summary_and_a_row_per_trial(
     assert [row["epochs"] for row in rows] == ["4", "1", "4", "1", "2"]
     assert [row["val_accuracy"] for row in rows] == ["98.0", "60.0", "98.5", "", ""]
     for row, trial in zip(rows, search_study.trials(), strict=True):
-        assert {name: float(row[name]) for name in trial.params} == trial.params
+        assert {name: ast.literal_eval(row[name]) for name in trial.params} == trial.params
         assert json.loads(row["channels"]) == trial.user_attrs["channels"]
 
 
@@ -202,7 +203,7 @@ def test_after_a_reranking_the_winners_model_is_of_its_first_further_run(
 ) -> None:
     first, second = leading_trials(search_study, 2)
     save(folder / BEST_MODEL, first, 98.5)
-    reranking = open_rerank_study(search_study, (first, second))
+    reranking = open_rerank_study(search_study, 2)
     save(model_path(folder, first.number), first, 98.0)
     content = save(model_path(folder, second.number), second, 98.2)
     add_runs(reranking, first, 98.0, 98.0)
@@ -254,7 +255,9 @@ def test_a_model_that_is_not_the_winners_is_not_taken_for_it(
     [winner] = leading_trials(search_study, 1)
     path = model_path(folder, winner.number) if reranked else folder / BEST_MODEL
     if reranked:
-        add_runs(open_rerank_study(search_study, (winner,)), winner, 98.5, 98.5)
+        planned = trials_to_rerank(search_study, 1)
+        for trial in planned:
+            add_runs(open_rerank_study(search_study, 1), trial, *[98.5 - (trial.number != winner.number)] * 2)
     save(path, winner, 98.5)
     assert summed_up().winner_model == WINNER_MODEL
     if changes is None:

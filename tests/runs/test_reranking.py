@@ -22,7 +22,7 @@ from search.net.model_origin import read_origin
 from search.proof.summaries import ModelOrigin
 from search.provenance import Code
 from search.runs.models import model_path
-from search.runs.reranking import open_rerank_study, run_reranking, runs_of
+from search.runs.reranking import open_rerank_study, run_comparison, run_reranking, runs_of
 from search.runs.session import Session
 from search.runs.standings import NUM_RUNS, leading_trials, read_ranking
 from search.runs.tasks import Candidate, RerankTask
@@ -38,13 +38,13 @@ from search.studies.tickets import keys_left
 TINY = TrialConfig(
     model=ModelConfig(channels=CHANNELS), augment=AugmentConfig(), lr=0.02, weight_decay=0.01, batch_size=64
 )
-CANDIDATE = Candidate(config=TINY, seed=7, params=FIRST)
+CANDIDATE = Candidate(config=TINY, params=FIRST)
 
 
 @pytest.fixture
 def reranking(search_study: StoredStudy) -> StoredStudy:
     """The re-ranking of both complete trials; still empty."""
-    return open_rerank_study(search_study, leading_trials(search_study, 2))
+    return open_rerank_study(search_study, 2)
 
 
 def test_every_leading_trial_runs_once_before_any_runs_again(search_study: StoredStudy) -> None:
@@ -57,7 +57,8 @@ def test_a_search_is_reranked_in_a_study_of_its_own(search_study: StoredStudy, r
     assert reranking.name == "small-rerank"
     assert (reranking.kind, facts.search_study, facts.planned_trials) == (Kind.RERANK, "small", (2, 0))
     assert reranking.binding == search_study.binding
-    assert open_rerank_study(search_study, leading_trials(search_study, 1)).facts.planned_trials == (2,)
+    assert facts.num_reranked == 2
+    assert open_rerank_study(search_study, 1).facts.num_reranked == 1
 
 
 # A run
@@ -89,8 +90,7 @@ def test_each_run_has_a_seed_of_its_own_and_records_what_it_was(
     first, second = run(task)
     assert [(trial.params["trial"], trial.params["run"]) for trial in (first, second)] == [(2, 0), (2, 1)]
     seeds = [TrialFacts.of(trial).seed for trial in (first, second)]
-    assert seeds == [derive_seed(7, "rerank", 0), derive_seed(7, "rerank", 1)]
-    assert len({*seeds, 7}) == 3
+    assert seeds == [derive_seed("small", "rerank", 0), derive_seed("small", "rerank", 1)]  # whichever trial it is
     assert first.intermediate_values != second.intermediate_values
     facts = TrialFacts.of(first)
     assert (facts.num_params, facts.channels) == (TINY.model.num_params, CHANNELS)
@@ -191,7 +191,7 @@ def test_the_candidates_are_rebuilt_from_their_recorded_draws(
     for trial in leading_trials(search_study, 2):
         candidate, facts = job.task.candidates[trial.number], TrialFacts.of(trial)
         assert candidate.config.model.channels == facts.channels
-        assert (candidate.seed, candidate.params) == (facts.seed, trial.params)
+        assert candidate.params == trial.params
 
 
 def test_further_runs_are_never_pruned_and_their_deadline_is_that_of_the_search(
@@ -221,3 +221,36 @@ def test_without_a_complete_trial_nothing_is_reranked(
     assert not run_reranking(session, new, None, task.validation, 5, deadline=None)
     assert jobs == []
     assert optuna.get_all_study_names(search_study.storage) == ["small", "new"]
+
+
+# The comparison with the first trial
+
+
+def test_the_winner_and_the_first_trial_run_in_pairs_that_chose_neither(
+    search_study: StoredStudy, reranking: StoredStudy, session: Session, jobs: list[Job], task: RerankTask
+) -> None:
+    winner, first = leading_trials(search_study, 2)
+    add_runs(reranking, winner, 98.5, 98.4, 98.0)  # one of the comparison is there already
+    add_runs(reranking, first, 98.0, 98.0)
+    ranking = read_ranking(search_study)
+    assert ranking is not None
+    assert run_comparison(session, search_study, ranking, task.validation, 2, deadline=None)
+    [job] = jobs
+    left = [dict(key) for key in keys_left(reranking, job.plan) if isinstance(key, tuple)]
+    assert left == [{"trial": 0, "run": 2}, {"trial": 2, "run": 3}, {"trial": 0, "run": 3}]
+    assert isinstance(job.task, RerankTask)
+    assert job.task.candidates.keys() == {2, 0}
+    assert isinstance(session.screen, Listener)
+    assert session.screen.said == ["Comparing the winner, trial 2, with the study's first trial by 2 runs of each."]
+
+
+def test_a_first_trial_that_wins_is_compared_with_nothing(
+    search_study: StoredStudy, reranking: StoredStudy, session: Session, jobs: list[Job], task: RerankTask
+) -> None:
+    second, first = leading_trials(search_study, 2)
+    add_runs(reranking, second, 98.0, 98.0)
+    add_runs(reranking, first, 98.5, 98.5)
+    ranking = read_ranking(search_study)
+    assert ranking is not None
+    assert not run_comparison(session, search_study, ranking, task.validation, 2, deadline=None)
+    assert jobs == []

@@ -17,11 +17,14 @@ from training import EveryTenth
 
 import space
 from search.config import derive_seed
-from search.net.crops import ALL_CROPS
+from search.net.crops import ALL_CROPS, CENTRE, Crops
+from search.net.data import Split
 from search.net.datasets import DATASETS
+from search.net.device import Runtime
+from search.net.model import TinyCNN
 from search.net.model_file import load_model
 from search.net.model_origin import read_origin
-from search.net.train import evaluate
+from search.net.train import Evaluation, evaluate
 from search.proof.summaries import ModelOrigin, StudySummary
 from search.provenance import versions
 from search.runs.models import model_path
@@ -252,7 +255,7 @@ def test_a_search_says_what_it_does_and_what_follows(search: Search, listener: L
     assert [work.stored.name for work in listener.watched] == ["tiny", "tiny-rerank"]
     assert (searching.epochs, searching.devices, searching.precision) == (1, ("cpu",), "fp32")
     assert searching.then is not None
-    assert (searching.then.name, searching.then.num_runs) == ("re-ranking", 6)
+    assert (searching.then.name, searching.then.num_runs) == ("re-ranking", 2 * (3 + 1) + 2 * 6)
     assert reranking.then is None
     assert listener.said == ["Re-ranking the leading 1 (--rerank 3, but no more are complete) by 2 further runs each."]
 
@@ -286,7 +289,7 @@ def test_what_was_reranked_before_counts_too_and_is_told(
     summary = search_again(trials=4, rerank=1).record
     assert summary is not None
     assert any(message.endswith("were re-ranked before: they count, too.") for message in listener.said)
-    assert "Re-ranking the leading 1 by 2 further runs each." in listener.said
+    assert "Re-ranking the leading 1, and the study's first trial, by 2 further runs each." in listener.said
     assert summary.reranking is not None
     assert summary.reranking.finished
     assert len(summary.reranking.standings) == 3
@@ -380,3 +383,29 @@ def test_the_longest_name_that_is_accepted_can_be_used_in_all_that_is_named_afte
     assert summary is not None
     assert summary.winner_model is not None
     assert (tmp_path / "results" / name / summary.winner_model).is_file()
+
+
+# A search that stalls
+
+
+def test_a_search_ends_after_so_many_trials_that_are_no_better_and_is_reranked(
+    search: Search, listener: Listener, storage_here: RDBStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate_worse(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops = CENTRE) -> Evaluation:
+        """Each trial is worse than the one before."""
+        num_trials = len(StoredStudy.load(storage_here, "tiny").trials())
+        return Evaluation(errors=num_trials, num_images=len(split), loss=1.0)
+
+    monkeypatch.setattr("search.runs.validating.evaluate", evaluate_worse)
+    summary = search(trials=50, patience=3, rerank=1, compare=0).record
+    assert summary is not None
+    assert (summary.trials.total, summary.stalled) == (4, True)
+    assert "No better trial among the last 3 (--patience): the search ends here." in listener.said
+    assert summary.winner is not None
+    assert summary.winner.number == 0
+    again = search(trials=50, patience=3, rerank=1, compare=0).record
+    assert again is not None
+    assert again.trials == summary.trials
+    without = search(trials=6, rerank=1, compare=0).record
+    assert without is not None
+    assert (without.trials.total, without.stalled) == (6, False)

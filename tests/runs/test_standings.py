@@ -7,7 +7,16 @@ import pytest
 from recording import add_runs
 
 from search.runs.reranking import open_rerank_study
-from search.runs.standings import NUM_RUNS, Ranking, leading_trials, rank_again, read_ranking
+from search.runs.standings import (
+    NUM_RUNS,
+    Ranking,
+    Standing,
+    first_trial,
+    leading_trials,
+    rank_again,
+    read_ranking,
+    trials_to_rerank,
+)
 from search.studies.facts import StudyFacts
 from search.studies.kinds import Kind
 from search.studies.study import StoredStudy, StudyError
@@ -16,7 +25,7 @@ from search.studies.study import StoredStudy, StudyError
 @pytest.fixture
 def reranking(search_study: StoredStudy) -> StoredStudy:
     """The re-ranking of both complete trials; still empty."""
-    return open_rerank_study(search_study, leading_trials(search_study, 2))
+    return open_rerank_study(search_study, 2)
 
 
 def ranking_of(search: StoredStudy) -> Ranking:
@@ -103,7 +112,7 @@ def test_a_reranking_is_finished_when_all_that_was_planned_is_there(
 
 
 def test_a_reranking_that_plans_nothing_is_not_finished(search_study: StoredStudy) -> None:
-    open_rerank_study(search_study, ())  # cut off before it was planned
+    open_rerank_study(search_study, 0)  # cut off before it was planned
     assert not ranking_of(search_study).finished
 
 
@@ -152,3 +161,79 @@ def test_a_further_run_that_is_not_complete_does_not_count(search_study: StoredS
     reranking.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
     reranking.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING))
     assert rank_again(search_study, reranking) == ()
+
+
+# The first trial, ties, and what was earned
+
+
+def test_the_first_trial_is_reranked_wherever_it_stands(search_study: StoredStudy) -> None:
+    first = first_trial(search_study)
+    assert first is not None
+    assert first.number == 0
+    assert [trial.number for trial in trials_to_rerank(search_study, 1)] == [2, 0]
+    assert [trial.number for trial in trials_to_rerank(search_study, 2)] == [2, 0]
+
+
+def test_a_reranking_of_the_leader_and_the_first_trial_is_finished_with_both(search_study: StoredStudy) -> None:
+    reranking = open_rerank_study(search_study, 1)
+    for trial in trials_to_rerank(search_study, 1):
+        assert not ranking_of(search_study).finished
+        add_runs(reranking, trial, 98.0, 98.2)
+    assert ranking_of(search_study).finished
+
+
+def test_trials_that_cannot_be_told_from_the_best_tie_with_it(search_study: StoredStudy) -> None:
+    reranking = open_rerank_study(search_study, 1)
+    first, second = leading_trials(search_study, 2)
+    add_runs(reranking, first, 98.0, 98.5)
+    add_runs(reranking, second, 98.2, 98.1)
+    described = ranking_of(search_study).describe()
+    assert described.winner == first.number
+    assert described.tied == (first.number, second.number)
+    # Residuals of +-0.15 with one degree of freedom: Student's t is 12.706.
+    assert described.margin == pytest.approx(12.706 * (4 * 0.15**2) ** 0.5, rel=1e-4)
+
+
+def test_a_lead_beyond_the_margin_is_no_tie(search_study: StoredStudy) -> None:
+    reranking = open_rerank_study(search_study, 1)
+    first, second = leading_trials(search_study, 2)
+    add_runs(reranking, first, 98.0, 98.5)
+    add_runs(reranking, second, 97.0, 97.501)
+    described = ranking_of(search_study).describe()
+    assert described.tied == (first.number,)
+
+
+@pytest.mark.parametrize(("num_params", "winner"), [(1_899, 0), (1_902, 2)], ids=["five per cent", "less"])
+def test_of_those_that_tie_a_clearly_smaller_one_wins(
+    num_params: int, winner: int, search_study: StoredStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reranking = open_rerank_study(search_study, 1)
+    first, second = leading_trials(search_study, 2)
+    add_runs(reranking, first, 98.0, 98.5)
+    add_runs(reranking, second, 98.2, 98.1)
+    sizes = {first.number: 2_000, second.number: num_params}
+    monkeypatch.setattr(Standing, "num_params", property(lambda standing: sizes[standing.trial.number]))
+    assert ranking_of(search_study).describe().winner == winner
+
+
+def test_what_was_earned_is_told_by_runs_that_chose_nothing_in_pairs(search_study: StoredStudy) -> None:
+    reranking = open_rerank_study(search_study, 1)
+    first, second = leading_trials(search_study, 2)
+    add_runs(reranking, first, 98.4, 98.5, 98.3, 98.2, 98.4)
+    add_runs(reranking, second, 98.2, 98.1, 98.2, 98.2)  # the last pair is not there yet
+    earned = ranking_of(search_study).earned
+    assert earned is not None
+    assert (earned.first, earned.winner_val_accuracies, earned.first_val_accuracies) == (0, (98.3, 98.2), (98.2, 98.2))
+    assert earned.mean == pytest.approx(0.05)
+    assert earned.margin == pytest.approx(12.706 * 0.05, rel=1e-4)  # of 0.1 and 0.0
+
+
+def test_a_first_trial_that_wins_has_earned_nothing(search_study: StoredStudy) -> None:
+    reranking = open_rerank_study(search_study, 1)
+    first, second = leading_trials(search_study, 2)
+    add_runs(reranking, first, 98.0, 98.1, 98.0)
+    add_runs(reranking, second, 98.5, 98.6, 98.5)
+    ranking = ranking_of(search_study)
+    assert ranking.winner is not None
+    assert ranking.winner.trial.number == 0
+    assert ranking.earned is None

@@ -6,7 +6,7 @@ from optuna_dashboard import get_note
 
 import space
 from search.show.notes import NoteKeeper
-from search.show.words import format_channels
+from search.show.words import format_network
 from search.studies.facts import TrialFacts
 from search.studies.optuna_private import writable
 from search.studies.study import Binding, StoredStudy, open_search_study
@@ -24,7 +24,7 @@ def test_notes_name_what_the_study_is_and_who_leads(search_study: StoredStudy) -
     assert "4 epochs" in note
     assert "data set: sample" in note
     assert f"trial 2, 98.50 % with {facts.num_params:,}" in note
-    assert format_channels(facts.channels) in note_of_trial(search_study, 2)
+    assert format_network(facts) in note_of_trial(search_study, 2)
     assert "verify-best" in note_of_trial(search_study, 2)
 
 

@@ -17,7 +17,7 @@ from search.runs.standings import leading_trials
 from search.runs.testing import LARGEST_SEED
 from search.show.progress import StudyProgress, describe_trial
 from search.show.screen import Stage, Work
-from search.show.words import format_channels
+from search.show.words import format_network
 from search.studies.facts import StudyFacts, TrialFacts
 from search.studies.kinds import KINDS, Kind
 from search.studies.optuna_private import writable
@@ -151,7 +151,7 @@ def test_the_table_shows_each_running_trial(search_study: StoredStudy) -> None:
     row = next(line for line in lines if "2/4" in line)
     assert row.split()[:5] == ["trial", "4", "2/4", "96.50", "%"]
     assert f"{running.num_params:,}" in row
-    assert format_channels(running.channels) in row
+    assert format_network(running) in row
 
 
 def test_the_table_shows_the_best_and_the_time_left(search_study: StoredStudy) -> None:
@@ -248,7 +248,7 @@ def test_the_table_of_a_verification_shows_seeds_and_no_best(make_verification: 
 
 def test_the_table_of_a_reranking_shows_runs(search_study: StoredStudy) -> None:
     leading = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, leading)
+    reranking = open_rerank_study(search_study, 2)
     add_runs(reranking, leading[0], 98.0)
     reranking.study.add_trial(
         create_trial(
@@ -295,7 +295,7 @@ def test_a_finished_trial_in_one_line(search_study: StoredStudy) -> None:
 
 def test_a_finished_run_in_one_line(search_study: StoredStudy) -> None:
     leading = leading_trials(search_study, 1)
-    reranking = open_rerank_study(search_study, leading)
+    reranking = open_rerank_study(search_study, 1)
     add_runs(reranking, leading[0], 98.25)
     [run] = copy.deepcopy(reranking.trials())
     run.user_attrs = TrialFacts(num_params=7_901, channels=WIDEST_CHANNELS).as_attributes()

@@ -13,6 +13,7 @@ from showing import shown, widest
 from search.commands.output import show
 from search.config import Channels
 from search.proof.summaries import (
+    Earned,
     EpochCounts,
     Reranking,
     SearchedTrial,
@@ -132,6 +133,27 @@ def test_the_report_names_the_winner_of_the_reranking_and_what_the_best_single_r
         "Best single run: trial 31, 99.25 %; its further runs reach 99.125 % on average (-0.125 points).",
         "Parameters of trial 7:",
     ]
+
+
+@pytest.mark.parametrize(
+    ("tied", "words"),
+    [
+        ((7, 31), "It cannot be told from trial 31 (95 %: ±0.150 points)."),
+        ((7, 31, 40), "It cannot be told from trials 31, 40 (95 %: ±0.150 points)."),
+        ((7,), ""),
+    ],
+)
+def test_the_report_names_the_trials_that_the_winner_cannot_be_told_from(tied: tuple[int, ...], words: str) -> None:
+    lines = report(**RERANKED | {"reranking": RERANKED["reranking"].model_copy(update={"tied": tied, "margin": 0.15})})
+    assert lines[2].removesuffix(words).rstrip().endswith("channels 8,10 / 12,14 / 15,17.")
+
+
+def test_the_report_says_what_the_search_earned() -> None:
+    earned = Earned(first=0, winner_val_accuracies=(99.5, 99.4), first_val_accuracies=(99.4, 99.2))
+    lines = report(**RERANKED | {"reranking": RERANKED["reranking"].model_copy(update={"earned": earned})})
+    assert lines[4] == (
+        "Earned over the study's first trial (0): +0.150 ± 0.635 points on validation (95 %, 2 pairs of further runs)."
+    )
 
 
 def test_the_report_says_that_the_reranking_is_not_finished() -> None:

@@ -60,7 +60,7 @@ def test_what_follows_a_search_has_a_row_without_a_best(
     search_study: StoredStudy, verification: StoredStudy, kind: str
 ) -> None:
     leading = leading_trials(search_study, 1)
-    reranking = open_rerank_study(search_study, leading)
+    reranking = open_rerank_study(search_study, 1)
     add_runs(reranking, leading[0], 98.0, 98.0)
     add_seed(verification, 10_000)
     add_seed(verification, 10_001)

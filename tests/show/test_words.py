@@ -2,7 +2,9 @@
 
 import pytest
 
-from search.show.words import describe_seeds, escape_markdown, format_channels, format_seconds, plural
+from search.config import ModelConfig
+from search.show.words import describe_seeds, escape_markdown, format_network, format_seconds, plural
+from search.studies.facts import TrialFacts, network_facts
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials"), (1_024, "1,024 trials")])
@@ -25,13 +27,24 @@ def test_seconds_are_written_as_a_clock(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
 
 
-def test_channels_are_written_stage_by_stage() -> None:
-    assert format_channels([[8, 10], [12, 14], [15]]) == "8,10 / 12,14 / 15"
-    assert format_channels(((9,), (12, 14, 16), (15,))) == "9 / 12,14,16 / 15"
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (ModelConfig(channels=((8, 10), (12, 14), (15,))), "8,10 / 12,14 / 15"),
+        (
+            ModelConfig(channels=((6, 8), (16, 16, 24), (24,)), blocks=("dense", "separable", "separable")),
+            "6,8 / sep 16,16,24 / sep 24",
+        ),
+        (ModelConfig(channels=((9,), (12, 12), (15,)), residual=True), "9 / 12,12 / 15, residual"),
+    ],
+)
+def test_a_network_is_written_stage_by_stage(model: ModelConfig, text: str) -> None:
+    assert format_network(model) == text
+    assert format_network(TrialFacts(**network_facts(model))) == text
 
 
-def test_unknown_channels_are_left_out() -> None:
-    assert format_channels(None) == ""
+def test_an_unknown_network_is_left_out() -> None:
+    assert format_network(TrialFacts()) == ""
 
 
 def test_seeds_are_counted() -> None:

@@ -1,0 +1,70 @@
+"""`frontier`: accuracy against parameters, every point of it proved."""
+
+from typing import Any
+
+import click
+
+from search.commands.group import EXIT_INTERRUPTED
+from search.commands.options import percent, run_options
+from search.commands.output import finish, the_space
+from search.config import LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, SMALLEST_MAX_PARAMS, shortened
+from search.net.datasets import DATASETS
+from search.settings import AUTO, FrontierSettings
+
+
+def budgets(text: str) -> tuple[int, ...]:
+    """Budgets, written like 1000,2000,7999."""
+    words = text.split(",")
+    if not all(word.isdecimal() and len(word) <= len(str(LARGEST_MAX_PARAMS)) for word in words):
+        raise click.BadParameter(f"{shortened(text)} is not a list of budgets. Write 1000,2000,7999.")
+    found = tuple(map(int, words))
+    if not all(SMALLEST_MAX_PARAMS <= each <= LARGEST_MAX_PARAMS for each in found):
+        raise click.BadParameter(f"a budget is a number from {SMALLEST_MAX_PARAMS} to {LARGEST_MAX_PARAMS}.")
+    if list(found) != sorted(set(found)):
+        raise click.BadParameter("name each budget once, the smallest first: 1000,2000,7999.")
+    return found
+
+
+DEFAULT_BUDGETS = ",".join(map(str, FrontierSettings.budgets))
+
+
+@click.command()
+@click.option(
+    "--budgets",
+    type=budgets,
+    metavar="LIST",
+    default=DEFAULT_BUDGETS,
+    help="Parameter budgets, the smallest first. All that were ever asked for are shown.",
+)
+@click.option(
+    "--trials", type=click.IntRange(1, MAX_TRIALS), default=FrontierSettings.trials, help="Trials at each budget."
+)
+@click.option(
+    "--seeds", type=click.IntRange(1, MAX_SEEDS), default=FrontierSettings.seeds, help="Seeds of each budget's proof."
+)
+@click.option(
+    "--dataset", type=click.Choice([AUTO, *DATASETS]), default=FrontierSettings.dataset, help="As with search."
+)
+@click.option(
+    "--epochs", type=click.IntRange(1, MAX_EPOCHS), default=FrontierSettings.epochs, help="Epochs of an unpruned trial."
+)
+@click.option("--target", type=percent, help="As with verify-best.")
+@run_options
+def frontier(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Draws accuracy against parameters: a search at each budget, and a proof of its winner.
+
+    Each search tries what the one before has found. All searches end before the first test digit is seen. Each is an
+    ordinary study, called like mnist-2000p-15e. The same command goes on where it was.
+
+    \b
+    Example:
+      python cli.py frontier --budgets 1000,2000,4000,7999 --trials 50 --seeds 20
+    """
+    from search.runs.tracing import run_frontier
+    from search.show.frontier import frontier_report
+    from search.show.live import LiveScreen
+
+    ended = run_frontier(FrontierSettings(**given), the_space(), LiveScreen(quiet=quiet))
+    finish(ended, frontier_report, quiet=quiet, as_json=as_json)
+    if ended.interrupted:
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)

@@ -1,0 +1,185 @@
+"""Traces the frontier: for each of several budgets a search, and, once all of these have ended, a proof of each winner.
+
+Each is an ordinary study: it resumes, runs in parallel and shows in the dashboard. A command sees no test digit before
+its last search has ended, so none can choose anything; the budgets are on record before its first search begins.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import RDBStorage
+
+from search.files import write_atomically
+from search.net.datasets import DataSet, find_dataset
+from search.proof.evidence import Proof
+from search.proof.frontier import Frontier, FrontierPoint
+from search.proof.summaries import StudySummary
+from search.provenance import code_commit
+from search.runs.proving import run_verification
+from search.runs.searching import run_search
+from search.runs.session import Ended, Session
+from search.settings import FrontierSettings, SearchSettings, VerifySettings
+from search.show import frontier as words
+from search.show.screen import Screen
+from search.studies.space import Space
+from search.studies.study import Binding, StoredStudy, StudyError, default_name, refuse_other_binding, study_names
+from search.studies.turns import exclusive, patient
+
+FRONTIER_RECORD = "frontier.json"
+
+
+def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> Ended[Frontier]:
+    """Searches and proves at every budget. Raises as `run_search` does."""
+    dataset = find_dataset(settings.dataset, settings.data_dir, screen.warn)
+    path = settings.results_dir / f"frontier-{dataset.name}-{settings.epochs}e" / FRONTIER_RECORD
+    session = Session.open(settings, space, screen, create=True)
+    _refuse_other_studies(session, settings, dataset)
+    points = {point.max_params: point for point in _known_points(path)}
+    earlier = sorted(points.keys() - set(settings.budgets))
+    if earlier:
+        screen.say(f"Budgets that were asked for before are shown as well: {', '.join(map(str, earlier))}.")
+    for max_params in settings.budgets:
+        points.setdefault(max_params, FrontierPoint(max_params=max_params))
+    record = _write(session.storage, settings, dataset, points, path)
+    neighbour: str | None = None
+    for max_params in settings.budgets:
+        is_new = default_name(dataset.name, max_params, settings.epochs) not in study_names(session.storage)
+        asked = _search_settings(settings, dataset, max_params, neighbour if is_new else None)
+        searched = run_search(asked, space, screen)
+        assert searched.record is not None
+        points[max_params] = _with_search(points[max_params], searched.record)
+        record = _write(session.storage, settings, dataset, points, path)
+        if searched.interrupted:
+            return Ended(record=record, interrupted=True)
+        _refuse_unfinished(searched.record, settings.trials)
+        neighbour = searched.record.study_name
+    for max_params in settings.budgets:
+        proved = run_verification(_verify_settings(settings, points[max_params]), space, screen)
+        if proved.record is None:
+            return Ended(record=record, interrupted=True)
+        points[max_params] = _with_proof(points[max_params], proved.record)
+        record = _write(session.storage, settings, dataset, points, path)
+    return Ended(record=record)
+
+
+def _refuse_other_studies(session: Session, settings: FrontierSettings, dataset: DataSet) -> None:
+    """Told before hours of training, not when the budget's turn has come."""
+    for max_params in settings.budgets:
+        name = default_name(dataset.name, max_params, settings.epochs)
+        if name in study_names(session.storage):
+            stored = StoredStudy.load(session.storage, name)
+            wanted = Binding(
+                dataset=dataset.name,
+                split=stored.binding.split,  # the search itself will compare it
+                max_params=max_params,
+                epochs=settings.epochs,
+                space=session.space.hash,
+            )
+            refuse_other_binding(stored, wanted)
+
+
+def _refuse_unfinished(summary: StudySummary, num_trials: int) -> None:
+    """No test digit is seen before the last search has ended, whoever is at work on it."""
+    if summary.trials.total < num_trials or (summary.winner is None and summary.best is not None):
+        raise StudyError(f"Another command is at work on {summary.study_name!r}. Run this one again when it has ended.")
+    if summary.winner is None:
+        raise StudyError(f"Every trial of {summary.study_name!r} was pruned: ask for more --trials.")
+
+
+def _known_points(path: Path) -> tuple[FrontierPoint, ...]:
+    """Raises RecordError where an earlier frontier is damaged: its budgets must not be forgotten."""
+    return Frontier.read(path).points if path.exists() else ()
+
+
+def _search_settings(
+    settings: FrontierSettings, dataset: DataSet, max_params: int, neighbour: str | None
+) -> SearchSettings:
+    names = set(SearchSettings.__dataclass_fields__) & set(FrontierSettings.__dataclass_fields__)
+    shared = {name: getattr(settings, name) for name in names}
+    return SearchSettings(
+        **shared
+        | {
+            "dataset": dataset.name,
+            "max_params": max_params,
+            "study_name": default_name(dataset.name, max_params, settings.epochs),
+            "warm_start": neighbour,
+        }
+    )
+
+
+def _verify_settings(settings: FrontierSettings, point: FrontierPoint) -> VerifySettings:
+    return VerifySettings(
+        storage=settings.storage,
+        data_dir=settings.data_dir,
+        results_dir=settings.results_dir,
+        device=settings.device,
+        precision=settings.precision,
+        workers=settings.workers,
+        study_name=point.study_name,
+        seeds=settings.seeds,
+        target=settings.target,
+    )
+
+
+def _with_search(point: FrontierPoint, summary: StudySummary) -> FrontierPoint:
+    """A budget after its search; what was seen of another winner is another attempt, and counted as such."""
+    winner = summary.winner
+    found: dict[str, Any] = {"max_params": point.max_params, "study_name": summary.study_name}
+    if winner is not None:
+        found |= {name: getattr(winner, name) for name in ("num_params", "channels", "blocks", "residual", "params")}
+        found["trial"] = winner.number
+    same = all(getattr(point, name) == value for name, value in found.items())
+    base = dict(point) if same else {"num_attempts": point.num_attempts}
+    earned = summary.reranking.earned if summary.reranking is not None and winner is not None else None
+    return FrontierPoint.model_validate({**base, **found, "num_trials": summary.trials.total, "earned": earned})
+
+
+def _with_proof(point: FrontierPoint, proof: Proof) -> FrontierPoint:
+    """A budget after its proof; another command may have named another winner meanwhile."""
+    model, same = proof.config.model, proof.trial == point.trial
+    others = [each for each in proof.earlier_attempts if each.study_name == proof.study_name]
+    changes = {
+        "trial": proof.trial,
+        "num_params": model.num_params,
+        "channels": model.channels,
+        "blocks": model.blocks,
+        "residual": model.residual,
+        "params": point.params if same else {},
+        "earned": point.earned if same else None,
+        "errors": tuple(row.errors for row in proof.seeds),
+        "errors_one_view": tuple(row.errors_one_view for row in proof.seeds),
+        "num_images": proof.num_images,
+        "num_planned": proof.num_planned,
+        "target": proof.target,
+        "num_attempts": len(others) + 1,
+    }
+    return FrontierPoint.model_validate({**dict(point), **changes})
+
+
+@patient()
+def _write(
+    storage: RDBStorage, settings: FrontierSettings, dataset: DataSet, points: dict[int, FrontierPoint], path: Path
+) -> Frontier:
+    with exclusive(storage):  # another command may be at other budgets
+        known = {point.max_params: point for point in _known_points(path)}
+        points = known | {max_params: points[max_params] for max_params in settings.budgets}
+        return _write_points(settings, dataset, points, path)
+
+
+def _write_points(
+    settings: FrontierSettings, dataset: DataSet, points: dict[int, FrontierPoint], path: Path
+) -> Frontier:
+    record = Frontier(
+        dataset=dataset.name,
+        judged=dataset.judged,
+        epochs=settings.epochs,
+        target=float(settings.target if settings.target is not None else dataset.target),
+        num_trials=settings.trials,
+        num_seeds=settings.seeds,
+        commit=code_commit(),
+        points=tuple(points[max_params] for max_params in sorted(points)),
+    )
+    record.write(path)
+    write_atomically(path.with_suffix(".md"), words.to_markdown(record))
+    write_atomically(path.with_suffix(".png"), words.plot(record))
+    return record

@@ -1,0 +1,154 @@
+"""The frontier: a search at each budget, then a proof of each winner."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import assert_refused, run
+from tiny import Listener
+from training import EveryTenth
+
+from search.net.datasets import DATASETS
+from search.proof.evidence import Proof
+from search.proof.frontier import Frontier
+from search.proof.parts import RecordError
+from search.runs import tracing
+from search.runs.session import Ended
+from search.runs.tracing import run_frontier
+from search.settings import FrontierSettings
+from search.studies.space import Space
+from search.studies.storage import open_storage
+from search.studies.study import StoredStudy, StudyError, study_names
+
+
+@pytest.fixture(scope="module")
+def few_digits_are_a_dataset() -> Iterator[None]:
+    few = replace(DATASETS["sample"], name="few", source=EveryTenth(), num_validation=80)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "few", few)
+        yield
+
+
+RunFrontier = Callable[..., Ended[Frontier]]
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+def draw(few_digits_are_a_dataset: None, tmp_path: Path, the_space: Space, listener: Listener) -> RunFrontier:
+    """A frontier of two budgets, of two trials of an epoch of 320 digits each, in this process."""
+    usual = FrontierSettings(
+        storage=f"sqlite:///{tmp_path / 'study.db'}",
+        data_dir=tmp_path / "data",
+        results_dir=tmp_path / "results",
+        dataset="few",
+        device="cpu",
+        precision="fp32",
+        workers=0,
+        budgets=(500, 600),
+        trials=2,
+        seeds=2,
+        epochs=1,
+        sampler="random",
+        rerank=1,
+        compare=0,
+    )
+    return lambda **changes: run_frontier(replace(usual, **changes), the_space, listener)
+
+
+def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
+    draw: RunFrontier, listener: Listener, tmp_path: Path
+) -> None:
+    ended = draw()
+    record = ended.record
+    assert record is not None
+    assert not ended.interrupted
+    folder = tmp_path / "results" / "frontier-few-1e"
+    assert sorted(path.name for path in folder.iterdir()) == ["frontier.json", "frontier.md", "frontier.png"]
+    assert Frontier.read(folder / "frontier.json") == record
+    assert [point.max_params for point in record.points] == [500, 600]
+    for point in record.points:
+        proof = Proof.read(tmp_path / "results" / f"few-{point.max_params}p-1e" / "verify.json")
+        assert (point.study_name, point.trial) == (proof.study_name, proof.trial)
+        assert point.test_accuracies == tuple(row.test_accuracy for row in proof.seeds)
+        assert point.num_params == proof.num_params <= point.max_params
+        assert (len(point.errors), point.num_attempts, point.target) == (2, 1, proof.target)
+    names = [work.stored.name for work in listener.watched]
+    assert names[:4] == ["few-500p-1e", "few-500p-1e-rerank", "few-600p-1e", "few-600p-1e-rerank"]
+    assert all("-verify-" in name for name in names[4:])
+    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
+    assert StoredStudy.load(storage, "few-600p-1e").facts.warm_start == "few-500p-1e"
+    listener.watched.clear()
+    assert draw().record == record  # all is there
+    assert listener.watched == []
+
+
+def test_a_budget_that_was_asked_for_once_is_always_shown(draw: RunFrontier, listener: Listener) -> None:
+    first = draw(budgets=(500,)).record
+    assert first is not None
+    second = draw(budgets=(600,)).record
+    assert second is not None
+    assert [point.max_params for point in second.points] == [500, 600]
+    assert second.points[0] == first.points[0]
+    assert "Budgets that were asked for before are shown as well: 500." in listener.said
+
+
+def test_the_budgets_are_on_record_before_anything_starts(
+    draw: RunFrontier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopHereError(Exception):
+        pass
+
+    def stop(*_args: Any) -> None:
+        raise StopHereError
+
+    monkeypatch.setattr(tracing, "run_search", stop)
+    with pytest.raises(StopHereError):
+        draw()
+    record = Frontier.read(tmp_path / "results" / "frontier-few-1e" / "frontier.json")
+    assert [(point.max_params, point.trial) for point in record.points] == [(500, None), (600, None)]
+
+
+def test_a_study_that_was_made_otherwise_is_told_before_anything_starts(
+    draw: RunFrontier, the_space: Space, tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(budgets=(600,), trials=1)
+    listener.watched.clear()
+    before = (tmp_path / "results" / "frontier-few-1e" / "frontier.json").read_bytes()
+    monkeypatch.setattr(Space, "hash", "0123456789abcdef")
+    with pytest.raises(StudyError, match=r"Study 'few-600p-1e' was made with another search space \(space\.py\)"):
+        draw()
+    assert listener.watched == []
+    assert "few-500p-1e" not in study_names(open_storage(f"sqlite:///{tmp_path / 'study.db'}"))
+    assert (tmp_path / "results" / "frontier-few-1e" / "frontier.json").read_bytes() == before
+
+
+def test_a_damaged_record_is_not_overwritten(draw: RunFrontier, tmp_path: Path) -> None:
+    path = tmp_path / "results" / "frontier-few-1e" / "frontier.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(RecordError, match="is damaged"):
+        draw()
+    assert path.read_text() == "{"
+
+
+@pytest.mark.parametrize(
+    ("budgets", "words"),
+    [
+        ("499", "a budget is a number from 500 to 100000"),
+        ("100001", "a budget is a number from 500 to 100000"),
+        ("2000,1000", "name each budget once, the smallest first"),
+        ("1000,1000", "name each budget once, the smallest first"),
+        ("many", "'many' is not a list of budgets. Write 1000,2000,7999."),
+        ("1000,,2000", "'1000,,2000' is not a list of budgets"),
+        ("-1000", "'-1000' is not a list of budgets"),
+        ("", "'' is not a list of budgets"),
+    ],
+)
+def test_budgets_that_cannot_be_are_refused(budgets: str, words: str, places: list[str]) -> None:
+    assert_refused(run("frontier", "--budgets", budgets, *places), 2, words)

@@ -1,0 +1,132 @@
+"""The frontier for people."""
+
+from typing import Any
+
+import pytest
+from showing import shown
+
+from search.proof.frontier import Frontier, FrontierPoint
+from search.proof.summaries import Earned
+from search.show import frontier as words
+
+
+def point(max_params: int, *accuracies: float, **changes: Any) -> FrontierPoint:
+    fields = {
+        "max_params": max_params,
+        "study_name": f"mnist-{max_params}p-15e",
+        "num_trials": 50,
+        "trial": 7,
+        "num_params": max_params - 8,
+        "channels": ((4, 5), (6, 7), (8,)),
+        "blocks": ("dense", "separable", "dense"),
+        "errors": tuple(round(100 * (100 - each)) for each in accuracies),
+        "errors_one_view": tuple(round(100 * (100 - each)) for each in accuracies),
+        "num_images": 10_000,
+        "num_planned": len(accuracies),
+        "target": 99.4,
+        "num_attempts": 1,
+    }
+    return FrontierPoint.model_validate(fields | changes)
+
+
+def make_frontier(*points: FrontierPoint, **changes: Any) -> Frontier:
+    fields = {
+        "dataset": "mnist",
+        "judged": True,
+        "epochs": 15,
+        "target": 99.4,
+        "num_trials": 50,
+        "num_seeds": 2,
+        "commit": "0123abc",
+        "points": points,
+    }
+    return Frontier.model_validate(fields | changes)
+
+
+CLAIM = "The smallest network of which every one of 2 seeds reaches 99.4 % has 2,492 parameters."
+SMALL, MIDDLE, LARGE = point(1_000, 98.9, 99.0), point(2_500, 99.41, 99.45), point(7_999, 99.6, 99.65)
+
+
+def test_the_claim_names_the_smallest_network_that_holds() -> None:
+    frontier = make_frontier(SMALL, MIDDLE, LARGE)
+    assert frontier.smallest_held == 2_492
+    assert (
+        words.claim(frontier)
+        == "The smallest network of which every one of 2 seeds reaches 99.4 % has 2,492 parameters."
+    )
+
+
+@pytest.mark.parametrize(
+    ("frontier", "held"),
+    [
+        (make_frontier(MIDDLE, LARGE, target=99.5), 7_991),  # 99.4 was asked for before: a bar is raised
+        (make_frontier(point(2_500, 99.45, target=99.6), LARGE), 7_991),  # and not lowered
+        (make_frontier(point(2_500, 99.4), LARGE), 2_492),  # 60 errors of 10,000
+        (make_frontier(point(2_500, 99.39), LARGE), 7_991),
+        (make_frontier(point(7_998, 99.5, num_params=7_990), point(7_999, 99.5, num_params=7_990)), 7_990),
+    ],
+    ids=["raised", "not lowered", "just", "not quite", "two alike"],
+)
+def test_a_network_holds_if_every_seed_reaches_the_highest_target(frontier: Frontier, held: int) -> None:
+    assert frontier.smallest_held == held
+    assert f" {held:,} parameters." in words.claim(frontier)
+
+
+def test_errors_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="budget 1000: the errors are not those of 10000 test digits"):
+        point(1_000, 99.0, errors=(10_001,))
+
+
+def test_a_budget_at_which_another_network_was_tried_before_says_so() -> None:
+    assert any(
+        line == "More than one winner was put to the test at: 1,000 (2)."
+        for line in words.notes(make_frontier(point(1_000, 98.9, num_attempts=2), MIDDLE))
+    )
+
+
+def test_without_one_the_claim_says_so() -> None:
+    assert words.claim(make_frontier(SMALL)) == "No network of which every seed reaches 99.4 % was found."
+
+
+def test_where_nothing_can_be_judged_nothing_is_claimed() -> None:
+    frontier = make_frontier(point(1_000, 99.5), dataset="sample", judged=False)
+    assert words.claim(frontier).startswith("NOT JUDGED: 99.4 % is a claim about")
+
+
+def test_every_budget_has_a_row_whatever_became_of_it() -> None:
+    begun = FrontierPoint(max_params=3_000, study_name="mnist-3000p-15e", num_trials=12)
+    cut_off = point(4_000, 99.3, num_planned=2)
+    earned = Earned(first=0, winner_val_accuracies=(99.5, 99.4), first_val_accuracies=(99.4, 99.2))
+    rows = words.rows(
+        make_frontier(
+            SMALL, MIDDLE.model_copy(update={"earned": earned}), begun, cut_off, FrontierPoint(max_params=5_000)
+        )
+    )
+    network = "4,5 / sep 6,7 / 8"
+    assert rows[1:] == [
+        ("1,000", "992", network, "50", "2", "98.90", "98.950", "0.071", "no", ""),
+        ("2,500", "2,492", network, "50", "2", "99.41", "99.430", "0.028", "yes", "+0.150 ± 0.635"),
+        ("3,000", "", "not settled", "12", "", "", "", "", "", ""),
+        ("4,000", "3,992", network, "50", "1 of 2", "99.30", "99.300", "", "no", ""),
+        ("5,000", "", "not begun", "", "", "", "", "", "", ""),
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_report_ends_with_the_claim(width: int) -> None:
+    text = shown(words.frontier_report(make_frontier(SMALL, MIDDLE)), width)
+    assert " ".join(text.split()).endswith(words.claim(make_frontier(SMALL, MIDDLE)))
+
+
+def test_the_page_has_the_claim_the_table_and_what_it_rests_on() -> None:
+    page = words.to_markdown(make_frontier(SMALL, MIDDLE))
+    assert page.startswith(f"# {CLAIM}\n")
+    assert "| 1,000 | 992 | 4,5 / sep 6,7 / 8 | 50 | 2 | 98.90 | 98.950 | 0.071 | no |  |" in page
+    assert "All budgets that were ever asked for are shown." in page
+
+
+def test_the_plot_shows_every_seed() -> None:
+    one = words.plot(make_frontier(SMALL, MIDDLE))
+    assert one.startswith(b"\x89PNG")
+    assert words.plot(make_frontier(point(1_000, 98.0, 99.9), MIDDLE)) != one  # of the same mean
+    assert words.plot(make_frontier(FrontierPoint(max_params=500))).startswith(b"\x89PNG")
