@@ -13,6 +13,7 @@ COMMANDS = {
     "verify-best": [],
     "reproduce": [str(ROOT / "results" / "reference")],
     "ablate": [],
+    "frontier": ["--dataset", "sample"],
     "status": [],
     "delete": ["small"],
 }

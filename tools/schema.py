@@ -34,6 +34,8 @@ SHARED = {
     "space": "The hash of the search space.",
     "num_params": "How many parameters the network has.",
     "channels": "The output channels of every convolution, one list per stage.",
+    "blocks": "What the convolutions of each stage are: `dense` or `separable`.",
+    "residual": "Whether blocks are added to their input.",
     "epochs": "Of a run that trains to its end.",
     "batch_size": "Digits per training step.",
     "max_params": "The largest number of parameters that is allowed.",

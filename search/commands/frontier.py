@@ -51,9 +51,9 @@ DEFAULT_BUDGETS = ",".join(map(str, FrontierSettings.budgets))
 @click.option("--target", type=percent, help="As with verify-best.")
 @run_options
 def frontier(quiet: bool, as_json: bool, **given: Any) -> None:
-    """Draws accuracy against parameters: a search at each budget, and a proof of its winner.
+    """Draws accuracy against parameters, every point proved.
 
-    Each search tries what the one before has found. All searches end before the first test digit is seen. Each is an
+    At each budget it searches, and proves the winner. Each search tries what the one before has found. All searches end before the first test digit is seen. Each is an
     ordinary study, called like mnist-2000p-15e. The same command goes on where it was.
 
     \b

@@ -69,6 +69,7 @@ class FrontierPoint(Part):
 
     @derived
     def mean_one_view(self) -> float | None:
+        """By the central view alone."""
         return mean_of([accuracy(errors, self.num_images) for errors in self.errors_one_view])
 
     def holds(self, target: float) -> bool:
