@@ -36,6 +36,7 @@ from search.net.model import TinyCNN
 from search.net.model_file import load_model, save_model
 from search.net.model_origin import read_origin
 from search.proof.evidence import Proof
+from search.proof.frontier import Frontier, FrontierPoint
 from search.proof.parts import Record, RecordError
 from search.proof.summaries import ModelOrigin
 from search.studies.facts import FactsError, MeasuredFacts, StudyFacts, TrialFacts
@@ -271,7 +272,7 @@ NUMBERS = [
 BEYOND: list[tuple[str, str, list[str]]] = [  # more than what any may be
     ("search", "--trials", ["0", str(MAX_TRIALS + 1)]),
     ("search", "--epochs", ["0", "16"]),
-    ("search", "--max-params", ["999", "100001"]),
+    ("search", "--max-params", ["499", "100001"]),
     ("search", "--rerank", [str(MAX_TRIALS + 1)]),
     ("search", "--seed", [str(2**63)]),
     ("search", "--workers", ["1025", "999999999999", "²"]),
@@ -555,9 +556,9 @@ VALUES: list[tuple[str, Any, str]] = [
     ("trial", 10**400, "trial: "),
     ("trial", "31", "trial is '31'"),
     ("trial", [[[]]], "trial: "),
-    ("recipe", 3, "another version of space.py or of this tool"),
+    ("recipe", 3, "another version of this tool"),
     ("recipe", "4", "recipe is '4'"),
-    ("space", "0" * 16, "another version of space.py or of this tool"),
+    ("space", 0, "space: "),
     ("dataset", "cifar10", "no data set 'cifar10'"),
     ("dataset", "", "no data set ''"),
     ("dataset", {}, "dataset: "),
@@ -996,6 +997,36 @@ def spoilt(draw: st.DrawFn, whole: bytes) -> bytes:
     return bytes(content)
 
 
+FRONTIER = Frontier(
+    dataset="mnist",
+    judged=True,
+    epochs=15,
+    target=99.4,
+    num_trials=50,
+    num_seeds=2,
+    commit="0123abc",
+    points=(
+        FrontierPoint(
+            max_params=1_000,
+            study_name="mnist-1000p-15e",
+            num_trials=50,
+            trial=7,
+            num_params=992,
+            channels=((4, 5), (6, 7), (8,)),
+            blocks=("dense", "separable", "dense"),
+            params={"convs_1": 2, "separable_1": False, "lr": 0.02},
+            errors=(110, 100),
+            errors_one_view=(120, 110),
+            num_images=10_000,
+            num_planned=2,
+            target=99.4,
+            num_attempts=1,
+        ),
+        FrontierPoint(max_params=2_000),
+    ),
+)
+
+
 @pytest.fixture(scope="module")
 def written(world: Path) -> dict[str, bytes]:
     """A file of each kind of record, by the name of its type, and a model."""
@@ -1005,6 +1036,7 @@ def written(world: Path) -> dict[str, bytes]:
         "Ladder": (REFERENCE / "ablation.json").read_bytes(),
         "Reproduction": (REFERENCE / "reproduce.json").read_bytes(),
         "StorageStatus": run("status", "--json", f"--storage=sqlite:///{world}/study.db").stdout.encode(),
+        "Frontier": FRONTIER.to_json().encode(),
         "ModelOrigin": read_origin(REFERENCE / "best-single-run.safetensors").encode(),
         "model": (world / "proof" / MODEL).read_bytes(),
     }

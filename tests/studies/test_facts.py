@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
@@ -28,6 +28,8 @@ TRIAL = TrialFacts(
     retry_of=2,
     kills=1,
     channels=((8, 9), (10,), (11, 12)),
+    blocks=("dense", "separable", "dense"),
+    residual=True,
     num_params=7_993,
     seed=2**62 + 1,
     device="cpu",
@@ -59,6 +61,8 @@ STUDY = StudyFacts(
     sampler="tpe",
     pruner="percentile",
     seed=7,
+    patience=20,
+    warm_start="smaller",
     num_reranked=5,
     commit="0123abc",
     versions=VERSIONS,
@@ -121,11 +125,15 @@ def test_attributes_are_called_as_they_always_were() -> None:
 def test_a_configuration_is_carried_as_json_always_had_it() -> None:
     config = space.reference_config()
     stored = StudyFacts(**config_facts(config)).as_attributes()
+    as_it_was = json.loads(json.dumps(asdict(config)))
+    del as_it_was["model"]["blocks"], as_it_was["model"]["residual"]  # there were dense networks alone
     assert stored == {
         "num_params": config.model.num_params,
         "channels": [list(stage) for stage in config.model.channels],
-        "config": json.loads(json.dumps(asdict(config))),
+        "config": as_it_was,
     }
+    other = replace(config, model=replace(config.model, blocks=("dense", "separable", "dense"), residual=True))
+    assert StudyFacts(**config_facts(other)).as_attributes()["config"] == json.loads(json.dumps(asdict(other)))
 
 
 def test_only_what_is_set_is_written(search: StoredStudy) -> None:
