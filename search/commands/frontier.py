@@ -53,8 +53,9 @@ DEFAULT_BUDGETS = ",".join(map(str, FrontierSettings.budgets))
 def frontier(quiet: bool, as_json: bool, **given: Any) -> None:
     """Draws accuracy against parameters, every point proved.
 
-    At each budget it searches, and proves the winner. Each search tries what the one before has found. All searches end before the first test digit is seen. Each is an
-    ordinary study, called like mnist-2000p-15e. The same command goes on where it was.
+    At each budget it searches, and proves the winner. Each search tries what the one before has found. All searches end
+    before the first test digit is seen. Each is an ordinary study, called like mnist-2000p-15e. The same command goes
+    on where it was.
 
     \b
     Example:
