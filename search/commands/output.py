@@ -56,7 +56,8 @@ class _Printable:
         from rich.segment import Segment
 
         for text, style, control in console.render(self._renderable, options):
-            yield Segment(text if control or text == "\n" else printable(text), style, control)
+            lines = [text] if control else map(printable, text.split("\n"))  # a sentence is wrapped to several
+            yield Segment("\n".join(lines), style, control)
 
 
 def the_space() -> "Space":
