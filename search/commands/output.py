@@ -33,6 +33,8 @@ def finish(
         click.echo(ended.record.to_json(), nl=False)
     elif not quiet:
         show(report(ended.record))
+        if ended.files:
+            click.echo(printable(f"Written: {', '.join(map(str, ended.files))}."))
     return ended.record
 
 

@@ -71,7 +71,7 @@ DATASET_HELP = (
 @click.option(
     "--patience",
     type=click.IntRange(1, MAX_TRIALS),
-    help="Ends the search when so many trials in a row are no better than the best before.",
+    help="Ends the search when so many trials in a row are no better; those under way are finished.",
 )
 @click.option(
     "--warm-start",

@@ -33,8 +33,8 @@ def status(fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool)
     """Lists the studies of a storage.
 
     How their trials ended, the best of a search, and the trials whose worker has died. With --fix it mends what a kill,
-    a full disk or a hand has left: trials without a worker, half-written files, records that are missing, damaged or
-    old, and the winner's model where its run's is there.
+    a full disk or manual changes have left: trials without a worker, half-written files, records that are missing,
+    damaged or old, and the winner's model where its run's is there.
 
     \b
     Example:
@@ -43,6 +43,7 @@ def status(fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool)
       python cli.py status --fix
     """
     from search.runs.mending import find_repairs
+    from search.show.mends import mend_lines
     from search.show.status import describe_storage, studies_table
     from search.show.words import plural
     from search.studies.storage import open_storage
@@ -53,16 +54,18 @@ def status(fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool)
     if fix:
         mends = _fix(opened, results_dir, yes=yes, as_json=as_json)
     else:
-        mends = [repair.describe() for repair in find_repairs(opened, results_dir) if repair.do is not None]
+        mends = [repair.describe() for repair in find_repairs(opened, results_dir)]
     found = describe_storage(opened).model_copy(update={"mends": tuple(mends)})
     if as_json:
         click.echo(found.to_json(), nl=False)
     elif not fix:
         show(studies_table(found))
-        if mends:
-            click.echo(
-                f"{plural(len(mends), 'thing')} can be mended: {command_line('status', '--fix', repeated=PLACES)}"
-            )
+        for line in mend_lines(mend for mend in mends if mend.how is None):
+            click.echo(printable(line))
+        to_mend = [mend for mend in mends if mend.how is not None]
+        if to_mend:
+            fix_it = command_line("status", "--fix", repeated=PLACES)
+            click.echo(f"{plural(len(to_mend), 'thing')} can be mended: {fix_it}")
     if fix and not all(mend.done for mend in mends):
         raise click.exceptions.Exit(1)
 

@@ -252,7 +252,7 @@ class StorageStatus(Record):
     """The studies of a storage (`status --json`).
 
     Attributes:
-        mends: What can be mended; with `--fix`, all that was found, and what is mended of it.
+        mends: What is not as it should be; with `--fix`, also what is mended of it.
     """
 
     TITLE = "`status --json`"

@@ -47,10 +47,11 @@ def run_ablation(settings: AblateSettings, space: Space, screen: Screen) -> Ende
         return Ended(record=None, interrupted=True)
     ablation.record_use()
     record = make_ladder(ablation, follow_up.config, num_seeds)
-    record.write(folder / "ablation.json")
-    write_atomically(folder / "ablation.md", words.to_markdown(record))
-    write_atomically(folder / "ablation.png", words.plot(record))
-    return Ended(record=record)
+    path, page, picture = (folder / f"ablation.{ending}" for ending in ("json", "md", "png"))
+    record.write(path)
+    write_atomically(page, words.to_markdown(record))
+    write_atomically(picture, words.plot(record))
+    return Ended(record=record, files=(path, page, picture))
 
 
 def _complete_runs(ablation: StoredStudy) -> dict[tuple[str, int], Measured]:

@@ -1,4 +1,4 @@
-"""What a kill, a full disk or a hand has left of a storage's studies and their results, and how it is mended."""
+"""What a kill, a full disk or manual changes have left of studies and their results, and how it is mended."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from search.config import ExplainedError
 from search.files import find_leftovers
 from search.proof.evidence import Proof
 from search.proof.parts import RecordError
-from search.proof.summaries import Mend, StudySummary
+from search.proof.summaries import Mend
 from search.runs.models import WINNER_MODEL, check_proved_model, find_winner_model
-from search.runs.reporting import files_of, summarise, write_search_records
+from search.runs.reporting import files_of, recorded_storage, summarise, write_search_records
 from search.runs.standings import read_ranking
 from search.runs.winner import find_winner
 from search.studies.kinds import KINDS, Kind
@@ -83,23 +83,16 @@ def _repairs_of_results(search: StoredStudy, folder: Path, at_least: list[str]) 
     """Args: at_least: The records that will be old when trials are released."""
     ranking = read_ranking(search)
     summary = summarise(search, ranking, folder)
-    if not _is_of_another_storage(folder / "summary.json", summary):
-        files = files_of(search, summary, folder)
-        old = sorted({*at_least, *(path.name for path, content in files.items() if _content(path) != content)})
-        if old:
-            why, how = f"not what the study comes to: {', '.join(old)}", "writes them anew"
-            yield Repair(what=str(folder), why=why, how=how, do=partial(_write_again, search, folder))
+    if recorded_storage(folder) not in (None, summary.storage):
+        return  # another's results are left alone
+    files = files_of(search, summary, folder)
+    old = sorted({*at_least, *(path.name for path, content in files.items() if _content(path) != content)})
+    if old:
+        why, how = f"not what the study comes to: {', '.join(old)}", "writes them anew"
+        yield Repair(what=str(folder), why=why, how=how, do=partial(_write_again, search, folder))
     model = find_winner_model(folder, find_winner(search, ranking), ranking, search.binding.epochs)
     if model.missing is not None and not model.elsewhere:
         yield Repair(what=str(folder / WINNER_MODEL), why=f"cannot be had: {model.missing} verify-best trains another")
-
-
-def _is_of_another_storage(path: Path, summary: StudySummary) -> bool:
-    """Whether the record is of a study of the same name in another database: it is not overwritten."""
-    try:
-        return StudySummary.read(path).storage != summary.storage
-    except (RecordError, OSError):
-        return False
 
 
 def _content(path: Path) -> bytes | None:

@@ -75,7 +75,9 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
                 write_atomically(model_path.with_suffix(".md"), card.model_card(record))
         return record
 
-    return Ended(record=prove(verification))
+    record = prove(verification)
+    model = (model_path,) if record.model is not None else ()
+    return Ended(record=record, files=(record_path, record_path.with_suffix(".md"), *model))
 
 
 def make_proof(

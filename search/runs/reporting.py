@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from search.files import write_atomically
 from search.net.datasets import dataset_row
+from search.proof.parts import RecordError
 from search.proof.summaries import SearchedTrial, SearchedWith, StudySummary
 from search.runs.models import WINNER_MODEL, find_winner_model
 from search.runs.standings import Ranking, read_ranking
@@ -17,6 +18,7 @@ from search.studies.facts import TrialFacts
 from search.studies.study import StoredStudy, count_since_best
 from search.studies.urls import hide_password
 
+SUMMARY = "summary.json"
 COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
     "num_params",
     "channels",
@@ -85,13 +87,21 @@ def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:
     )
 
 
+def recorded_storage(folder: Path) -> str | None:
+    """The database of the search whose records are in a folder; None where there are none that can be read."""
+    try:
+        return StudySummary.read(folder / SUMMARY).storage
+    except (RecordError, OSError):
+        return None
+
+
 def files_of(search: StoredStudy, summary: StudySummary, folder: Path) -> dict[Path, bytes | None]:
     """What the results of a search should hold, by its place; None for what must not be there, like a former winner."""
     ranking = read_ranking(search)
     source = find_winner_model(folder, find_winner(search, ranking), ranking, search.binding.epochs).source
     return {
         folder / WINNER_MODEL: source.read_bytes() if source is not None else None,
-        folder / "summary.json": summary.to_json().encode(),
+        folder / SUMMARY: summary.to_json().encode(),
         folder / "trials.csv": _table(search.trials()).encode(),
     }
 

@@ -107,8 +107,9 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
         model_errors=model_errors,
         num_earlier=num_earlier,
     )
-    record.write(folder / "reproduce.json")
-    return Ended(record=record)
+    path = folder / "reproduce.json"
+    record.write(path)
+    return Ended(record=record, files=(path,))
 
 
 def count_errors(recorded: RecordedProof, test: Split) -> int | None:

@@ -68,7 +68,7 @@ def run_reranking(
         session.screen.say(f"Trials {sorted(others)} were re-ranked before: they count, too.")
     if keys_left(reranking, plan):
         lead = leading_trials(search, num_leading)
-        fewer = f" (--rerank {num_leading}, but no more are complete)" if len(lead) < num_leading else ""
+        fewer = f" ({num_leading} were to be, but no more are complete)" if len(lead) < num_leading else ""
         first = ", and the study's first trial," if len(leading) > len(lead) else ""
         session.screen.say(f"Re-ranking the leading {len(lead)}{fewer}{first} by {NUM_RUNS} further runs each.")
     job = session.job(reranking, plan, task, epochs=validation.epochs, deadline=deadline)

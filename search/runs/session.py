@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import optuna
@@ -37,9 +38,11 @@ class Ended(Generic[RecordType]):
 
     Attributes:
         record: What it has found; None if it was interrupted before there was anything to tell.
+        files: Where that is written.
     """
 
     record: RecordType | None
+    files: tuple[Path, ...] = ()
     interrupted: bool = False
 
 

@@ -32,6 +32,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
     """Searches and proves at every budget. Raises as `run_search` does."""
     dataset = find_dataset(settings.dataset, settings.data_dir, screen.warn)
     path = settings.results_dir / f"frontier-{dataset.name}-{settings.epochs}e" / FRONTIER_RECORD
+    files = (path, path.with_suffix(".md"), path.with_suffix(".png"))
     session = Session.open(settings, space, screen, create=True)
     _refuse_other_studies(session, settings, dataset)
     points = {point.max_params: point for point in _known_points(path)}
@@ -50,16 +51,16 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
         points[max_params] = _with_search(points[max_params], searched.record)
         record = _write(session.storage, settings, dataset, points, path)
         if searched.interrupted:
-            return Ended(record=record, interrupted=True)
+            return Ended(record=record, interrupted=True, files=files)
         _refuse_unfinished(searched.record, settings.trials)
         neighbour = searched.record.study_name
     for max_params in settings.budgets:
         proved = run_verification(_verify_settings(settings, points[max_params]), space, screen)
         if proved.record is None:
-            return Ended(record=record, interrupted=True)
+            return Ended(record=record, interrupted=True, files=files)
         points[max_params] = _with_proof(points[max_params], proved.record)
         record = _write(session.storage, settings, dataset, points, path)
-    return Ended(record=record)
+    return Ended(record=record, files=files)
 
 
 def _refuse_other_studies(session: Session, settings: FrontierSettings, dataset: DataSet) -> None:

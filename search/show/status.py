@@ -17,7 +17,7 @@ from search.studies.study import StoredStudy, StudyError, damage_told, study_nam
 from search.studies.tickets import Holder, find_holders
 from search.studies.urls import hide_password
 
-HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best %")
+HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best run %")
 
 
 def describe_storage(storage: RDBStorage) -> StorageStatus:

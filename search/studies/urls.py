@@ -33,6 +33,8 @@ def sqlite_path(url: str) -> Path | None:
         raise StorageError(f"--storage holds more than one @. {encode}")
     if parsed.get_backend_name() != "sqlite":
         return None
+    if parsed.host:
+        raise StorageError("--storage names a SQLite file after two slashes. Write three: sqlite:///study.db.")
     name = (parsed.database or "").removeprefix("file:")
     if name in ("", ":memory:") or parsed.query.get("mode") == "memory":
         raise StorageError("A database in memory cannot be shared by workers. Use a file, like sqlite:///study.db.")

@@ -33,7 +33,7 @@ def test_the_status_tells_what_was_cut_off_from_what_failed(search_study: Stored
     assert (row["trials"]["interrupted"], row["trials"]["failed"]) == (2, 2)
     heading, line, held = run("status", "--storage", storage_url).stdout.splitlines()
     assert heading.split() == [
-        "Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best", "%"
+        "Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best", "run", "%"
     ]  # fmt: skip
     assert line.split() == ["small", "search", "2", "1", "1", "2", "2", "98.50"]
     assert held.startswith("small: Trials [4] are held by ")

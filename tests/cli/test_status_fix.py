@@ -58,7 +58,7 @@ def searched(finished_search: subprocess.CompletedProcess[str], tmp_path: Path) 
 def mends(*words: str) -> list[dict[str, Any]]:
     found = json.loads(run("status", "--json", *words).stdout)
     assert StorageStatus.model_validate(found)
-    return found["mends"]
+    return [mend for mend in found["mends"] if mend["how"] is not None]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -180,6 +180,7 @@ def test_a_damaged_model_cannot_be_mended_and_is_told(folder: Path, here: list[s
     assert "verify-best" in line
     assert line.endswith("No command can mend this.")
     assert last == "Mended: 0. Left: 1."
+    assert run("status", *here).stdout.splitlines()[-1] == line  # without --fix, too
 
 
 def test_a_model_that_another_host_has_is_not_missed(folder: Path, search_study: StoredStudy, here: list[str]) -> None:

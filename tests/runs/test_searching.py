@@ -257,7 +257,24 @@ def test_a_search_says_what_it_does_and_what_follows(search: Search, listener: L
     assert searching.then is not None
     assert (searching.then.name, searching.then.num_runs) == ("re-ranking", 2 * (3 + 1) + 2 * 6)
     assert reranking.then is None
-    assert listener.said == ["Re-ranking the leading 1 (--rerank 3, but no more are complete) by 2 further runs each."]
+    assert listener.said == [
+        "Re-ranking the leading 1 (3 were to be, but no more are complete) by 2 further runs each."
+    ]
+
+
+def test_records_of_another_storage_are_not_replaced_in_silence(
+    search: Search, search_again: Search, listener: Listener, tmp_path: Path
+) -> None:
+    search_again(trials=3)
+    listener.warned.clear()  # of the place where the finished search was made
+    search(trials=3)
+    assert listener.warned == []
+    url = f"sqlite:///{tmp_path / 'another.db'}"
+    search(storage=url, trials=1, rerank=0)
+    [warning] = listener.warned
+    folder = tmp_path / "results" / "tiny"
+    assert warning.startswith(f"{folder} holds the records of a study of this name in sqlite:///")
+    assert warning.endswith(f"by those of {url}. To keep them, name another --results-dir or --study-name.")
 
 
 def test_without_a_reranking_nothing_follows(search: Search, listener: Listener) -> None:

@@ -281,7 +281,7 @@ def test_the_table_of_studies_shows_counts_and_who_is_stale(
     optuna.create_study(storage=search_study.storage, study_name="foreign")
     text = shown(studies_table(describe_storage(search_study.storage)))
     heading, *rows = rows_of(text)
-    assert " ".join(heading) == "Study Kind Complete Pruned Running Interrupted Failed Best %"
+    assert " ".join(heading) == "Study Kind Complete Pruned Running Interrupted Failed Best run %"
     assert rows[:3] == [
         ["small", "search", "2", "1", "2", "1", "0", "98.50"],
         ["small-verify-2", "verify", "0", "0", "0", "0", "0"],
@@ -326,5 +326,5 @@ def test_in_a_narrow_terminal_names_and_numbers_stay_whole(kind: str, name: str,
 def test_where_no_terminal_is_headings_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
     show(studies_table(make_status("reproduce", 1_050, "mnist-7999p-15e-reproduce-31-0123ab")))
     heading, row = capsys.readouterr().out.splitlines()
-    assert " ".join(heading.split()) == "Study Kind Complete Pruned Running Interrupted Failed Best %"
+    assert " ".join(heading.split()) == "Study Kind Complete Pruned Running Interrupted Failed Best run %"
     assert row.endswith(" 99.25")
