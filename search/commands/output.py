@@ -32,9 +32,9 @@ def finish(
     if as_json:
         click.echo(ended.record.to_json(), nl=False)
     elif not quiet:
-        show(report(ended.record))
         if ended.files:
             click.echo(printable(f"Written: {', '.join(map(str, ended.files))}."))
+        show(report(ended.record))
     return ended.record
 
 

@@ -13,7 +13,7 @@ from search.proof.evidence import Proof
 from search.proof.parts import RecordError
 from search.proof.summaries import Mend
 from search.runs.models import WINNER_MODEL, check_proved_model, find_winner_model
-from search.runs.reporting import files_of, recorded_storage, summarise, write_search_records
+from search.runs.reporting import files_of, recorded_summary, summarise, write_search_records
 from search.runs.standings import read_ranking
 from search.runs.winner import find_winner
 from search.studies.kinds import KINDS, Kind
@@ -83,7 +83,8 @@ def _repairs_of_results(search: StoredStudy, folder: Path, at_least: list[str]) 
     """Args: at_least: The records that will be old when trials are released."""
     ranking = read_ranking(search)
     summary = summarise(search, ranking, folder)
-    if recorded_storage(folder) not in (None, summary.storage):
+    recorded = recorded_summary(folder)
+    if recorded is not None and recorded.storage != summary.storage:
         return  # another's results are left alone
     files = files_of(search, summary, folder)
     old = sorted({*at_least, *(path.name for path, content in files.items() if _content(path) != content)})

@@ -87,12 +87,19 @@ def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:
     )
 
 
-def recorded_storage(folder: Path) -> str | None:
-    """The database of the search whose records are in a folder; None where there are none that can be read."""
+def recorded_summary(folder: Path) -> StudySummary | None:
+    """The search whose records are in a folder; None where there are none that can be read."""
     try:
-        return StudySummary.read(folder / SUMMARY).storage
+        return StudySummary.read(folder / SUMMARY)
     except (RecordError, OSError):
         return None
+
+
+def is_of_another_study(recorded: StudySummary, search: StoredStudy) -> bool:
+    """Whether a record is of a study of the same name in another database, which is no copy of this one."""
+    best, trials = recorded.best, search.trials()
+    known = best is None or (best.number < len(trials) and trials[best.number].params == best.params)
+    return recorded.storage != hide_password(str(search.storage.url)) and not known
 
 
 def files_of(search: StoredStudy, summary: StudySummary, folder: Path) -> dict[Path, bytes | None]:

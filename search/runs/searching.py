@@ -5,7 +5,7 @@ import time
 from search.net.data import fingerprint, load_search_splits
 from search.net.datasets import find_dataset
 from search.proof.summaries import StudySummary
-from search.runs.reporting import recorded_storage, summarise, write_search_records
+from search.runs.reporting import is_of_another_study, recorded_summary, summarise, write_search_records
 from search.runs.reranking import run_comparison, run_reranking
 from search.runs.session import Ended, Session
 from search.runs.standings import NUM_RUNS, read_ranking
@@ -22,7 +22,6 @@ from search.studies.plan import DrawnPlan
 from search.studies.space import Space
 from search.studies.study import Binding, StoredStudy, default_name, open_search_study
 from search.studies.tickets import find_holders, is_finished
-from search.studies.urls import hide_password
 from search.studies.worker import expired, is_stalled
 
 
@@ -62,12 +61,12 @@ def run_search(settings: SearchSettings, space: Space, screen: Screen) -> Ended[
     num_done = count_trials(search.trials()).total
     if num_done > settings.trials:
         screen.say(f"The study has {num_done} trials already: --trials {settings.trials} adds none.")
-    folder, here = settings.results_dir / search.name, hide_password(str(search.storage.url))
-    elsewhere = recorded_storage(folder)
-    if elsewhere not in (None, here):
+    folder = settings.results_dir / search.name
+    recorded = recorded_summary(folder)
+    if recorded is not None and is_of_another_study(recorded, search):
         screen.warn(
-            f"{folder} holds the records of a study of this name in {elsewhere}: they are replaced by those of {here}. "
-            f"To keep them, name another --results-dir or --study-name."
+            f"{folder} holds the records of another study of this name, in {recorded.storage}: they are replaced. To "
+            f"keep them, name another --results-dir or --study-name."
         )
     validation = Validation(
         dataset=dataset.name,

@@ -75,7 +75,7 @@ def test_a_search_whose_reranking_was_cut_off_says_what_it_was_and_how_to_finish
     monkeypatch.setattr("search.runs.session.in_processes", lambda *_, **__: True)  # as after Ctrl-C
     result = run("search", *SMALL, "--trials", "3", "--rerank", "9", *places)
     assert result.exit_code == 130
-    assert "Re-ranking the leading 2 (--rerank 9, but no more are complete) by 2 further runs each." in result.stderr
+    assert "Re-ranking the leading 2 (9 were to be, but no more are complete) by 2 further runs each." in result.stderr
     assert "Re-ranking is not finished: 0 trials so far." in result.stdout
     assert result.stdout.splitlines()[-1] == "Next: the same command goes on."
 

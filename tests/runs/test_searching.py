@@ -265,16 +265,13 @@ def test_a_search_says_what_it_does_and_what_follows(search: Search, listener: L
 def test_records_of_another_storage_are_not_replaced_in_silence(
     search: Search, search_again: Search, listener: Listener, tmp_path: Path
 ) -> None:
-    search_again(trials=3)
-    listener.warned.clear()  # of the place where the finished search was made
-    search(trials=3)
+    search_again(trials=3)  # in a copy of the folder: of the same study
     assert listener.warned == []
-    url = f"sqlite:///{tmp_path / 'another.db'}"
-    search(storage=url, trials=1, rerank=0)
+    search(storage=f"sqlite:///{tmp_path / 'another.db'}", trials=1, rerank=0, seed=8)
     [warning] = listener.warned
     folder = tmp_path / "results" / "tiny"
-    assert warning.startswith(f"{folder} holds the records of a study of this name in sqlite:///")
-    assert warning.endswith(f"by those of {url}. To keep them, name another --results-dir or --study-name.")
+    assert warning.startswith(f"{folder} holds the records of another study of this name, in sqlite:///")
+    assert warning.endswith("they are replaced. To keep them, name another --results-dir or --study-name.")
 
 
 def test_without_a_reranking_nothing_follows(search: Search, listener: Listener) -> None:
