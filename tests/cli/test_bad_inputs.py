@@ -866,6 +866,7 @@ TABLE = [
 STORAGE, RESULTS_DIR, DATA_DIR = "--storage=sqlite:///{}/study.db", "--results-dir={}/results", "--data-dir={}/data"
 GIVEN = {
     "search": [STORAGE, RESULTS_DIR, DATA_DIR, "--dataset=mnist"],  # which is not there: nothing is trained
+    "frontier": [STORAGE, RESULTS_DIR, DATA_DIR, "--dataset=mnist"],
     "verify-best": [STORAGE, RESULTS_DIR, DATA_DIR],
     "reproduce": [STORAGE, RESULTS_DIR, DATA_DIR],
     "ablate": [STORAGE, RESULTS_DIR, DATA_DIR],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from evidence import CONFIG, TRAINED, ask, make_proof, make_tested
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.config import MAX_SEEDS, TrialConfig
@@ -138,10 +138,12 @@ def test_ledgers_are_joined_in_any_groups(some: list[Entry], others: list[Entry]
     assert Ledger.joined(some, Ledger.joined(others, more).entries) == together
 
 
-@given(parts, parts)
-def test_nothing_that_is_added_makes_a_verdict_greener(some: list[Entry], others: list[Entry]) -> None:
-    before, after = Ledger.joined(some).tested(SUBJECT), Ledger.joined(some, others).tested(SUBJECT)
-    assume(before is not None and before.target is not None)
+with_a_target = asked_seeds.filter(lambda seeds: seeds.target is not None)
+
+
+@given(st.builds(Asked, subject=st.just(SUBJECT), seeds=with_a_target, **named), parts, parts)
+def test_nothing_that_is_added_makes_a_verdict_greener(asked: Asked, some: list[Entry], others: list[Entry]) -> None:
+    before, after = Ledger.joined([asked], some).tested(SUBJECT), Ledger.joined([asked], some, others).tested(SUBJECT)
     assert before is not None
     assert after is not None
     assert (after.target or 0) >= (before.target or 0)
