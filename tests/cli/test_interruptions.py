@@ -81,6 +81,7 @@ def trials_of(study_url: str, study_name: str) -> list[FrozenTrial]:
     return trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "presses"), [("1", 1), ("0", 2)], ids=["once", "twice, without workers"])
 def test_ctrl_c_ends_a_search_with_its_record(workers: str, presses: int, storage_url: str, places: list[str]) -> None:
     options = ["--dataset", "sample", "--trials", "2", "--workers", workers, "--study-name", "stopped", "--json"]

@@ -264,7 +264,7 @@ def proofs(
 
 
 def test_a_miss_that_is_on_record_anywhere_is_never_followed_by_a_confirmation(proofs: type[Proofs]) -> None:
-    num_examples = int(os.environ.get("LEDGER_EXAMPLES", "6"))
+    num_examples = int(os.environ.get("LEDGER_EXAMPLES", "4"))
     checks = settings(
         max_examples=num_examples, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
     )
