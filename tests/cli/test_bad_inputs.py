@@ -933,7 +933,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     return words
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=command_lines())
 def test_no_options_whatsoever_end_in_a_traceback(words: list[str], world: Path, tmp_path: Path) -> None:
     if words[0] in ("verify-best", "ablate"):  # for them a study is to be found

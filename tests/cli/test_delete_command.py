@@ -134,6 +134,7 @@ def delete_at_a_terminal(storage_url: str, typed: bytes) -> tuple[int, str]:
     return code, seen
 
 
+@pytest.mark.slow
 def test_at_a_terminal_it_asks_and_deletes_when_told_to(followed: RDBStorage, storage_url: str) -> None:
     code, seen = delete_at_a_terminal(storage_url, b"y\n")
     assert code == 0
@@ -143,6 +144,7 @@ def test_at_a_terminal_it_asks_and_deletes_when_told_to(followed: RDBStorage, st
     assert names(followed) == OTHERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "code", "words"),
     [(b"\n", 1, "Nothing was deleted."), (b"\x04", 130, "Interrupted.")],

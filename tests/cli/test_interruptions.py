@@ -174,6 +174,7 @@ class ScreenOfWhoSeesAnotherDie:
         yield update
 
 
+@pytest.mark.slow
 def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
     storage: RDBStorage, sample_binding: Binding, tmp_path: Path, the_space: Space
 ) -> None:

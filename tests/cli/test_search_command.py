@@ -227,6 +227,7 @@ def test_the_next_command_works_as_printed_and_resumes_as_json(
     assert f"{facts['seeds'][0]['errors']} errors of 1,000" in card
 
 
+@pytest.mark.slow
 def test_without_workers_a_search_trains_in_its_own_process(
     places: list[str], storage_url: str, tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def draw(few_digits_are_a_dataset: None, tmp_path: Path, the_space: Space, liste
     return lambda **changes: run_frontier(replace(usual, **changes), the_space, listener)
 
 
+@pytest.mark.slow
 def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
     draw: RunFrontier, listener: Listener, tmp_path: Path
 ) -> None:

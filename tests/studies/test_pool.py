@@ -112,6 +112,7 @@ def test_two_workers_complete_every_ticket_exactly_once(search: StoredStudy, job
     assert handlers() == before
 
 
+@pytest.mark.slow
 def test_a_worker_has_its_own_environment_and_one_thread_heeds_no_signal_and_ends_once_done(
     search: StoredStudy, job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_trial_that_kills_every_worker_fails_and_another_is_drawn(search: Stor
     assert [reason is not None and "killed 3 times" in reason for reason in reasons] == [False] * 3 + [True, False]
 
 
+@pytest.mark.slow
 def test_a_given_run_that_kills_every_worker_ends_it_with_the_reason(
     search: StoredStudy, storage_url: str, code: Code
 ) -> None:
@@ -284,6 +286,7 @@ def test_a_second_signal_ends_at_once_and_leaves_nothing_running(search: StoredS
     assert handlers() == before
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent(search: StoredStudy, storage: RDBStorage, storage_url: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     parent = subprocess.Popen([sys.executable, "-c", RUN_IN_A_PARENT, storage_url], env=environment)

@@ -109,6 +109,7 @@ def drop_connections(storage: RDBStorage) -> None:
     other.dispose()
 
 
+@pytest.mark.slow
 def test_first_commands_at_once_on_an_empty_server_all_succeed(postgresql: PostgresqlServer) -> None:
     urls = [postgresql.create_database(f"first{number}") for number in range(4)]
     ended = subprocess.run([sys.executable, "-c", OPEN_EACH, *urls], capture_output=True, text=True, timeout=60)

@@ -66,6 +66,7 @@ def meanwhile(act: Callable[[], None], seconds: float) -> Iterator[None]:
     timer.join()
 
 
+@pytest.mark.slow
 def test_a_killed_hosts_trial_is_waited_for_and_then_done(
     session: Session, search: StoredStudy, job: Job, held: optuna.Trial, screen: Listener
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_killed_hosts_trial_is_waited_for_and_then_done(
     assert released == "Trials [1] were cut off; their parameters are tried again."
 
 
+@pytest.mark.slow
 def test_a_host_that_shows_that_it_lives_is_left_to_it(
     session: Session, search: StoredStudy, storage_url: str, job: Job, held: optuna.Trial, screen: Listener
 ) -> None:
