@@ -86,14 +86,15 @@ class Ranking:
     @property
     def earned(self) -> summaries.Earned | None:
         """The winner beside the study's first trial, over the runs that both have and that chose neither."""
-        if self.winner is None or self.first is None:
+        winner, first = self.winner, self.first
+        if winner is None or first is None or winner.trial.number == first.number:
             return None
-        ours, firsts = (self.compared.get(number, {}) for number in (self.winner.trial.number, self.first.number))
-        shared = sorted(ours.keys() & firsts.keys()) if ours is not firsts else []
+        ours, firsts = self.compared.get(winner.trial.number, {}), self.compared.get(first.number, {})
+        shared = sorted(ours.keys() & firsts.keys())
         if not shared:
             return None
         return summaries.Earned(
-            first=self.first.number,
+            first=first.number,
             winner_val_accuracies=tuple(ours[run] for run in shared),
             first_val_accuracies=tuple(firsts[run] for run in shared),
         )
@@ -164,7 +165,8 @@ def read_ranking(search: StoredStudy) -> Ranking | None:
         raise make_complaint_of_another_search(reranking)
     accuracies, owners = _read_runs(search, reranking)
     standings = _rank(search, accuracies, owners)
-    planned, num_leading = set(reranking.facts.planned_trials), reranking.facts.num_reranked
+    facts = reranking.facts
+    planned, num_leading = set(facts.planned_trials), facts.num_reranked
     done = {standing.trial.number for standing in standings}
     # Before the first trial was among them, there was no number: as many as were planned.
     wanted = trials_to_rerank(search, num_leading) if num_leading else leading_trials(search, len(planned))

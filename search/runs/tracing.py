@@ -4,6 +4,7 @@ Each is an ordinary study: it resumes, runs in parallel and shows in the dashboa
 its last search has ended, so none can choose anything; the budgets are on record before its first search begins.
 """
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from search.provenance import code_commit
 from search.runs.proving import run_verification
 from search.runs.searching import run_search
 from search.runs.session import Ended, Session
-from search.settings import FrontierSettings, SearchSettings, VerifySettings
+from search.settings import FrontierSettings, RunSettings, SearchSettings, VerifySettings
 from search.show import frontier as words
 from search.show.screen import Screen
 from search.studies.space import Space
@@ -35,12 +36,11 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
     files = (path, path.with_suffix(".md"), path.with_suffix(".png"))
     session = Session.open(settings, space, screen, create=True)
     _refuse_other_studies(session, settings, dataset)
-    points = {point.max_params: point for point in _known_points(path)}
-    earlier = sorted(points.keys() - set(settings.budgets))
+    known = {point.max_params: point for point in _known_points(path)}
+    earlier = sorted(known.keys() - set(settings.budgets))
     if earlier:
         screen.say(f"Budgets that were asked for before are shown as well: {', '.join(map(str, earlier))}.")
-    for max_params in settings.budgets:
-        points.setdefault(max_params, FrontierPoint(max_params=max_params))
+    points = {each: known.get(each, FrontierPoint(max_params=each)) for each in settings.budgets}
     record = _write(session.storage, settings, dataset, points, path)
     neighbour: str | None = None
     for max_params in settings.budgets:
@@ -95,31 +95,22 @@ def _known_points(path: Path) -> tuple[FrontierPoint, ...]:
 def _search_settings(
     settings: FrontierSettings, dataset: DataSet, max_params: int, neighbour: str | None
 ) -> SearchSettings:
-    names = set(SearchSettings.__dataclass_fields__) & set(FrontierSettings.__dataclass_fields__)
-    shared = {name: getattr(settings, name) for name in names}
-    return SearchSettings(
-        **shared
-        | {
-            "dataset": dataset.name,
-            "max_params": max_params,
-            "study_name": default_name(dataset.name, max_params, settings.epochs),
-            "warm_start": neighbour,
-        }
-    )
+    own = {
+        "dataset": dataset.name,
+        "max_params": max_params,
+        "study_name": default_name(dataset.name, max_params, settings.epochs),
+        "warm_start": neighbour,
+    }
+    return SearchSettings(**_handed_on(settings, SearchSettings) | own)
 
 
 def _verify_settings(settings: FrontierSettings, point: FrontierPoint) -> VerifySettings:
-    return VerifySettings(
-        storage=settings.storage,
-        data_dir=settings.data_dir,
-        results_dir=settings.results_dir,
-        device=settings.device,
-        precision=settings.precision,
-        workers=settings.workers,
-        study_name=point.study_name,
-        seeds=settings.seeds,
-        target=settings.target,
-    )
+    return VerifySettings(**_handed_on(settings, VerifySettings) | {"study_name": point.study_name})
+
+
+def _handed_on(settings: FrontierSettings, kind: type[RunSettings]) -> dict[str, Any]:
+    """What another command is asked as this one is."""
+    return {field.name: getattr(settings, field.name) for field in fields(kind) if hasattr(settings, field.name)}
 
 
 def _with_search(point: FrontierPoint, summary: StudySummary) -> FrontierPoint:
@@ -163,8 +154,7 @@ def _write(
 ) -> Frontier:
     with exclusive(storage):  # another command may be at other budgets
         known = {point.max_params: point for point in _known_points(path)}
-        points = known | {max_params: points[max_params] for max_params in settings.budgets}
-        return _write_points(settings, dataset, points, path)
+        return _write_points(settings, dataset, known | points, path)
 
 
 def _write_points(

@@ -13,13 +13,11 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from tiny import CHANNELS, FIRST, TINY_SPACE, Listener, TinySearch
-from training import EveryTenth
 
 import space
 from search.config import derive_seed
 from search.net.crops import ALL_CROPS, CENTRE, Crops
 from search.net.data import Split
-from search.net.datasets import DATASETS
 from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.model_file import load_model
@@ -137,14 +135,6 @@ def settings_in(folder: Path) -> SearchSettings:
         rerank=2,
         seed=7,
     )
-
-
-@pytest.fixture(scope="module")
-def few_digits_are_a_dataset() -> Iterator[None]:
-    few = replace(DATASETS["sample"], name="few", source=EveryTenth(), num_validation=80)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "few", few)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The frontier: a search at each budget, then a proof of each winner."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from commands import assert_refused, run
 from tiny import Listener
-from training import EveryTenth
 
-from search.net.datasets import DATASETS
 from search.proof.evidence import Proof
 from search.proof.frontier import Frontier
 from search.proof.parts import RecordError
@@ -21,15 +19,6 @@ from search.settings import FrontierSettings
 from search.studies.space import Space
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy, StudyError, study_names
-
-
-@pytest.fixture(scope="module")
-def few_digits_are_a_dataset() -> Iterator[None]:
-    few = replace(DATASETS["sample"], name="few", source=EveryTenth(), num_validation=80)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DATASETS, "few", few)
-        yield
-
 
 RunFrontier = Callable[..., Ended[Frontier]]
 
