@@ -1,12 +1,11 @@
 """Pruners, replayed on full learning curves: what each saves, and what it costs.
 
-python cli.py search --study-name curves --trials 40 --sampler random --pruner none --data-dir data
-python -m benchmarks.pruners --storage sqlite:///study.db --study-name curves
+python -m benchmarks.pruners --json > results/reference/pruners.json
 
-The curves are those of a study that nothing pruned. They are replayed many times, each time in another order, as a
-study with the pruner under test, which is Optuna's own and sees what it would see: the intermediate values of the
-trials that came before, of the complete ones for most. So that a pruner cannot win by suiting one best curve, random
-parts of the curves are replayed as well: what is lost there must not exceed the noise of a run.
+The curves are those of `benchmarks.points`, which nothing pruned. They are replayed many times, each time in another
+order, as a study with the pruner under test, which is Optuna's own and sees what it would see: the intermediate values
+of the trials that came before, of the complete ones for most. So that a pruner cannot win by suiting one best curve,
+random parts of the curves are replayed as well: what is lost there must not exceed the noise of a run.
 """
 
 import random
@@ -15,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import click
 import optuna
@@ -33,13 +33,10 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from benchmarks.command import Benchmark, finish
-from benchmarks.records import CurvesMadeWith, EpochPrediction, FinalAccuracy, PrunerReplays, PrunerRow
+from benchmarks.records import EpochPrediction, FinalAccuracy, Points, PrunerReplays, PrunerRow, read
 from search.commands.options import json_option
-from search.config import ExplainedError
 from search.provenance import code_commit, versions
 from search.studies.choices import make_pruner
-from search.studies.storage import open_storage
-from search.studies.study import StoredStudy, find_search_study
 
 Curve = tuple[float, ...]  # the validation accuracy after every epoch, in percent
 LARGEST_RISK = 0.02  # what saves most within it is to be the default
@@ -155,45 +152,31 @@ def predictiveness(curves: Sequence[Curve]) -> list[EpochPrediction]:
     ]
 
 
-def load_curves(stored: StoredStudy) -> list[Curve]:
-    """The learning curves of a study's complete trials.
-
-    Raises:
-        ExplainedError: If there are too few, or some of its trials were pruned.
-    """
-    curves = [
-        tuple(value for _, value in sorted(trial.intermediate_values.items())) for trial in stored.complete_trials()
-    ]
-    if len(curves) < 2 or len({len(curve) for curve in curves}) > 1:
-        raise ExplainedError(f"Study {stored.name!r} has no two complete trials of equal length.")
-    if stored.trials((TrialState.PRUNED,)):
-        raise ExplainedError(f"Trials of study {stored.name!r} were pruned; full curves need --pruner none.")
-    return curves
-
-
 @click.command(cls=Benchmark)
-@click.option("--storage", default="sqlite:///results/reference/curves.db", show_default=True)
-@click.option("--study-name", default="curves", show_default=True)
+@click.option(
+    "--points",
+    "path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default="results/reference/points-7999.json",
+    show_default=True,
+    help="A record of `benchmarks.points`.",
+)
 @click.option("--orders", "num_orders", type=click.IntRange(min=1), default=200, show_default=True)
 @json_option
-def main(storage: str, study_name: str, num_orders: int, as_json: bool) -> None:
-    """Replays pruners on the curves of a study that nothing pruned; takes some minutes."""
+def main(path: Path, num_orders: int, as_json: bool) -> None:
+    """Replays pruners on full learning curves; takes some minutes."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    stored = find_search_study(open_storage(storage), study_name)
-    curves, facts, binding = load_curves(stored), stored.facts, stored.binding
+    recorded = read(Points, path)
+    curves = [point.curve for point in recorded.points]
     replays, parts = orders(curves, num_orders, 1.0), orders(curves, num_orders, PART)
     names = track(list(candidates()), "Replaying", console=Console(stderr=True), transient=True)
     rows = [measure(name, replays, parts) for name in names]
     final = [curve[-1] for curve in curves]
     replayed = PrunerReplays(
         curves=len(curves),
-        made_with=CurvesMadeWith(
-            dataset=binding.dataset,
-            max_params=binding.max_params,
-            epochs=binding.epochs,
-            sampler=facts.sampler,
-            commit=facts.commit,
-        ),
+        dataset=recorded.dataset,
+        max_params=recorded.max_params,
+        epochs=recorded.epochs,
         orders=num_orders,
         part=PART,
         final_accuracy=FinalAccuracy(best=max(final), median=statistics.median(final), worst=min(final)),

@@ -229,14 +229,121 @@ class Accuracy(Measurement):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurvesMadeWith:
-    """The study that the learning curves come from."""
+class Point:
+    """A point of the search space, trained to the end.
 
+    Attributes:
+        params: What was drawn, by name.
+        curve: The validation accuracy after every epoch, in percent; the last by all views.
+        further: That of further runs, by other seeds, after their last epoch.
+    """
+
+    params: dict[str, bool | int | float]
+    num_params: int
+    curve: tuple[float, ...]
+    further: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points(Measurement):
+    """Random points of the search space, behind the one that every study tries first (`benchmarks.points`)."""
+
+    schema_version: Literal[1] = 1
+    study_name: str
     dataset: str
     max_params: int
     epochs: int
-    sampler: str | None
-    commit: str | None
+    space: str
+    recipe: int
+    precision: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurrogateFit:
+    """What a surrogate of the search space was made of, and how well it foretells points that it was not given.
+
+    Attributes:
+        points, repeated: How many, and how many of them were run again.
+        noise, spread: Standard deviations in log errors, of a point's runs and over the points.
+        explained: The share of the variance that is foretold.
+        rank_correlation: Spearman's.
+        length_scales: By parameter, whose whole range is 1: the shorter, the more it matters.
+    """
+
+    points: int
+    repeated: int
+    noise: float
+    spread: float
+    explained: float
+    rank_correlation: float
+    length_scales: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """Of simulated searches, with half of its 95 % interval."""
+
+    mean: float
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledRow:
+    """A sampler and a pruner, with the re-ranking that the tool has.
+
+    Attributes:
+        searches: Simulated.
+        trials: Begun within the cost, on average.
+        earned: By how many points what is chosen is better than the first trial, without noise.
+        beyond_default: By how many points it is better than with the default sampler and pruner, in the same worlds.
+    """
+
+    sampler: str
+    pruner: str
+    searches: int
+    trials: float
+    earned: Mean
+    beyond_default: Mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleRow:
+    """A rule by which the winner of a search is chosen, at equal cost, with the default sampler and pruner.
+
+    Attributes:
+        runs: Of re-ranking, that it takes.
+    """
+
+    rule: str
+    runs: int
+    searches: int
+    earned: Mean
+    beyond_default: Mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledBudget:
+    """Simulated searches at one budget."""
+
+    max_params: int
+    surrogate: SurrogateFit
+    samplers: tuple[SampledRow, ...]
+    rules: tuple[RuleRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samplers(Measurement):
+    """Samplers, pruners and rules of re-ranking, on simulated searches (`benchmarks.samplers`).
+
+    Attributes:
+        cost: Epochs of a whole search, re-ranking included.
+    """
+
+    schema_version: Literal[1] = 1
+    dataset: str
+    cost: int
+    budgets: tuple[SampledBudget, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,13 +386,15 @@ class PrunerReplays(Measurement):
     """Pruners, replayed on learning curves (`benchmarks.pruners`).
 
     Attributes:
-        curves: How many.
+        curves: How many, of random points of the search space at `max_params`.
         part: The share of the curves in each random part.
         chosen: What saves most within the risk.
     """
 
     curves: int
-    made_with: CurvesMadeWith
+    dataset: str
+    max_params: int
+    epochs: int
     orders: int
     part: float
     final_accuracy: FinalAccuracy

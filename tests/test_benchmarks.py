@@ -18,12 +18,12 @@ from click.testing import CliRunner
 from optuna.pruners import NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial
 
-from benchmarks import accuracy, contest, pruners, records, step_profile, throughput, trial_times
+from benchmarks import accuracy, contest, points, pruners, records, step_profile, throughput, trial_times
 from benchmarks.light_study import ACCURACY
 from benchmarks.records import PrunerRow
 from benchmarks.reference_loop import Digits, Net
 from benchmarks.sleep_study import SleepTask
-from search.config import AugmentConfig, ExplainedError, ModelConfig, TrialConfig
+from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.net.data import Split
 from search.net.datasets import DATASETS
 from search.net.model import TinyCNN, num_params
@@ -225,31 +225,6 @@ def test_every_pruner_under_test_can_be_replayed(name: str) -> None:
     assert 0 <= row.epochs_saved < 1
 
 
-def curves_study(storage: optuna.storages.RDBStorage, *lengths: int) -> StoredStudy:
-    """A study of complete trials of so many epochs each."""
-    study = optuna.create_study(storage=storage, study_name="curves", direction="maximize")
-    for length in lengths:
-        curve = RISING[:length]
-        study.add_trial(optuna.trial.create_trial(value=curve[-1], intermediate_values=dict(enumerate(curve, start=1))))
-    return StoredStudy(study, storage)
-
-
-def test_curves_are_those_of_complete_trials_of_equal_length(storage: optuna.storages.RDBStorage) -> None:
-    stored = curves_study(storage, 5, 5)
-    assert pruners.load_curves(stored) == [RISING, RISING]
-    stored.study.add_trial(optuna.trial.create_trial(value=1.0, intermediate_values={1: 1.0}))
-    with pytest.raises(ExplainedError, match="no two complete trials of equal length"):
-        pruners.load_curves(stored)
-
-
-def test_curves_of_a_study_that_pruned_are_refused(storage: optuna.storages.RDBStorage) -> None:
-    stored = curves_study(storage, 5, 5)
-    pruned = optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, intermediate_values={1: 1.0})
-    stored.study.add_trial(pruned)
-    with pytest.raises(ExplainedError, match="--pruner none"):
-        pruners.load_curves(stored)
-
-
 # Orchestration
 
 
@@ -380,8 +355,10 @@ def test_a_trial_that_sleeps_saves_its_model_only_if_it_is_the_best(
         records.Accuracy,
         records.Chaos,
         records.Orchestration,
+        records.Points,
         records.PrunerReplays,
         records.Repeat,
+        records.Samplers,
         records.StepProfile,
         records.Throughput,
     ],
@@ -394,8 +371,8 @@ def test_a_record_of_something_else_is_refused_with_its_name(kind: type[records.
 
 
 def test_what_a_user_can_mend_is_told_in_one_line(tmp_path: Path) -> None:
-    options = ["--storage", f"sqlite:///{tmp_path / 'none.db'}"]
-    ended = CliRunner().invoke(pruners.main, options)
+    options = ["--storage", f"sqlite:///{tmp_path / 'none.db'}", "--study-name", "drawn"]
+    ended = CliRunner().invoke(points.main, options)
     assert ended.exit_code == 1
     assert ended.stderr.startswith("Error: There is no study yet: ")
     assert len(ended.stderr.splitlines()) == 1

@@ -57,7 +57,7 @@ def _describe_accuracy(measured: Accuracy) -> str:
 def _describe_pruners(replayed: PrunerReplays) -> str:
     default = next(row for row in replayed.pruners if row.pruner == "the default")
     return (
-        f"Replayed on {replayed.curves} full learning curves ({replayed.made_with.sampler} sampler), in "
+        f"Replayed on {replayed.curves} full learning curves (random points at {replayed.max_params:,} parameters), in "
         f"{replayed.orders} orders, the default pruner saves {default.epochs_saved:.0%} of the epochs and kills the "
         f"best configuration in {default.best_killed:.1%} of the orders (mean regret {default.mean_regret:.3f} "
         f"points); with random {replayed.part:.0%} of the curves, it costs more than the noise of a run in "

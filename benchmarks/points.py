@@ -1,0 +1,88 @@
+"""Random points of the search space, each trained to the end: what samplers, pruners and re-ranking are judged on.
+
+python cli.py search --study-name random-2000 --max-params 2000 --sampler random --pruner none --trials 100 --rerank 10
+python -m benchmarks.points --study-name random-2000 > results/reference/points-2000.json
+
+The record keeps of such a study what the other benchmarks need, the further runs of its re-ranking among it.
+"""
+
+from collections import defaultdict
+
+import click
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from benchmarks.command import Benchmark
+from benchmarks.records import Point, Points, to_json
+from search.config import ExplainedError
+from search.settings import RunSettings
+from search.studies.facts import TrialFacts
+from search.studies.kinds import KINDS, Kind
+from search.studies.storage import open_storage
+from search.studies.study import StoredStudy, find_search_study
+
+
+def read_points(stored: StoredStudy) -> Points:
+    """The complete trials of a study that nothing pruned, its first one first.
+
+    Raises:
+        ExplainedError: If there are too few, some were pruned, or they were not drawn at random.
+    """
+    facts, binding = stored.facts, stored.binding
+    trials = sorted(stored.complete_trials(), key=lambda trial: TrialFacts.of(trial).ticket or 0)
+    if facts.sampler != "random" or stored.trials((TrialState.PRUNED,)):
+        raise ExplainedError(
+            f"The points of {stored.name!r} are not random and whole: search with --sampler random --pruner none."
+        )
+    further = _read_further(stored)
+    points = tuple(_read_point(trial, further[trial.number]) for trial in trials)
+    if len(points) < 2 or {len(point.curve) for point in points} != {binding.epochs}:
+        raise ExplainedError(f"Study {stored.name!r} has no two complete trials of {binding.epochs} epochs.")
+    environments = {(found.precision, found.commit) for found in map(TrialFacts.of, trials)}
+    if len({precision for precision, _ in environments}) > 1:
+        raise ExplainedError(f"The trials of {stored.name!r} were trained in more than one precision.")
+    [precision] = {precision or "fp32" for precision, _ in environments}
+    return Points(
+        study_name=stored.name,
+        dataset=binding.dataset,
+        max_params=binding.max_params,
+        epochs=binding.epochs,
+        space=binding.space,
+        recipe=binding.recipe,
+        precision=precision,
+        points=points,
+        commit=facts.commit or "unknown",
+        versions=facts.versions or {},
+    )
+
+
+def _read_point(trial: FrozenTrial, further: list[float]) -> Point:
+    return Point(
+        params=trial.params,
+        num_params=TrialFacts.of_network(trial).num_params or 0,
+        curve=tuple(value for _, value in sorted(trial.intermediate_values.items())),
+        further=tuple(further),
+    )
+
+
+def _read_further(stored: StoredStudy) -> defaultdict[int, list[float]]:
+    """By number of the trial, in the order of the runs."""
+    further: defaultdict[int, list[float]] = defaultdict(list)
+    reranking = stored.sibling(KINDS[Kind.RERANK].name(stored.name))
+    runs = reranking.complete_trials() if reranking is not None else []
+    for run in sorted(runs, key=lambda run: run.params["run"]):
+        further[run.params["trial"]].append(run.value or 0.0)
+    return further
+
+
+@click.command(cls=Benchmark)
+@click.option("--storage", default=RunSettings.storage, show_default=True)
+@click.option("--study-name", required=True)
+def main(storage: str, study_name: str) -> None:
+    """Prints the points of a random search as a record."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    click.echo(to_json(read_points(find_search_study(open_storage(storage), study_name))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+"""Simulated searches: their worlds agree with what is recorded, their costs add up, and rules choose as they say."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import samplers
+from benchmarks.points import read_points
+from benchmarks.records import Point, Points, read, to_json
+from benchmarks.samplers import DEFAULT_RULE, RULES, Lab, Rule, Trial, search
+from benchmarks.surrogate import NUM_IMAGES, Params, Surrogate, World, distributions, encode, log_errors, to_accuracy
+from search.config import ExplainedError
+from search.studies.choices import make_pruner
+from search.studies.facts import StudyFacts, TrialFacts
+from search.studies.kinds import KINDS, Kind
+from search.studies.study import Binding, StoredStudy
+from space import REFERENCE, suggest_config
+
+EPOCHS, MAX_PARAMS, NOISE = 6, 2_000, 0.05
+
+
+def truth(params: Params) -> float:
+    """Log errors of a made-up space in which three parameters matter."""
+    return (
+        math.log(60)
+        + 0.4 * math.log(params["lr"] / 0.02) ** 2
+        + 0.4 * (params["rotation"] / 20)
+        - 0.3 * params["separable_2"]
+    )
+
+
+def made_points(n: int = 60) -> Points:
+    generator = np.random.default_rng(0)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    study.enqueue_trial(REFERENCE)
+    points = []
+    for index in range(n):
+        trial = study.ask()
+        config = suggest_config(trial, MAX_PARAMS)
+
+        def run(params: Params = trial.params) -> float:
+            return to_accuracy(truth(params) + NOISE * generator.standard_normal())
+
+        last = run()
+        curve = tuple(last - 0.3 * (EPOCHS - epoch) for epoch in range(1, EPOCHS + 1))
+        further = (run(), run()) if index < 12 else ()
+        points.append(Point(params=trial.params, num_params=config.model.num_params, curve=curve, further=further))
+    return Points(
+        study_name="made",
+        dataset="mnist",
+        max_params=MAX_PARAMS,
+        epochs=EPOCHS,
+        space="made",
+        recipe=1,
+        precision="fp32",
+        points=tuple(points),
+        commit="made",
+        versions={},
+    )
+
+
+POINTS = made_points()
+
+
+@pytest.fixture(scope="module")
+def surrogate() -> Surrogate:
+    return Surrogate(POINTS)
+
+
+def test_an_accuracy_is_so_many_errors_and_back() -> None:
+    assert log_errors(99.4) == pytest.approx(math.log(60))
+    assert to_accuracy(math.log(60)) == pytest.approx(99.4)
+    assert math.isfinite(log_errors(100.0))
+
+
+def test_every_parameter_is_encoded_from_nought_to_one(surrogate: Surrogate) -> None:
+    assert surrogate.encoded.shape == (len(POINTS.points), len(REFERENCE))
+    assert surrogate.encoded.min() >= 0
+    assert surrogate.encoded.max() <= 1
+    drawn = surrogate.distributions
+    middle = encode(REFERENCE | {"lr": math.sqrt(4e-3 * 5e-2)}, drawn)
+    assert middle[list(drawn).index("lr")] == pytest.approx(0.5)
+
+
+def test_the_noise_is_that_of_the_further_runs(surrogate: Surrogate) -> None:
+    assert surrogate.noise == pytest.approx(NOISE, rel=0.5)  # of twelve pairs
+    again = [point.further for point in POINTS.points if point.further]
+    pooled = math.sqrt(np.mean([np.var(np.log(100 - np.array(runs)), ddof=1) for runs in again]))
+    assert surrogate.noise == pytest.approx(pooled)
+
+
+def test_a_surrogate_foretells_points_that_it_was_not_given(surrogate: Surrogate) -> None:
+    fit = surrogate.describe()
+    assert (fit.points, fit.repeated) == (60, 12)
+    assert fit.explained > 0.6
+    assert fit.rank_correlation > 0.8
+    assert set(list(fit.length_scales)[:4]) >= {"lr", "rotation", "separable_2"}
+
+
+def test_worlds_agree_with_what_is_recorded_and_differ_where_nothing_is(surrogate: Surrogate) -> None:
+    worlds = [World(surrogate, seed) for seed in range(30)]
+    at_points = np.array([[world.log_errors(point.params) for point in POINTS.points] for world in worlds])
+    truths = np.array([truth(point.params) for point in POINTS.points])
+    assert np.abs(at_points.mean(axis=0) - truths).mean() < 2 * NOISE
+    corner = REFERENCE | {"lr": 0.05, "rotation": 20.0, "shift": 3.0, "distortion": 0.25, "convs_1": 4, "growth": 1.6}
+    elsewhere = np.array([world.log_errors(corner) for world in worlds])
+    assert elsewhere.std() > at_points.std(axis=0).mean()
+
+
+def test_a_world_is_one_function(surrogate: Surrogate) -> None:
+    assert World(surrogate, 3).log_errors(REFERENCE) == World(surrogate, 3).log_errors(REFERENCE)
+    assert World(surrogate, 3).log_errors(REFERENCE) != World(surrogate, 4).log_errors(REFERENCE)
+
+
+def test_a_simulated_curve_ends_where_it_should_with_a_recorded_shape(surrogate: Surrogate) -> None:
+    curve = surrogate.draw_curve(math.log(80), np.random.default_rng(0))
+    assert curve[-1] == pytest.approx(99.2)
+    assert len(curve) == EPOCHS
+    assert list(curve) == sorted(curve)
+
+
+@pytest.mark.parametrize("sampler", [name for name in samplers.CANDIDATES if name != samplers.SLOW])
+def test_a_simulated_search_begins_with_the_reference_and_keeps_to_its_cost(surrogate: Surrogate, sampler: str) -> None:
+    lab = Lab(surrogate, 0)
+    trials = search(lab, sampler, make_pruner("none"), 10 * EPOCHS + 1, seed=0)
+    assert [trial.cost for trial in trials] == [EPOCHS * (index + 1) for index in range(10)]
+    assert trials[0].truth == lab.world.log_errors(REFERENCE)
+    again = search(Lab(surrogate, 0), sampler, make_pruner("none"), 10 * EPOCHS + 1, seed=0)
+    assert again == trials
+
+
+def test_what_is_pruned_costs_less_and_has_no_value(surrogate: Surrogate) -> None:
+    pruner = optuna.pruners.PercentilePruner(75.0, n_startup_trials=3, n_warmup_steps=2)
+    trials = search(Lab(surrogate, 0), "random", pruner, 25 * EPOCHS, seed=0)
+    costs = np.diff([0, *(trial.cost for trial in trials)])
+    assert {bool(cost == EPOCHS) for trial, cost in zip(trials, costs, strict=True) if trial.value is not None} == {
+        True
+    }
+    assert len(trials) > 25
+    assert any(trial.value is None for trial in trials)
+
+
+def trial(truth: float, value: float | None) -> Trial:
+    return Trial(truth=truth, value=value, cost=0)
+
+
+class SilentLab(Lab):
+    """Runs have no noise, and are counted."""
+
+    def __init__(self) -> None:
+        self.runs: list[float] = []
+
+    def run(self, truth: float) -> float:
+        self.runs.append(truth)
+        return to_accuracy(truth)
+
+
+LUCKY, GOOD, FIRST, PRUNED = trial(5.0, 99.9), trial(3.0, 99.5), trial(4.0, 99.0), trial(1.0, None)
+TRIALS = [FIRST, LUCKY, GOOD, PRUNED]
+
+
+def test_without_re_ranking_the_luckiest_wins_and_with_it_the_best() -> None:
+    assert Rule(leading=0, runs=0).choose(TRIALS, SilentLab()) == LUCKY
+    assert Rule(leading=2, runs=2).choose(TRIALS, SilentLab()) == GOOD
+    assert Rule(leading=1, runs=1).choose(TRIALS, SilentLab()) == FIRST
+    assert Rule(leading=1, runs=1, with_first=False).choose(TRIALS, SilentLab()) == LUCKY
+
+
+def test_the_searched_run_counts_where_runs_are_pooled() -> None:
+    lucky, good = trial(math.log(61), 99.9), trial(math.log(60), 99.5)
+    assert Rule(leading=2, runs=1, with_first=False).choose([good, lucky], SilentLab()) == good
+    assert Rule(leading=2, runs=1, with_first=False, pooled=True).choose([good, lucky], SilentLab()) == lucky
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_takes_no_more_runs_than_it_says(rule: Rule) -> None:
+    many = [FIRST, *(trial(3.0 + 0.01 * index, 99.5 + 0.01 * index) for index in range(20))]
+    lab = SilentLab()
+    rule.choose(many, lab)
+    assert len(lab.runs) == rule.num_runs
+
+
+def test_further_runs_of_an_adaptive_rule_go_to_two() -> None:
+    lab = SilentLab()
+    assert Rule(leading=2, runs=3, adaptive=True).choose(TRIALS, lab) == GOOD
+    assert sorted(map(lab.runs.count, {3.0, 4.0, 5.0})) == [1, 4, 4]
+
+
+def test_rules_differ_in_name() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    assert RULES[0] == DEFAULT_RULE
+
+
+def test_the_command_compares_all_in_the_same_worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samplers, "CANDIDATES", {name: samplers.CANDIDATES[name] for name in ("tpe", "random")})
+    path = tmp_path / "points.json"
+    path.write_text(to_json(POINTS))
+    options = ["--points", str(path), "--searches", "2", "--trials", "40", "--workers", "0", "--json"]
+    ended = CliRunner().invoke(samplers.main, options)
+    assert ended.exit_code == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    [budget] = found["budgets"]
+    assert {(row["sampler"], row["pruner"]) for row in budget["samplers"]} == {
+        (sampler, pruner) for sampler in ("tpe", "random") for pruner in ("percentile", "none")
+    }
+    assert [row["rule"] for row in budget["rules"]] == [rule.name for rule in RULES]
+    assert budget["samplers"][0]["beyond_default"]["mean"] == 0.0
+    assert budget["rules"][0]["earned"] == budget["samplers"][0]["earned"]
+    unpruned = [row["trials"] for row in budget["samplers"] if row["pruner"] == "none"]
+    assert unpruned == [40 - DEFAULT_RULE.num_runs] * 2
+
+
+def test_points_of_different_recipes_do_not_compare(tmp_path: Path) -> None:
+    paths = tmp_path / "one.json", tmp_path / "two.json"
+    for path, points in zip(paths, (POINTS, replace(POINTS, recipe=2)), strict=True):
+        path.write_text(to_json(points))
+    ended = CliRunner().invoke(samplers.main, ["--points", str(paths[0]), "--points", str(paths[1])])
+    assert ended.exit_code == 1
+    assert "different spaces, recipes or data sets" in ended.stderr
+
+
+# Points
+
+
+def random_search(storage: optuna.storages.RDBStorage, *, sampler: str = "random") -> StoredStudy:
+    study = optuna.create_study(storage=storage, study_name="drawn", direction="maximize")
+    binding = Binding(dataset="mnist", split="s", max_params=MAX_PARAMS, epochs=EPOCHS, space="s")
+    facts = StudyFacts(kind=Kind.SEARCH, sampler=sampler, commit="c", versions={"torch": "2"}, **vars(binding))
+    facts.write(study)
+    for ticket, point in enumerate(POINTS.points[:3]):
+        attributes = TrialFacts(
+            ticket=ticket, channels=((1,), (2,), (3,)), num_params=point.num_params, precision="bf16", commit="c"
+        ).as_attributes()
+        study.add_trial(finished(point, attributes))
+    return StoredStudy(study, storage)
+
+
+def finished(point: Point, attributes: dict[str, object]) -> optuna.trial.FrozenTrial:
+    return optuna.trial.create_trial(
+        params=point.params,
+        distributions=distributions(MAX_PARAMS),
+        value=point.curve[-1],
+        intermediate_values=dict(enumerate(point.curve, start=1)),
+        user_attrs=attributes,
+    )
+
+
+def test_a_record_of_points_keeps_curves_and_further_runs(storage: optuna.storages.RDBStorage, tmp_path: Path) -> None:
+    stored = random_search(storage)
+    reranking = optuna.create_study(storage=storage, study_name=KINDS[Kind.RERANK].name("drawn"), direction="maximize")
+    StudyFacts(kind=Kind.RERANK).write(reranking)
+    numbers = {name: optuna.distributions.IntDistribution(0, 9) for name in ("trial", "run")}
+    for run, value in ((1, 98.5), (0, 98.0)):
+        params = {"trial": 2, "run": run}
+        reranking.add_trial(optuna.trial.create_trial(params=params, distributions=numbers, value=value))
+    found = read_points(stored)
+    assert [point.curve for point in found.points] == [point.curve for point in POINTS.points[:3]]
+    assert [point.params for point in found.points] == [point.params for point in POINTS.points[:3]]
+    assert [point.further for point in found.points] == [(), (), (98.0, 98.5)]
+    assert (found.precision, found.max_params, found.commit) == ("bf16", MAX_PARAMS, "c")
+    path = tmp_path / "points.json"
+    path.write_text(to_json(found))
+    assert read(Points, path) == found
+
+
+def test_points_that_a_sampler_chose_are_refused(storage: optuna.storages.RDBStorage) -> None:
+    with pytest.raises(ExplainedError, match="--sampler random"):
+        read_points(random_search(storage, sampler="tpe"))
+
+
+def test_points_of_which_some_were_pruned_are_refused(storage: optuna.storages.RDBStorage) -> None:
+    stored = random_search(storage)
+    stored.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED))
+    with pytest.raises(ExplainedError, match="--sampler random --pruner none"):
+        read_points(stored)
+
+
+def test_errors_are_of_so_many_images() -> None:
+    assert NUM_IMAGES == 10_000
