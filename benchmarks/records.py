@@ -347,6 +347,37 @@ class Samplers(Measurement):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RandomRival:
+    """A search, and a random one at the same budget: accuracies of their winners' runs, on validation, in percent.
+
+    Attributes:
+        epochs, random_epochs: That the searches have trained, re-ranking apart, which both have alike.
+        difference, margin: Of the means, in points, and half of its 95 % interval (Welch's).
+    """
+
+    max_params: int
+    study_name: str
+    sampler: str
+    pruner: str
+    epochs: int
+    val_accuracies: tuple[float, ...]
+    random_study_name: str
+    random_pruner: str
+    random_epochs: int
+    random_val_accuracies: tuple[float, ...]
+    difference: float
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeyondRandom(Measurement):
+    """What searches have earned beyond random ones (`benchmarks.beyond_random`)."""
+
+    schema_version: Literal[1] = 1
+    rows: tuple[RandomRival, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrunerRow:
     """A pruner over all orders of the curves, and over random parts of them.
 

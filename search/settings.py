@@ -12,7 +12,8 @@ DEVICES = ("cuda", "mps", "cpu")  # "auto" takes the first that is there
 PRECISIONS = ("bf16", "fp32")
 REFERENCE_FOLDER = "reference"  # in the results folder: the committed study's records
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / REFERENCE_FOLDER
-BEST_MODEL = "best-single-run.safetensors"  # in a search's results
+SUMMARY = "summary.json"  # in a search's results
+BEST_MODEL = "best-single-run.safetensors"  # there, too
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,7 @@ def test_every_parameter_is_encoded_from_nought_to_one(surrogate: Surrogate) -> 
     assert surrogate.encoded.min() >= 0
     assert surrogate.encoded.max() <= 1
     drawn = surrogate.distributions
-    middle = encode(REFERENCE | {"lr": math.sqrt(4e-3 * 5e-2)}, drawn)
+    middle = encode(REFERENCE | {"lr": math.sqrt(3e-3 * 4e-2)}, drawn)
     assert middle[list(drawn).index("lr")] == pytest.approx(0.5)
 
 

@@ -82,11 +82,12 @@ class TinyCNN(nn.Module):
         what pooling every other pixel loses, and sizes are interpolated as training images are; both cost time but no
         parameter.
         """
-        logits = [self.head(self.features(crop).mean(dim=(2, 3))) for crop in take_crops(images, crops)]
+        logits: list[Tensor] = [self.head(self.features(crop).mean(dim=(2, 3))) for crop in take_crops(images, crops)]
         if len(logits) == 1:
             return logits[0]
-        stacked = torch.stack(logits)  # bf16 has eight bits: too few for the sum of 27
-        return stacked.mean(dim=0, dtype=torch.promote_types(stacked.dtype, torch.float32))
+        # bf16 has eight bits: too few for the sum of 27.
+        exact = torch.promote_types(logits[0].dtype, torch.float32)
+        return torch.stack(logits).mean(dim=0, dtype=exact)
 
 
 def num_params(model: nn.Module) -> int:

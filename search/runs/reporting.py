@@ -13,12 +13,12 @@ from search.proof.summaries import SearchedTrial, SearchedWith, StudySummary
 from search.runs.models import WINNER_MODEL, find_winner_model
 from search.runs.standings import Ranking, read_ranking
 from search.runs.winner import find_winner
+from search.settings import SUMMARY
 from search.show.totals import busy_seconds, count_epochs, count_trials
 from search.studies.facts import TrialFacts
 from search.studies.study import StoredStudy, count_since_best
 from search.studies.urls import hide_password
 
-SUMMARY = "summary.json"
 COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
     "num_params",
     "channels",

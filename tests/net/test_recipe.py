@@ -351,8 +351,8 @@ def test_a_number_keeps_its_meaning_and_a_new_one_gets_its_own(of_today: dict[st
     path = tmp_path / "recipe.json"
     found = {name: copy.deepcopy(of_today[name]) for name in MEANINGS}
     write(path, found)
-    found["values"]["defaults"]["batch size"] = 64
-    with pytest.raises(SystemExit, match=r"batch size: \d+ was pinned, 64 is found[^$]*raise RECIPE"):
+    found["values"]["defaults"]["batch size"] = 96
+    with pytest.raises(SystemExit, match=r"batch size: \d+ was pinned, 96 is found[^$]*raise RECIPE"):
         write(path, found)
     assert differences(json.loads(path.read_text()), of_today) == []
     path.write_text(json.dumps({**of_today, "recipe": RECIPE - 1}))

@@ -5,23 +5,19 @@ from typing import Any
 
 import optuna
 import pytest
-from evidence import CONFIG
+from evidence import CHANNELS, RERANKED, STANDINGS, make_summary, searched
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from showing import shown, widest
 
 from search.commands.output import show
-from search.config import Channels
 from search.proof.summaries import (
     Earned,
     EpochCounts,
     Reranking,
     SearchedTrial,
-    SearchedWith,
-    Standing,
     StorageStatus,
     StudyRow,
-    StudySummary,
     TrialCounts,
 )
 from search.settings import BEST_MODEL
@@ -29,66 +25,7 @@ from search.show.status import describe_storage, studies_table
 from search.show.study import search_report
 from search.studies.study import StoredStudy
 
-PARAMS = {
-    "convs_1": 2, "convs_2": 2, "convs_3": 2, "widening_2": 1.8512345, "widening_3": 1.7612345, "growth": 1.25,
-    "dropout": 0.15, "rotation": 14.4512345, "shift": 1.3971234, "distortion": 0.0707912, "lr": 0.0091461,
-    "weight_decay": 0.0023871,
-}  # fmt: skip
-CHANNELS: Channels = CONFIG.model.channels
 FOLDER = Path("results/mnist-7999p-15e")
-
-
-def searched(number: int, accuracy: float) -> SearchedTrial:
-    return SearchedTrial(
-        number=number,
-        val_accuracy=accuracy,
-        num_params=7_901,
-        channels=CHANNELS,
-        params={**PARAMS, "lr": number / 1000},
-    )
-
-
-def make_summary(**changes: Any) -> StudySummary:
-    """A search of 50 trials on MNIST whose trial 31 is the best single run; not re-ranked."""
-    facts = {
-        "study_name": "mnist-7999p-15e",
-        "storage": "sqlite:///study.db",
-        "dataset": "mnist",
-        "judged": True,
-        "target": 99.4,
-        "device": "cpu",
-        "settings": SearchedWith(
-            max_params=7_999, epochs=15, sampler="tpe", pruner="percentile", seed=0, split="ab", space="cd", recipe=4,
-            commit="0123abc", versions={},
-        ),
-        "trials": TrialCounts(complete=30, pruned=20, failed=0, interrupted=0),
-        "epochs": EpochCounts(trained=560, saved_by_pruning=190),
-        "seconds": 12_345.6,
-        "peak_memory_mb": 912,
-        "winner": None,
-        "best": searched(31, 99.25),
-        "reranking": None,
-        "winner_model": None,
-    }  # fmt: skip
-    return StudySummary.model_validate(facts | changes)
-
-
-def standing(number: int, *accuracies: float) -> Standing:
-    return Standing(
-        number=number,
-        searched_val_accuracy=99.2,
-        val_accuracies=accuracies,
-        num_params=7_901,
-        channels=CHANNELS,
-    )
-
-
-STANDINGS = (standing(7, 99.25, 99.5), standing(31, 99.0, 99.25))
-RERANKED: dict[str, Any] = {
-    "winner": searched(7, 99.2),
-    "reranking": Reranking(finished=True, winner=7, regression=0.125, standings=STANDINGS),
-    "winner_model": "winner.safetensors",
-}
 
 
 def report(num_planned: int = 50, folder: Path = FOLDER, width: int = 500, **changes: Any) -> list[str]:

@@ -1,0 +1,72 @@
+"""A search is held against a random one by runs that chose neither winner."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from evidence import RERANKED, make_summary
+from scipy import stats
+
+from benchmarks import beyond_random
+from search.config import ExplainedError
+from search.proof.summaries import Earned, StudySummary
+from search.settings import SUMMARY
+
+OURS, RANDOMS, FIRSTS = (99.5, 99.4, 99.6), (99.3, 99.2, 99.1), (99.0, 99.1, 99.0)
+
+
+def summary(*runs: float, name: str = "drawn", sampler: str = "tpe", **changes: Any) -> StudySummary:
+    """Of a search whose winner has such runs beside the first trial's."""
+    made = make_summary(**RERANKED, study_name=name)
+    earned = Earned(first=0, winner_val_accuracies=runs, first_val_accuracies=FIRSTS[: len(runs)]) if runs else None
+    return made.model_copy(
+        update={
+            "reranking": RERANKED["reranking"].model_copy(update={"earned": earned}),
+            "settings": made.settings.model_copy(update={"sampler": sampler, **changes}),
+        }
+    )
+
+
+def test_the_winners_are_compared_by_the_runs_that_chose_neither() -> None:
+    found = beyond_random.compare(summary(*OURS), summary(*RANDOMS, sampler="random", pruner="none"))
+    assert (found.val_accuracies, found.random_val_accuracies) == (OURS, RANDOMS)
+    assert found.difference == pytest.approx(0.3)
+    welch = stats.ttest_ind(OURS, RANDOMS, equal_var=False).confidence_interval(0.95)
+    assert (found.difference - found.margin, found.difference + found.margin) == pytest.approx((welch.low, welch.high))
+    assert (found.sampler, found.random_pruner) == ("tpe", "none")
+
+
+def test_single_runs_have_no_interval() -> None:
+    assert beyond_random.difference_of_means([99.5], [99.25, 99.25]) == (0.25, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("ours", "rival", "told"),
+    [
+        (summary(*OURS), summary(*RANDOMS), "no random search"),
+        (summary(*OURS), summary(sampler="random"), "has no further runs"),
+        (summary(), summary(*RANDOMS, sampler="random"), "has no further runs"),
+        (summary(*OURS), summary(*RANDOMS, sampler="random", max_params=2_000), "differ in budget"),
+        (summary(*OURS), summary(*RANDOMS, sampler="random", recipe=1), "differ in space or recipe"),
+        (summary(*OURS), summary(*RANDOMS, sampler="random", split="other"), "differ in data set"),
+    ],
+)
+def test_what_does_not_compare_is_told(ours: StudySummary, rival: StudySummary, told: str) -> None:
+    with pytest.raises(ExplainedError, match=told):
+        beyond_random.compare(ours, rival)
+
+
+def test_the_command_reads_the_searches_records(tmp_path: Path) -> None:
+    for name, found in (("ours", summary(*OURS)), ("drawn", summary(*RANDOMS, sampler="random"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / SUMMARY).write_bytes(found.to_json().encode())
+    options = ["--pair", "ours", "drawn", "--results-dir", str(tmp_path)]
+    ended = CliRunner().invoke(beyond_random.main, [*options, "--json"])
+    assert ended.exit_code == 0, ended.stderr
+    [row] = json.loads(ended.stdout)["rows"]
+    assert row["difference"] == pytest.approx(0.3)
+    shown = CliRunner().invoke(beyond_random.main, options)
+    assert "+0.300 ± " in shown.stdout
