@@ -20,6 +20,7 @@ class Crop(NamedTuple):
 
 
 Crops = tuple[Crop, ...]
+CROP_SIDE = IMAGE_SIZE - 2 * MARGIN  # pixels
 SIDES = (IMAGE_SIZE - 2, IMAGE_SIZE, IMAGE_SIZE + 2)
 SHIFTS = (-1, 0, 1)
 CENTRE: Crops = (Crop(IMAGE_SIZE, 0, 0),)
@@ -34,10 +35,20 @@ def describe_crops(crops: Crops) -> str:
     return f"{len(crops)} views: {len(sizes)} sizes, {len(shifts)} shifts of up to {furthest} {unit}"
 
 
-def take_crops(images: Float[Tensor, "n 1 h h"], crops: Crops) -> Iterator[Float[Tensor, "n 1 24 24"]]:
-    """One crop of the images after the other; each size is resized to once."""
-    resized = {side: resize(images, side) for side in {crop.side for crop in crops}}
-    return (take(resized[side], down, right) for side, down, right in crops)
+def take_regions(
+    images: Float[Tensor, "n 1 h h"], crops: Crops
+) -> Iterator[tuple[Float[Tensor, "n 1 r r"], list[tuple[int, int]]]]:
+    """For each size, the part of the resized images that its crops cover, and where in it each begins (top, left).
+
+    What neighbouring crops have in common, a network without padding computes once.
+    """
+    for side in dict.fromkeys(crop.side for crop in crops):
+        shifts = [(crop.down, crop.right) for crop in crops if crop.side == side]
+        reach = max(abs(pixels) for shift in shifts for pixels in shift)
+        yield (
+            take(resize(images, side), -reach, -reach, CROP_SIDE + 2 * reach),
+            [(reach + down, reach + right) for down, right in shifts],
+        )
 
 
 def resize(images: Float[Tensor, "n 1 h h"], side: int) -> Float[Tensor, "n 1 s s"]:
@@ -47,9 +58,13 @@ def resize(images: Float[Tensor, "n 1 h h"], side: int) -> Float[Tensor, "n 1 s 
     return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
 
 
-def take(images: Float[Tensor, "n 1 h h"], down: int, right: int) -> Float[Tensor, "n 1 24 24"]:
-    """The part of the images that is so far from their centre."""
-    side = IMAGE_SIZE - 2 * MARGIN
-    middle = (images.shape[-1] - side) // 2
-    top, left = middle + down, middle + right
-    return images[:, :, top : top + side, left : left + side].contiguous(memory_format=torch.channels_last)
+def take(images: Float[Tensor, "n 1 h h"], down: int, right: int, side: int) -> Float[Tensor, "n 1 s s"]:
+    """The part of the images, of so many pixels a side, that begins so far from where the central crop begins."""
+    begin = (images.shape[-1] - CROP_SIDE) // 2
+    return window(images, begin + down, begin + right, side)
+
+
+def window(images: Float[Tensor, "n c h w"], top: int, left: int, side: int) -> Float[Tensor, "n c s s"]:
+    """A square part of images or features; in channels_last, in which small convolutions are fastest."""
+    part = images[:, :, top : top + side, left : left + side]
+    return part.contiguous(memory_format=torch.channels_last)

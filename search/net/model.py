@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from search.config import NUM_CLASSES, NUM_UNPADDED, ModelConfig
-from search.net.crops import CENTRE, Crops, take_crops
+from search.net.crops import CENTRE, CROP_SIDE, Crops, take_regions, window
 
 
 class DenseConv2d(nn.Conv2d):
@@ -52,6 +52,7 @@ class TinyCNN(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         layers: list[nn.Module] = []
+        num_shared = 0  # layers before the first that pads or pools
         fan_in = 1
         for stage, (widths, kind) in enumerate(zip(config.channels, config.blocks, strict=True)):
             last_stage = stage == len(config.channels) - 1
@@ -68,11 +69,14 @@ class TinyCNN(nn.Module):
                 if norm:
                     block.append(nn.BatchNorm2d(width))
                 block.append(nn.ReLU(inplace=True))
+                if unpadded and stage == 0:
+                    num_shared = len(layers) + (1 if pools else len(block))
                 layers += [Residual(*block)] if config.residual and config.is_inner(stage, position) else block
                 fan_in = width
             if config.dropout > 0:
                 layers.append(nn.Dropout(config.dropout))
         self.features = nn.Sequential(*layers)
+        self._shared, self._rest = layers[:num_shared], layers[num_shared:]
         self.head = nn.Linear(fan_in, NUM_CLASSES)
 
     def forward(self, images: Float[Tensor, "n 1 28 28"], crops: Crops = CENTRE) -> Float[Tensor, "n 10"]:
@@ -82,12 +86,25 @@ class TinyCNN(nn.Module):
         what pooling every other pixel loses, and sizes are interpolated as training images are; both cost time but no
         parameter.
         """
-        logits: list[Tensor] = [self.head(self.features(crop).mean(dim=(2, 3))) for crop in take_crops(images, crops)]
+        logits: list[Tensor] = []
+        for region, corners in take_regions(images, crops):
+            # What neither pads nor pools is the same for every crop: it is computed once for all of a size.
+            features = _apply(self._shared, region)
+            side = CROP_SIDE - (region.shape[-1] - features.shape[-1])
+            for top, left in corners:
+                seen = _apply(self._rest, window(features, top, left, side))
+                logits.append(self.head(seen.mean(dim=(2, 3))))
         if len(logits) == 1:
             return logits[0]
         # bf16 has eight bits: too few for the sum of 27.
         exact = torch.promote_types(logits[0].dtype, torch.float32)
         return torch.stack(logits).mean(dim=0, dtype=exact)
+
+
+def _apply(layers: list[nn.Module], images: Tensor) -> Tensor:
+    for layer in layers:
+        images = layer(images)
+    return images
 
 
 def num_params(model: nn.Module) -> int:
