@@ -6,13 +6,23 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from search.proof.answers import Answers
 from search.proof.evidence import Ladder, Proof, Reproduction
 from search.proof.frontier import Frontier
 from search.proof.ledger import Asked, Look
 from search.proof.parts import Record
 from search.proof.summaries import ModelOrigin, StorageStatus, StudySummary
 
-RECORDS: tuple[type[Record], ...] = (StudySummary, Proof, Ladder, Reproduction, Frontier, StorageStatus, ModelOrigin)
+RECORDS: tuple[type[Record], ...] = (
+    StudySummary,
+    Proof,
+    Answers,
+    Ladder,
+    Reproduction,
+    Frontier,
+    StorageStatus,
+    ModelOrigin,
+)
 DESCRIBED: tuple[type[Record | Asked | Look], ...] = (*RECORDS, Asked, Look)
 
 Schema = dict[str, Any]

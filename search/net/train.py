@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from search.config import TrialConfig, derive_seed
@@ -113,16 +114,25 @@ def augment_strength(epoch: int, epochs: int, final: float) -> float:
 
 
 @torch.inference_mode()
-def evaluate(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops = CENTRE) -> Evaluation:
-    """Counts the errors of a network in evaluation mode; with several crops of an image, of their mean logits."""
-    errors = torch.zeros((), dtype=torch.int64, device=runtime.device)
-    loss = torch.zeros((), device=runtime.device)
+def predict(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops = CENTRE) -> Float[Tensor, "n 10"]:
+    """The logits of a network in evaluation mode, in fp32; with several crops of an image, their mean."""
+    parts = []
     for part in split.parts(EVALUATION_BATCH):
         with runtime.autocast():
-            logits = model(normalise(part.images, part.pixels), crops).float()
-        errors += (logits.argmax(dim=1) != part.labels).sum()
-        loss += F.cross_entropy(logits, part.labels, reduction="sum")
-    return Evaluation(errors=int(errors), num_images=len(split), loss=float(loss) / len(split))
+            parts.append(model(normalise(part.images, part.pixels), crops).float())
+    return torch.cat(parts)
+
+
+def evaluate(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops = CENTRE) -> Evaluation:
+    """Counts the errors of a network in evaluation mode (see `predict`)."""
+    return judge(predict(model, split, runtime, crops), split)
+
+
+def judge(logits: Float[Tensor, "n 10"], split: Split) -> Evaluation:
+    """How logits do on the digits that they are of."""
+    errors = (logits.argmax(dim=1) != split.labels).sum()
+    loss = F.cross_entropy(logits, split.labels)
+    return Evaluation(errors=int(errors), num_images=len(split), loss=float(loss))
 
 
 class WeightAverage:

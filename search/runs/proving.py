@@ -7,10 +7,16 @@ shows in the dashboard like a search does.
 from collections.abc import Callable
 from pathlib import Path
 
-from search.config import TrialConfig
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from search.config import NUM_CLASSES, TrialConfig
 from search.files import write_atomically
 from search.net.crops import ALL_CROPS, describe_crops
+from search.net.data import load_final_splits
 from search.net.datasets import dataset_row
+from search.proof.answers import EDGES, Answers, Bin, Miss, SeedAnswers
 from search.proof.evidence import KeptModel, Proof
 from search.proof.ledger import Ledger
 from search.proof.parts import RecordError
@@ -64,6 +70,11 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
         return Ended(record=None, interrupted=True)
     verification.record_use()
 
+    answers_path = record_path.with_name(record_path.name.replace("verify", "answers", 1))
+
+    _, test_digits = load_final_splits(dataset, settings.data_dir)
+    labels = test_digits.labels
+
     @patient()
     def prove(verification: StoredStudy) -> Proof:
         with exclusive(verification.storage):  # another command may have measured more meanwhile, or written a record
@@ -73,11 +84,12 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
             write_atomically(record_path.with_suffix(".md"), words.to_markdown(record))
             if record.model is not None:
                 write_atomically(model_path.with_suffix(".md"), card.model_card(record))
+            make_answers(verification, record, labels).write(answers_path)
         return record
 
     record = prove(verification)
     model = (model_path,) if record.model is not None else ()
-    return Ended(record=record, files=(record_path, record_path.with_suffix(".md"), *model))
+    return Ended(record=record, files=(record_path, record_path.with_suffix(".md"), answers_path, *model))
 
 
 def make_proof(
@@ -122,6 +134,32 @@ def make_proof(
             **dict(tested.environment),
             "model": _describe_model(model_path, runs[0], config, warn),
         }
+    )
+
+
+def make_answers(verification: StoredStudy, record: Proof, labels: Int64[Tensor, " n"]) -> Answers:
+    """What the networks of this study, which a proof rests on, have answered, one by one.
+
+    Args:
+        labels: Of the test digits.
+    """
+    runs = sorted(map(Measured.of, verification.complete_trials()), key=lambda run: run.seed)
+    return Answers(
+        study_name=record.study_name,
+        trial=record.trial,
+        dataset=record.dataset,
+        num_by_label=tuple(torch.bincount(labels, minlength=NUM_CLASSES).tolist()),
+        edges=EDGES,
+        seeds=tuple(_answers_of(run) for run in runs if run.facts.confidence is not None),
+    )
+
+
+def _answers_of(run: Measured) -> SeedAnswers:
+    facts = run.facts
+    return SeedAnswers(
+        seed=run.seed,
+        misses=tuple(Miss(**dict(zip(Miss.model_fields, miss, strict=True))) for miss in facts.misses or ()),
+        bins=tuple(Bin(**dict(zip(Bin.model_fields, each, strict=True))) for each in facts.confidence or ()),
     )
 
 

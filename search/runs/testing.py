@@ -4,7 +4,10 @@ import time
 from dataclasses import dataclass
 
 import optuna
+import torch
+from jaxtyping import Float
 from optuna.trial import FrozenTrial
+from torch import Tensor
 
 from search.config import TrialConfig
 from search.net.crops import ALL_CROPS, CENTRE
@@ -12,7 +15,8 @@ from search.net.data import Split, load_final_splits
 from search.net.datasets import dataset_row
 from search.net.device import Runtime
 from search.net.model import TinyCNN
-from search.net.train import DivergedError, Evaluation, evaluate, train
+from search.net.train import DivergedError, Evaluation, judge, predict, train
+from search.proof.answers import EDGES
 from search.proof.estimates import accuracy
 from search.proof.parts import Environment, join_environments
 from search.runs.training import Training
@@ -78,6 +82,7 @@ class FinalTest(Training):
         test, runtime = resources.test, resources.runtime
         TrialFacts(device=runtime.device.type, precision=runtime.precision).write(trial)
         start = time.monotonic()
+        answers = TrialFacts()
         try:
             for result in train(config, resources.training, epochs=self.epochs, seed=seed, runtime=runtime):
                 seconds = round(time.monotonic() - start, 2)
@@ -89,10 +94,12 @@ class FinalTest(Training):
             tested = FinalResult(model=None, evaluation=worst, one_view=worst)
         else:
             model = result.model
+            logits = predict(model, test, runtime, ALL_CROPS)
+            answers = describe_answers(logits, test)
             tested = FinalResult(
                 model=model,
-                evaluation=evaluate(model, test, runtime, ALL_CROPS),
-                one_view=evaluate(model, test, runtime, CENTRE),
+                evaluation=judge(logits, test),
+                one_view=judge(predict(model, test, runtime, CENTRE), test),
             )
         TrialFacts(
             errors=tested.evaluation.errors,
@@ -101,7 +108,29 @@ class FinalTest(Training):
             num_views=len(ALL_CROPS),
             seconds=round(time.monotonic() - start, 2),
         ).write(trial)
+        answers.write(trial)  # the count comes first: whoever has seen a digit missed has to find it counted
         return tested
+
+
+def describe_answers(logits: Float[Tensor, "n 10"], test: Split) -> TrialFacts:
+    """Which digits are missed, and how sure the network is of its answers."""
+    probabilities, labels = logits.softmax(dim=1).cpu(), test.labels.cpu()
+    confidences, answers = probabilities.max(dim=1)
+    of_labels = probabilities.gather(1, labels[:, None]).flatten()
+    misses = tuple(
+        (place, int(labels[place]), int(answers[place]), _rounded(confidences[place]), _rounded(of_labels[place]))
+        for place in (answers != labels).nonzero().flatten().tolist()
+    )
+    bins = torch.bucketize(confidences, torch.tensor(EDGES), right=True)
+    confidence = tuple(
+        (int(inside.sum()), int((answers == labels)[inside].sum()), _rounded(confidences[inside].mean().nan_to_num()))
+        for inside in (bins == index for index in range(len(EDGES) + 1))
+    )
+    return TrialFacts(misses=misses, confidence=confidence)
+
+
+def _rounded(probability: Tensor) -> float:
+    return round(float(probability), 4)
 
 
 @dataclass(frozen=True, kw_only=True)

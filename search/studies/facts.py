@@ -70,6 +70,10 @@ class TrialFacts(_Facts):
         searched_params: Of a further run: what the searched trial had drawn.
         errors: Test digits that are classified wrongly, by all views.
         train_accuracy: In percent, on the training digits as they are, by one view.
+        misses: The digits that are classified wrongly, by all views: the place in the test file, the label, the answer,
+            the answer's probability, the label's.
+        confidence: By bin of the answer's probability (`search.proof.answers.EDGES`): digits, how many are right, and
+            that probability on average.
     """
 
     ticket: Count | None = None
@@ -99,6 +103,8 @@ class TrialFacts(_Facts):
     num_images: Count | None = None
     num_views: Count | None = None
     train_accuracy: float | None = None
+    misses: tuple[tuple[Count, Count, Count, float, float], ...] | None = None
+    confidence: tuple[tuple[Count, Count, float], ...] | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial | optuna.Trial) -> "TrialFacts":
@@ -143,6 +149,8 @@ class MeasuredFacts(_Facts):
     precision: str
     commit: str
     versions: dict[str, str]
+    misses: tuple[tuple[Count, Count, Count, float, float], ...] | None = None
+    confidence: tuple[tuple[Count, Count, float], ...] | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "MeasuredFacts":

@@ -35,6 +35,7 @@ from search.net.idx import provide_files
 from search.net.model import TinyCNN
 from search.net.model_file import load_model, save_model
 from search.net.model_origin import read_origin
+from search.proof.answers import Answers, Bin, Miss, SeedAnswers
 from search.proof.evidence import Proof
 from search.proof.frontier import Frontier, FrontierPoint
 from search.proof.parts import Record, RecordError
@@ -1028,6 +1029,22 @@ FRONTIER = Frontier(
 )
 
 
+ANSWERS = Answers(
+    study_name="small",
+    trial=3,
+    dataset="mnist",
+    num_by_label=(10,) * 10,
+    edges=(0.5,),
+    seeds=(
+        SeedAnswers(
+            seed=10_000,
+            misses=(Miss(place=7, label=4, answer=9, probability=0.75, of_label=0.25),),
+            bins=(Bin(num=1, num_right=1, probability=0.5), Bin(num=99, num_right=98, probability=0.99)),
+        ),
+    ),
+)
+
+
 @pytest.fixture(scope="module")
 def written(world: Path) -> dict[str, bytes]:
     """A file of each kind of record, by the name of its type, and a model."""
@@ -1037,6 +1054,7 @@ def written(world: Path) -> dict[str, bytes]:
         "Ladder": (REFERENCE / "ablation.json").read_bytes(),
         "Reproduction": (REFERENCE / "reproduce.json").read_bytes(),
         "StorageStatus": run("status", "--json", f"--storage=sqlite:///{world}/study.db").stdout.encode(),
+        "Answers": ANSWERS.to_json().encode(),
         "Frontier": FRONTIER.to_json().encode(),
         "ModelOrigin": read_origin(REFERENCE / "best-single-run.safetensors").encode(),
         "model": (world / "proof" / MODEL).read_bytes(),

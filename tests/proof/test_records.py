@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.net.model_origin import read_origin
 from search.proof import evidence, parts, summaries, tested
+from search.proof.answers import Answers, Bin, Miss, SeedAnswers
 from search.proof.estimates import accuracy, max_errors
 from search.proof.evidence import Ladder, Proof, Reproduction
 from search.proof.frontier import Frontier, FrontierPoint
@@ -123,6 +124,26 @@ def points(draw: st.DrawFn) -> FrontierPoint:
             target=st.none() | percents,
         )
     )
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> Answers:
+    """Of two bins, and of networks that miss some of ten digits a class."""
+    probabilities = st.floats(0, 1)
+    misses = st.lists(
+        st.builds(
+            Miss, label=st.integers(0, 9), answer=st.integers(0, 9), probability=probabilities, of_label=probabilities
+        ),
+        max_size=3,
+    )
+    rows = []
+    for seed, missed in enumerate(draw(st.lists(misses, max_size=2))):
+        num = draw(st.integers(len(missed), 100))
+        unsure = Bin(num=num, num_right=num - len(missed), probability=draw(probabilities))
+        sure = Bin(num=100 - num, num_right=100 - num, probability=draw(probabilities))
+        rows.append(SeedAnswers(seed=seed, misses=tuple(missed), bins=(unsure, sure)))
+    facts = {"study_name": "small", "trial": draw(counts), "dataset": draw(texts)}
+    return Answers(num_by_label=(10,) * 10, edges=(0.5,), seeds=tuple(rows), **facts)
 
 
 @st.composite
@@ -230,6 +251,7 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
             lambda found: tuple(sorted(found, key=lambda point: point.max_params))
         ),
     ),
+    Answers: answers(),
     summaries.StorageStatus: st.builds(
         summaries.StorageStatus,
         studies=st.lists(

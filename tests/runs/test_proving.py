@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -32,7 +33,7 @@ from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.model_file import load_model, save_model
 from search.net.model_origin import read_origin
-from search.net.train import Evaluation, evaluate
+from search.net.train import evaluate, predict
 from search.proof.evidence import KeptModel, Proof
 from search.proof.ledger import Look, entries_of, parse_lines
 from search.proof.summaries import ModelOrigin
@@ -41,7 +42,7 @@ from search.runs import testing
 from search.runs.following import open_follower
 from search.runs.history import plan_proof, read_ledger
 from search.runs.looks import LEDGER_FILE, describe
-from search.runs.proving import make_proof, run_verification
+from search.runs.proving import make_answers, make_proof, run_verification
 from search.runs.reproducing import open_reproduction_study
 from search.runs.reranking import open_rerank_study
 from search.runs.seeds import SeedTask
@@ -434,12 +435,12 @@ def test_the_test_digits_are_evaluated_once_per_seed_after_the_last_epoch(
 ) -> None:
     calls = []
 
-    def watched_evaluate(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops) -> Evaluation:
+    def watched_predict(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops) -> torch.Tensor:
         running = verification.trials((TrialState.RUNNING,))[-1]
         calls.append((split is test_digits, TrialFacts.of(running).epochs, crops))
-        return evaluate(model, split, runtime, crops)
+        return predict(model, split, runtime, crops)
 
-    monkeypatch.setattr(testing, "evaluate", watched_evaluate)
+    monkeypatch.setattr(testing, "predict", watched_predict)
     [trial] = train_seeds(task, 10_000)
     assert calls == [(True, EPOCHS, ALL_CROPS), (True, EPOCHS, CENTRE)]  # and the latter for the record alone
     assert TrialFacts.of(trial).errors == 100 - (trial.value or 0)
@@ -584,6 +585,40 @@ def test_measured_seeds_make_the_record(
     assert (proof.config, proof.epochs, proof.space) == (task.config, 4, search_study.binding.space)
     assert (proof.num_images, proof.num_planned, proof.judged, proof.confirmed) == (100, 2, False, None)
     assert Proof.model_validate_json(proof.to_json()) == proof
+
+
+def test_answers_are_on_record_one_by_one(
+    task: SeedTask, verification: StoredStudy, train_seeds: Train, test_digits: Split, cpu: Runtime
+) -> None:
+    seeds = plan(verification, task.folder, 10_000, 2)
+    train_seeds(task, *seeds)
+    proof = record_of(verification, seeds, task)
+    answers = make_answers(verification, proof, test_digits.labels)
+    assert [len(row.misses) for row in answers.seeds] == [row.errors for row in proof.seeds]
+    assert [row.seed for row in answers.seeds] == list(seeds)
+    assert task.model_path is not None
+    probabilities = predict(load_model(task.model_path), test_digits, cpu, ALL_CROPS).softmax(dim=1)
+    sure, found = probabilities.max(dim=1)
+    wrong = (found != test_digits.labels).nonzero().flatten().tolist()
+    first = answers.seeds[0]
+    assert [miss.place for miss in first.misses] == wrong
+    for miss in first.misses:
+        assert (miss.label, miss.answer) == (int(test_digits.labels[miss.place]), int(found[miss.place]))
+        assert miss.probability == pytest.approx(float(sure[miss.place]), abs=1e-4)
+        assert miss.of_label == pytest.approx(float(probabilities[miss.place, miss.label]), abs=1e-4)
+    assert sum(each.num * each.probability for each in first.bins) == pytest.approx(float(sure.sum()), abs=0.01)
+    for edge, below in zip(answers.edges, itertools.accumulate(each.num for each in first.bins), strict=False):
+        assert below == int((sure < edge).sum())
+
+
+def test_a_seed_that_diverged_has_no_answers(
+    task: SeedTask, verification: StoredStudy, winner_config: TrialConfig, train_seeds: Train, test_digits: Split
+) -> None:
+    seeds = plan(verification, task.folder, 10_000, 1)
+    train_seeds(dataclasses.replace(task, config=dataclasses.replace(winner_config, lr=1e38)), *seeds)
+    proof = record_of(verification, seeds, task)
+    answers = make_answers(verification, proof, test_digits.labels)
+    assert (answers.seeds, answers.calibration_error, answers.bins) == ((), None, ())
 
 
 def test_the_kept_model_is_named_only_if_it_is_of_this_very_run(

@@ -1,0 +1,163 @@
+"""The record of single answers: which test digits networks miss, and how sure they are. No verdict rests on it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from search.config import NUM_CLASSES
+from search.proof.parts import Count, Part, Record, StudyName, derived
+
+EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)  # between bins of an answer's probability
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Label = Annotated[int, Field(ge=0, lt=NUM_CLASSES)]
+
+
+class Miss(Part):
+    """A digit that a network gets wrong.
+
+    Attributes:
+        place: In the file of test digits, from 0.
+        probability, of_label: That the network gives its answer, and the label.
+    """
+
+    place: Count
+    label: Label
+    answer: Label
+    probability: Probability
+    of_label: Probability
+
+
+class Bin(Part):
+    """Answers that are about as sure as each other.
+
+    Attributes:
+        num_right: How many of them are right: if networks know how sure they may be, a share like `probability`.
+        probability: Of the answers, on average.
+    """
+
+    num: Count
+    num_right: Count
+    probability: Probability
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.num_right > self.num:
+            raise ValueError("more answers are right than there are")
+        return self
+
+
+class SeedAnswers(Part):
+    """Those of a network, by all views.
+
+    Attributes:
+        bins: One more than there are `edges`.
+    """
+
+    seed: Count
+    misses: tuple[Miss, ...]
+    bins: tuple[Bin, ...]
+
+
+class HardDigit(Part):
+    """A digit that several networks miss, and what they take it for.
+
+    Attributes:
+        num_missed: By how many networks.
+        answer: The most frequent one.
+        probability: That those give it which miss it, on average.
+    """
+
+    place: Count
+    label: Label
+    num_missed: Count
+    answer: Label
+    probability: Probability
+
+
+class Answers(Record):
+    """The answers of a proof's networks, one by one (`verify-best`).
+
+    Attributes:
+        num_by_label: The test digits of each class.
+        edges: Between bins of an answer's probability.
+        seeds: Those of which the answers are on record: that they trained is told in `verify.json`.
+    """
+
+    TITLE = "answers.json (`verify-best`)"
+
+    schema_version: Literal[1] = 1
+    study_name: StudyName
+    trial: Count
+    dataset: str
+    num_by_label: tuple[Count, ...]
+    edges: tuple[Probability, ...]
+    seeds: tuple[SeedAnswers, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        num_images = sum(self.num_by_label)
+        for row in self.seeds:
+            if len(row.bins) != len(self.edges) + 1 or sum(each.num for each in row.bins) != num_images:
+                raise ValueError(f"seed {row.seed}: its bins do not hold {num_images} answers")
+            if sum(each.num - each.num_right for each in row.bins) != len(row.misses):
+                raise ValueError(f"seed {row.seed}: its bins hold other misses")
+        return self
+
+    def to_json(self) -> str:
+        """A line for the whole: there are thousands of numbers."""
+        return self.model_dump_json(by_alias=True) + "\n"
+
+    @derived
+    def confusion(self) -> tuple[tuple[int, ...], ...]:
+        """By label and answer, over all seeds."""
+        counts = Counter((miss.label, miss.answer) for row in self.seeds for miss in row.misses)
+        missed = [sum(counts[label, answer] for answer in range(NUM_CLASSES)) for label in range(NUM_CLASSES)]
+        return tuple(
+            tuple(
+                counts[label, answer] if label != answer else len(self.seeds) * num - missed[label]
+                for answer in range(NUM_CLASSES)
+            )
+            for label, num in enumerate(self.num_by_label)
+        )
+
+    @derived
+    def calibration_error(self) -> float | None:
+        """By how much the answers' probability and their share of right ones differ, on average over answers."""
+        total = sum(each.num for each in self.bins)
+        gaps = (abs(each.num_right - each.num * each.probability) for each in self.bins)
+        return sum(gaps) / total if total else None
+
+    @property
+    def bins(self) -> tuple[Bin, ...]:
+        """Of all seeds together."""
+        return tuple(_join(column) for column in zip(*(row.bins for row in self.seeds), strict=True))
+
+    def hardest(self, most: int) -> list[HardDigit]:
+        """The digits that most networks miss."""
+        by_place: dict[int, list[Miss]] = {}
+        for row in self.seeds:
+            for miss in row.misses:
+                by_place.setdefault(miss.place, []).append(miss)
+        order = sorted(by_place.values(), key=lambda misses: (-len(misses), misses[0].place))
+        return [_describe(misses) for misses in order[:most]]
+
+
+def _join(bins: Sequence[Bin]) -> Bin:
+    num = sum(each.num for each in bins)
+    total = sum(each.num * each.probability for each in bins)
+    return Bin(num=num, num_right=sum(each.num_right for each in bins), probability=total / num if num else 0.0)
+
+
+def _describe(misses: list[Miss]) -> HardDigit:
+    [(answer, _)] = Counter(miss.answer for miss in misses).most_common(1)
+    taken = [miss.probability for miss in misses if miss.answer == answer]
+    return HardDigit(
+        place=misses[0].place,
+        label=misses[0].label,
+        num_missed=len(misses),
+        answer=answer,
+        probability=sum(taken) / len(taken),
+    )
