@@ -9,6 +9,7 @@ try:
     from search.commands.delete import delete
     from search.commands.frontier import frontier
     from search.commands.group import PROGRAM, Group
+    from search.commands.report import report
     from search.commands.reproduce import reproduce
     from search.commands.search import search
     from search.commands.status import status
@@ -35,7 +36,7 @@ def cli() -> None:
     """
 
 
-for command in (search, verify_best, reproduce, ablate, frontier, status, delete):
+for command in (search, verify_best, reproduce, ablate, frontier, report, status, delete):
     cli.add_command(command)
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def _read_point(trial: FrozenTrial, further: list[float]) -> Point:
         params=trial.params,
         num_params=TrialFacts.of_network(trial).num_params or 0,
         curve=tuple(value for _, value in sorted(trial.intermediate_values.items())),
+        value=trial.value or 0.0,
         further=tuple(further),
     )
 

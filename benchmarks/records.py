@@ -234,13 +234,15 @@ class Point:
 
     Attributes:
         params: What was drawn, by name.
-        curve: The validation accuracy after every epoch, in percent; the last by all views.
-        further: That of further runs, by other seeds, after their last epoch.
+        curve: The validation accuracy after every epoch, by one view, in percent.
+        value: That after the last epoch, by all views: the trial's value.
+        further: The same of further runs, by other seeds.
     """
 
     params: dict[str, bool | int | float]
     num_params: int
     curve: tuple[float, ...]
+    value: float
     further: tuple[float, ...] = ()
 
 

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from benchmarks.command import Benchmark, finish
 from benchmarks.records import Mean, Points, RuleRow, SampledBudget, SampledRow, Samplers, read
-from benchmarks.surrogate import Surrogate, World, to_accuracy
+from benchmarks.surrogate import Surrogate, World, log_errors, to_accuracy
 from search.commands.options import json_option
 from search.config import ExplainedError, derive_seed
 from search.proof.estimates import paired_margin
@@ -97,9 +97,9 @@ class Lab:
     def epochs(self) -> int:
         return self.surrogate.recorded.epochs
 
-    def curve(self, truth: float) -> tuple[float, ...]:
-        last = truth + self.surrogate.noise * self.generator.standard_normal()
-        return self.surrogate.draw_curve(float(last), self.generator)
+    def curve(self, accuracy: float) -> tuple[float, ...]:
+        """The learning curve of a run that comes to this in the end."""
+        return self.surrogate.draw_curve(log_errors(accuracy), self.generator)
 
     def run(self, truth: float) -> float:
         """The accuracy of a whole run."""
@@ -117,21 +117,21 @@ def search(lab: Lab, sampler: str, pruner: BasePruner, cost: int, seed: int) -> 
         trial = study.ask()
         suggest_config(trial, lab.surrogate.recorded.max_params)
         truth = lab.world.log_errors(trial.params)
-        curve = lab.curve(truth)
-        trained = _report(study, trial, curve)
+        value = lab.run(truth)
+        trained = _report(study, trial, lab.curve(value), value)
         spent += trained
-        trials.append(Trial(truth=truth, value=curve[-1] if trained == len(curve) else None, cost=spent))
+        trials.append(Trial(truth=truth, value=value if trained == lab.epochs else None, cost=spent))
     return trials
 
 
-def _report(study: optuna.Study, trial: optuna.Trial, curve: Sequence[float]) -> int:
+def _report(study: optuna.Study, trial: optuna.Trial, curve: Sequence[float], value: float) -> int:
     """Returns the number of epochs that were trained."""
     for epoch, accuracy in enumerate(curve, start=1):
         trial.report(accuracy, step=epoch)
         if epoch < len(curve) and trial.should_prune():
             study.tell(trial, state=TrialState.PRUNED)
             return epoch
-    study.tell(trial, curve[-1])
+    study.tell(trial, value)
     return len(curve)
 
 

@@ -145,15 +145,15 @@ class Surrogate:
         return found
 
     @cached_property
-    def _curve_ends(self) -> Vector:
-        return np.array([log_errors(point.curve[-1]) for point in self.recorded.points])
+    def _values(self) -> Vector:
+        return np.array([log_errors(point.value) for point in self.recorded.points])
 
-    def draw_curve(self, last: float, generator: np.random.Generator) -> tuple[float, ...]:
-        """A learning curve that ends at so many log errors, with the shape of a recorded one that ends nearby."""
-        nearest = np.argsort(np.abs(self._curve_ends - last), kind="stable")[:NEIGHBOURS]
-        curve = self.recorded.points[int(generator.choice(nearest))].curve
-        moved = last - log_errors(curve[-1])
-        return tuple(max(0.0, to_accuracy(log_errors(accuracy) + moved)) for accuracy in curve)
+    def draw_curve(self, value: float, generator: np.random.Generator) -> tuple[float, ...]:
+        """The learning curve of a run of so many log errors: that of a recorded one of about as many, moved."""
+        nearest = np.argsort(np.abs(self._values - value), kind="stable")[:NEIGHBOURS]
+        point = self.recorded.points[int(generator.choice(nearest))]
+        moved = value - log_errors(point.value)
+        return tuple(max(0.0, to_accuracy(log_errors(accuracy) + moved)) for accuracy in point.curve)
 
     def describe(self) -> SurrogateFit:
         """How well it foretells points that it was not given."""
@@ -176,7 +176,7 @@ class Surrogate:
 
 def _values(point: Point) -> tuple[float, ...]:
     """Of its further runs, where there are some: by its first it was chosen for them, and that flatters."""
-    return point.further or (point.curve[-1],)
+    return point.further or (point.value,)
 
 
 def _pooled_std(rows: Sequence[Sequence[float]]) -> float:

@@ -12,6 +12,7 @@ DEVICES = ("cuda", "mps", "cpu")  # "auto" takes the first that is there
 PRECISIONS = ("bf16", "fp32")
 REFERENCE_FOLDER = "reference"  # in the results folder: the committed study's records
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / REFERENCE_FOLDER
+FRONTIER_RECORD = "frontier.json"
 SUMMARY = "summary.json"  # in a search's results
 BEST_MODEL = "best-single-run.safetensors"  # there, too
 
@@ -122,3 +123,8 @@ class AblateSettings(RunSettings):
 
     seeds: int = 3
     trial: int | None = None
+
+
+def frontier_record(dataset: str, epochs: int) -> Path:
+    """Where in the results folder the frontier of a data set is on record."""
+    return Path(f"frontier-{dataset}-{epochs}e") / FRONTIER_RECORD

@@ -14,6 +14,7 @@ COMMANDS = {
     "reproduce": [str(ROOT / "results" / "reference")],
     "ablate": [],
     "frontier": ["--dataset", "sample"],
+    "report": [],
     "status": [],
     "delete": ["small"],
 }

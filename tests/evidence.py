@@ -5,7 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from search.config import AugmentConfig, Channels, ModelConfig, TrialConfig
+from search.proof.answers import Answers, Bin, Miss, SeedAnswers
 from search.proof.evidence import ByHand, Ladder, Proof, Reproduction, Rung
+from search.proof.frontier import Frontier, FrontierPoint
 from search.proof.parts import Spread
 from search.proof.summaries import (
     EpochCounts,
@@ -238,3 +240,65 @@ RERANKED: dict[str, Any] = {
     "reranking": Reranking(finished=True, winner=7, regression=0.125, standings=STANDINGS),
     "winner_model": "winner.safetensors",
 }
+
+
+# Of single answers
+
+FOUR = Miss(place=7, label=4, answer=9, probability=0.75, of_label=0.25)
+
+
+def make_answers(*misses: tuple[Miss, ...], num: int = 100) -> Answers:
+    """Of networks that miss these, of so many digits of each class; their other answers are surer, and right."""
+    rows = []
+    for seed, missed in enumerate(misses):
+        right = 10 * num - len(missed)
+        rows.append(
+            SeedAnswers(
+                seed=seed,
+                misses=missed,
+                bins=(
+                    Bin(num=len(missed), num_right=0, probability=0.75),
+                    Bin(num=right, num_right=right, probability=0.99),
+                ),
+            )
+        )
+    facts = {"study_name": "small", "trial": 3, "dataset": "mnist"}
+    return Answers(num_by_label=(num,) * 10, edges=(0.9,), seeds=tuple(rows), **facts)
+
+
+# Of a frontier
+
+
+def make_point(max_params: int, *accuracies: float, **changes: Any) -> FrontierPoint:
+    """A budget whose winner's seeds reached so much, of 10,000 test digits."""
+    errors = tuple(round(100 * (100 - each)) for each in accuracies)
+    fields = {
+        "max_params": max_params,
+        "study_name": f"mnist-{max_params}p-15e",
+        "num_trials": 50,
+        "trial": 7,
+        "num_params": max_params - 8,
+        "channels": ((4, 5), (6, 7), (8,)),
+        "blocks": ("dense", "separable", "dense"),
+        "errors": errors,
+        "errors_one_view": errors,
+        "num_images": 10_000,
+        "num_planned": len(accuracies),
+        "target": 99.4,
+        "num_attempts": 1,
+    }
+    return FrontierPoint.model_validate(fields | changes)
+
+
+def make_frontier(*points: FrontierPoint, **changes: Any) -> Frontier:
+    fields = {
+        "dataset": "mnist",
+        "judged": True,
+        "epochs": 15,
+        "target": 99.4,
+        "num_trials": 50,
+        "num_seeds": 2,
+        "commit": "0123abc",
+        "points": points,
+    }
+    return Frontier.model_validate(fields | changes)

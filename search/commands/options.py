@@ -69,18 +69,10 @@ def study_name_option(command: Command) -> Command:
     return click.option("--study-name", help=default)(command)
 
 
-def run_options(command: Command) -> Command:
-    """What the commands that compute have in common (`search.settings.RunSettings`)."""
+def place_options(command: Command) -> Command:
+    """Where things are."""
     folder = click.Path(path_type=Path)
-    device_help = f"auto: the first of {', '.join(DEVICES)} that is there."
-    precision_help = "auto: bf16 on a GPU that has it and on a CPU with AMX, else fp32."
-    workers_help = "Processes that train at once. auto: one per CPU core, several per GPU. 0: this process trains."
     for option in (
-        json_option,
-        click.option("--quiet", is_flag=True, help="No live view, no progress, no summary."),
-        click.option("--workers", type=auto_or_count, metavar="auto|N", default=AUTO, help=workers_help),
-        click.option("--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, help=precision_help),
-        click.option("--device", type=click.Choice([AUTO, *DEVICES]), default=AUTO, help=device_help),
         click.option(
             "--results-dir", type=folder, default=RunSettings.results_dir, help="The folder for records and models."
         ),
@@ -93,6 +85,23 @@ def run_options(command: Command) -> Command:
             help="The folder that holds MNIST/raw/, or gets it.",
         ),
         storage_option,
+    ):
+        command = option(command)
+    return command
+
+
+def run_options(command: Command) -> Command:
+    """What the commands that compute have in common (`search.settings.RunSettings`)."""
+    device_help = f"auto: the first of {', '.join(DEVICES)} that is there."
+    precision_help = "auto: bf16 on a GPU that has it and on a CPU with AMX, else fp32."
+    workers_help = "Processes that train at once. auto: one per CPU core, several per GPU. 0: this process trains."
+    for option in (
+        json_option,
+        click.option("--quiet", is_flag=True, help="No live view, no progress, no summary."),
+        click.option("--workers", type=auto_or_count, metavar="auto|N", default=AUTO, help=workers_help),
+        click.option("--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, help=precision_help),
+        click.option("--device", type=click.Choice([AUTO, *DEVICES]), default=AUTO, help=device_help),
+        place_options,
     ):
         command = option(command)
     return command

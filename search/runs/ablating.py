@@ -11,6 +11,7 @@ from search.proof.evidence import ByHand, Ladder, Rung
 from search.proof.ledger import LADDER_SEEDS
 from search.proof.parts import Spread
 from search.runs.following import FollowUp, open_follower
+from search.runs.pages import write_page
 from search.runs.rungs import RUNGS, SOME_DROPOUT, RungTask, rung_config, runs_of
 from search.runs.session import Ended
 from search.runs.testing import Measured, made_with
@@ -51,7 +52,8 @@ def run_ablation(settings: AblateSettings, space: Space, screen: Screen) -> Ende
     record.write(path)
     write_atomically(page, words.to_markdown(record))
     write_atomically(picture, words.plot(record))
-    return Ended(record=record, files=(path, page, picture))
+    report = write_page(search, settings, space, screen)
+    return Ended(record=record, files=(path, page, picture, *report))
 
 
 def _complete_runs(ablation: StoredStudy) -> dict[tuple[str, int], Measured]:

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from search.config import NUM_CLASSES, TrialConfig
+from search.config import IMAGE_SIZE, NUM_CLASSES, TrialConfig
 from search.files import write_atomically
 from search.net.crops import ALL_CROPS, describe_crops
-from search.net.data import load_final_splits
+from search.net.data import Split, load_final_splits
 from search.net.datasets import dataset_row
 from search.proof.answers import EDGES, Answers, Bin, Miss, SeedAnswers
 from search.proof.evidence import KeptModel, Proof
@@ -24,12 +24,14 @@ from search.runs.following import FollowUp, open_follower
 from search.runs.history import plan_proof, read_ledger
 from search.runs.looks import describe
 from search.runs.models import read_model_origin
+from search.runs.pages import write_page
 from search.runs.seeds import SeedTask, seeds_plan
 from search.runs.session import Ended
 from search.runs.testing import Measured, measured_seeds
 from search.settings import VerifySettings
 from search.show import card
 from search.show import proof as words
+from search.show.page.pictures import MISSES, SHOWN_DIGITS, to_png
 from search.show.screen import Screen
 from search.studies.kinds import Kind
 from search.studies.space import Space
@@ -71,9 +73,8 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
     verification.record_use()
 
     answers_path = record_path.with_name(record_path.name.replace("verify", "answers", 1))
-
+    misses_path = record_path.with_name(MISSES.replace(".", f"{record_path.stem.removeprefix('verify')}.", 1))
     _, test_digits = load_final_splits(dataset, settings.data_dir)
-    labels = test_digits.labels
 
     @patient()
     def prove(verification: StoredStudy) -> Proof:
@@ -84,12 +85,16 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
             write_atomically(record_path.with_suffix(".md"), words.to_markdown(record))
             if record.model is not None:
                 write_atomically(model_path.with_suffix(".md"), card.model_card(record))
-            make_answers(verification, record, labels).write(answers_path)
+            answers = make_answers(verification, record, test_digits.labels)
+            answers.write(answers_path)
+            write_atomically(misses_path, draw_misses(answers, test_digits))
         return record
 
     record = prove(verification)
     model = (model_path,) if record.model is not None else ()
-    return Ended(record=record, files=(record_path, record_path.with_suffix(".md"), answers_path, *model))
+    page = write_page(search, settings, space, screen) if settings.trial is None else ()
+    files = (record_path, record_path.with_suffix(".md"), answers_path, misses_path, *model, *page)
+    return Ended(record=record, files=files)
 
 
 def make_proof(
@@ -152,6 +157,13 @@ def make_answers(verification: StoredStudy, record: Proof, labels: Int64[Tensor,
         edges=EDGES,
         seeds=tuple(_answers_of(run) for run in runs if run.facts.confidence is not None),
     )
+
+
+def draw_misses(answers: Answers, test_digits: Split) -> bytes:
+    """The digits that most networks miss, side by side, as PNG; a black one where none misses any."""
+    places = [digit.place for digit in answers.hardest(SHOWN_DIGITS)]
+    images = test_digits.select(torch.tensor(places, dtype=torch.int64)).images
+    return to_png(images.numpy().tobytes() or bytes(IMAGE_SIZE * IMAGE_SIZE))
 
 
 def _answers_of(run: Measured) -> SeedAnswers:

@@ -53,6 +53,7 @@ def run_search(settings: SearchSettings, space: Space, screen: Screen) -> Ended[
         pruner=settings.pruner,
         seed=settings.seed,
         patience=settings.patience,
+        num_trials=settings.trials,
         num_reranked=settings.rerank,
     ).write(search.study)
     ranking = read_ranking(search)  # one of another search is told before anything starts
@@ -125,4 +126,7 @@ def _search_and_rerank(
             notes.name_winner(ranking.winner.trial, ranking.winner.mean)
         summary = summarise(search, ranking, folder)
         write_search_records(search, summary, folder)
-    return Ended(record=summary, interrupted=interrupted)
+    from search.runs.pages import write_page  # loads matplotlib: not before there is something to draw
+
+    page = write_page(search, settings, session.space, session.screen)
+    return Ended(record=summary, interrupted=interrupted, files=page)

@@ -19,20 +19,18 @@ from search.provenance import code_commit
 from search.runs.proving import run_verification
 from search.runs.searching import run_search
 from search.runs.session import Ended, Session
-from search.settings import FrontierSettings, RunSettings, SearchSettings, VerifySettings
+from search.settings import FrontierSettings, RunSettings, SearchSettings, VerifySettings, frontier_record
 from search.show import frontier as words
 from search.show.screen import Screen
 from search.studies.space import Space
 from search.studies.study import Binding, StoredStudy, StudyError, default_name, refuse_other_binding, study_names
 from search.studies.turns import exclusive, patient
 
-FRONTIER_RECORD = "frontier.json"
-
 
 def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> Ended[Frontier]:
     """Searches and proves at every budget. Raises as `run_search` does."""
     dataset = find_dataset(settings.dataset, settings.data_dir, screen.warn)
-    path = settings.results_dir / f"frontier-{dataset.name}-{settings.epochs}e" / FRONTIER_RECORD
+    path = settings.results_dir / frontier_record(dataset.name, settings.epochs)
     files = (path, path.with_suffix(".md"), path.with_suffix(".png"))
     session = Session.open(settings, space, screen, create=True)
     _refuse_other_studies(session, settings, dataset)

@@ -1,7 +1,5 @@
 """A frontier for people: the claim in one sentence, a table, and a plot of every seed."""
 
-import io
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -10,15 +8,6 @@ from search.proof.frontier import Frontier, FrontierPoint
 from search.show.words import escape_markdown, format_network
 
 HEADINGS = ("Budget", "Params", "Network", "Trials", "Seeds", "Min", "Mean", "Std", "Held", "Earned")
-# Nets whose makers have published them: parameters, test accuracy in percent, and whose they are. Of one run each,
-# after its last epoch, but for the first, which is the best of many.
-PUBLISHED = (
-    (697, 99.03, "JoshWarn/Parameter-Efficient-MNIST"),
-    (5_196, 99.40, "Madhur-1/ERA-v1"),
-    (6_174, 99.47, "firekind/ERA4"),
-    (7_918, 99.50, "snehanshu-raj/ERA"),
-)
-PUBLISHED_DATASET = "mnist"
 
 
 def claim(frontier: Frontier) -> str:
@@ -116,41 +105,7 @@ def frontier_report(frontier: Frontier) -> RenderableType:
 
 def plot(frontier: Frontier) -> bytes:
     """Accuracy against parameters as PNG: every seed a dot, the means, the target, and published nets beside them."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from search.show.page.figures import draw_frontier  # loads matplotlib
+    from search.show.page.svg import to_png
 
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    axes = figure.subplots()
-    means = [(each.num_params, each.mean) for each in frontier.points if each.num_params and each.mean is not None]
-    for point in frontier.points:
-        places = [point.num_params or 0] * len(point.test_accuracies)
-        axes.plot(places, point.test_accuracies, "o", color="tab:blue", alpha=0.35, markersize=5, markeredgewidth=0)
-    if means:
-        axes.plot(*zip(*means, strict=True), "-", color="tab:blue", label="mean over seeds (dots: each)")
-    if frontier.judged:
-        axes.axhline(frontier.target, color="tab:green", linestyle="--", label=f"target: {frontier.target:.15g} %")
-    if frontier.dataset == PUBLISHED_DATASET:
-        published = [(size, value) for size, value, _ in PUBLISHED]
-        axes.plot(*zip(*published, strict=True), "x", color="tab:red", label="published, one run each")
-        for size, value, name in PUBLISHED:
-            right = size > PUBLISHED[-1][0] / 2  # its name goes to the left, into the picture
-            axes.annotate(
-                name,
-                (size, value),
-                textcoords="offset points",
-                xytext=(-4 if right else 4, -9),
-                ha="right" if right else "left",
-                fontsize=7,
-                color="tab:red",
-            )
-    axes.set_xlabel("parameters")
-    axes.set_ylabel("accuracy on the test digits (%)")
-    axes.set_xlim(left=0)
-    axes.grid(color="0.9")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right")
-    figure.suptitle(claim(frontier), fontsize="medium")
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return to_png(draw_frontier(frontier).figure, title=claim(frontier))

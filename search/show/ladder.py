@@ -1,7 +1,5 @@
 """The ladder for people: a table, and a plot."""
 
-import io
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -90,36 +88,8 @@ def ladder_table(ladder: Ladder) -> RenderableType:
 
 
 def plot(ladder: Ladder) -> bytes:
-    """The test error of every rung, with a point per seed, as PNG. Logarithmic: it runs from 20 % to a half."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """The test error of every rung, with a point per seed, as PNG."""
+    from search.show.page.figures import draw_ladder  # loads matplotlib
+    from search.show.page.svg import to_png
 
-    rungs = ladder.rungs[::-1]  # the first on top
-    figure = Figure(figsize=(8, 0.5 * len(rungs) + 1.3), layout="constrained")
-    axes = figure.subplots()
-    for place, rung in enumerate(rungs):
-        accuracies = rung.test.accuracies
-        axes.plot([_error(each) for each in accuracies], [place] * len(accuracies), "o", color="tab:blue", alpha=0.6)
-        if rung.test.mean is not None:
-            axes.plot([_error(rung.test.mean)], [place], "|", color="black", markersize=16)
-        if rung.by_hand:
-            axes.plot([_error(rung.by_hand.test)], [place], "x", color="tab:red")
-    axes.set_yticks(range(len(rungs)), [rung.rung for rung in rungs])
-    axes.set_xscale("log")
-    ticks = (0.3, 0.5, 1, 2, 5, 10, 20, 50, 90)
-    axes.set_xticks(ticks, [f"{tick:g} %" for tick in ticks])
-    axes.minorticks_off()
-    axes.grid(axis="x", color="0.9")
-    title = f"Trial {ladder.trial} of {ladder.study_name}, data set {ladder.dataset}"
-    figure.suptitle(f"{title}\nepochs: {ladder.epochs}, {describe_seeds(ladder.seeds)}", fontsize="medium")
-    by_hand = "; red: by hand, best epoch of one run" if _has_by_hand(ladder) else ""
-    axes.set_xlabel(f"error on the test digits (blue: each seed; bar: mean{by_hand})")
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
-
-
-def _error(accuracy: float) -> float:
-    """In percent; no less than one digit of MNIST's 10,000, for a logarithmic axis."""
-    return max(100 - accuracy, 0.01)
+    return to_png(draw_ladder(ladder).figure, title=f"{_origin(ladder)}, {describe_seeds(ladder.seeds)}")

@@ -14,8 +14,8 @@ from search.show.words import format_network, format_seconds, plural
 def search_report(summary: StudySummary, num_planned: int, folder: Path) -> RenderableType:
     """The end of a search, for people: what was done, the winner, its parameters, and where everything lies."""
     shown = summary.winner or summary.best
-    parts: list[RenderableType] = [Text(line) for line in _what_was_done(summary, num_planned)]
-    parts += [Text(line, style="green") for line in _leader(summary)]
+    parts: list[RenderableType] = [Text(line) for line in describe_work(summary, num_planned)]
+    parts += [Text(line, style="green") for line in describe_leader(summary)]
     if shown is not None:
         parts += [Text(f"Parameters of trial {shown.number}:"), _parameters(shown)]
     parts += [Text(line) for line in _where(summary, folder)]
@@ -24,7 +24,8 @@ def search_report(summary: StudySummary, num_planned: int, folder: Path) -> Rend
     return Group(*parts)
 
 
-def _what_was_done(summary: StudySummary, num_planned: int) -> list[str]:
+def describe_work(summary: StudySummary, num_planned: int) -> list[str]:
+    """What was done, a sentence each."""
     trials, epochs = summary.trials, summary.epochs
     of_total = f" of {num_planned}" if trials.total < num_planned else ""
     interrupted = "interrupted" if of_total else "interrupted and tried again"
@@ -43,7 +44,8 @@ def _what_was_done(summary: StudySummary, num_planned: int) -> list[str]:
     ]
 
 
-def _leader(summary: StudySummary) -> list[str]:
+def describe_leader(summary: StudySummary) -> list[str]:
+    """Who has won, or leads, and what that has earned, a sentence each."""
     best, winner, reranking = summary.best, summary.winner, summary.reranking
     if best is None:
         return []

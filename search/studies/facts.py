@@ -177,6 +177,7 @@ class StudyFacts(_Facts):
 
     Attributes:
         kind: A name in `search.studies.kinds.Kind`; other tools' studies have none.
+        num_trials: That the search's last command asked for.
         num_reranked: How many leading trials the search's last command wanted re-ranked.
         commit, versions: Of the command that made it; those of others are in `continued_with`.
         search_study: The search that this study follows.
@@ -198,6 +199,7 @@ class StudyFacts(_Facts):
     pruner: str | None = None
     seed: Count | None = None
     patience: Count | None = None
+    num_trials: Count | None = None
     num_reranked: Count = Field(default=0, alias="rerank")
     commit: str | None = None
     versions: dict[str, str] | None = None

@@ -871,6 +871,7 @@ GIVEN = {
     "verify-best": [STORAGE, RESULTS_DIR, DATA_DIR],
     "reproduce": [STORAGE, RESULTS_DIR, DATA_DIR],
     "ablate": [STORAGE, RESULTS_DIR, DATA_DIR],
+    "report": [STORAGE, RESULTS_DIR, DATA_DIR],
     "status": [STORAGE],
     "delete": [STORAGE],
 }

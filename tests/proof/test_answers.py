@@ -3,30 +3,10 @@
 import json
 
 import pytest
+from evidence import FOUR, make_answers
 from pydantic import ValidationError
 
-from search.proof.answers import Answers, Bin, HardDigit, Miss, SeedAnswers
-
-FOUR = Miss(place=7, label=4, answer=9, probability=0.75, of_label=0.25)
-
-
-def make_answers(*misses: tuple[Miss, ...], num: int = 100) -> Answers:
-    """Of networks that miss these, of so many digits of each class; half of their other answers are surer."""
-    rows = []
-    for seed, missed in enumerate(misses):
-        right = 10 * num - len(missed)
-        rows.append(
-            SeedAnswers(
-                seed=seed,
-                misses=missed,
-                bins=(
-                    Bin(num=len(missed), num_right=0, probability=0.75),
-                    Bin(num=right, num_right=right, probability=0.99),
-                ),
-            )
-        )
-    facts = {"study_name": "small", "trial": 3, "dataset": "mnist"}
-    return Answers(num_by_label=(num,) * 10, edges=(0.9,), seeds=tuple(rows), **facts)
+from search.proof.answers import Answers, Bin, HardDigit, Miss
 
 
 def test_the_confusion_counts_labels_by_answers_over_all_seeds() -> None:

@@ -1,47 +1,13 @@
 """The frontier for people."""
 
-from typing import Any
-
 import pytest
+from evidence import make_frontier
+from evidence import make_point as point
 from showing import shown
 
 from search.proof.frontier import Frontier, FrontierPoint
 from search.proof.summaries import Earned
 from search.show import frontier as words
-
-
-def point(max_params: int, *accuracies: float, **changes: Any) -> FrontierPoint:
-    fields = {
-        "max_params": max_params,
-        "study_name": f"mnist-{max_params}p-15e",
-        "num_trials": 50,
-        "trial": 7,
-        "num_params": max_params - 8,
-        "channels": ((4, 5), (6, 7), (8,)),
-        "blocks": ("dense", "separable", "dense"),
-        "errors": tuple(round(100 * (100 - each)) for each in accuracies),
-        "errors_one_view": tuple(round(100 * (100 - each)) for each in accuracies),
-        "num_images": 10_000,
-        "num_planned": len(accuracies),
-        "target": 99.4,
-        "num_attempts": 1,
-    }
-    return FrontierPoint.model_validate(fields | changes)
-
-
-def make_frontier(*points: FrontierPoint, **changes: Any) -> Frontier:
-    fields = {
-        "dataset": "mnist",
-        "judged": True,
-        "epochs": 15,
-        "target": 99.4,
-        "num_trials": 50,
-        "num_seeds": 2,
-        "commit": "0123abc",
-        "points": points,
-    }
-    return Frontier.model_validate(fields | changes)
-
 
 CLAIM = "The smallest network of which every one of 2 seeds reaches 99.4 % has 2,492 parameters."
 SMALL, MIDDLE, LARGE = point(1_000, 98.9, 99.0), point(2_500, 99.41, 99.45), point(7_999, 99.6, 99.65)

@@ -1,0 +1,31 @@
+"""`report`: the page of a study."""
+
+from typing import Any
+
+import click
+
+from search.commands.options import place_options, study_name_option
+from search.commands.output import the_space
+from search.config import printable
+from search.settings import RunSettings
+
+
+@click.command()
+@click.option("--figures", is_flag=True, help="Write the page's figures as PNG, too.")
+@study_name_option
+@place_options
+def report(figures: bool, **given: Any) -> None:
+    """Writes a study's page: what was found, why to believe it, what to do next.
+
+    It is one file that asks nothing of the network: results/NAME/report.html. Search, proof and ladder write it by
+    themselves; this writes it anew, of an unfinished study as well.
+
+    \b
+    Example:
+      python cli.py report
+      python cli.py report --study-name mnist-2000p-15e --figures
+    """
+    from search.runs.pages import write_report
+
+    for path in write_report(RunSettings(**given), the_space(), with_figures=figures):
+        click.echo(printable(f"Written: {path}"))

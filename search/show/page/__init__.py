@@ -1,0 +1,1 @@
+"""The report: one page, in one file, about one study."""

@@ -1,0 +1,71 @@
+"""What a page shows: gathered by whoever can read it (`search.runs.pages`), drawn without looking further."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from search.config import TrialConfig
+from search.proof.answers import Answers
+from search.proof.evidence import Ladder, Proof
+from search.proof.frontier import Frontier
+from search.proof.summaries import StudySummary
+
+State = Literal["complete", "pruned", "failed", "interrupted", "running"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownTrial:
+    """A trial of the search.
+
+    Attributes:
+        value: Validation accuracy after the last epoch, in percent, by all views.
+        curve: By epoch; by one view but for the last one.
+        worker: The process that trained it.
+        reason: Why it was pruned, or has failed.
+    """
+
+    number: int
+    state: State
+    value: float | None
+    curve: dict[int, float]
+    params: dict[str, Any]
+    num_params: int | None
+    start: datetime | None
+    end: datetime | None
+    worker: str
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digit:
+    """An image: 28 times 28 bytes."""
+
+    pixels: bytes
+    label: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageFacts:
+    """A study, as far as it has come.
+
+    Attributes:
+        num_planned: Trials that its last command has asked for.
+        importance: The share of each parameter in how trials differ; empty where that cannot be told.
+        config: The winner's, or before there is one the best trial's.
+        digits: Training digits as they are, each with how it may be trained on.
+        hardest: A picture of the test digits that most networks miss, side by side, as PNG.
+        commands: What was typed, or what leads to the same.
+    """
+
+    summary: StudySummary
+    num_planned: int
+    trials: tuple[ShownTrial, ...]
+    importance: dict[str, float] = field(default_factory=dict)
+    config: TrialConfig | None = None
+    proof: Proof | None = None
+    answers: Answers | None = None
+    ladder: Ladder | None = None
+    frontier: Frontier | None = None
+    digits: tuple[tuple[Digit, tuple[Digit, ...]], ...] = ()
+    hardest: bytes | None = None
+    commands: tuple[str, ...] = ()

@@ -1,0 +1,49 @@
+"""The page as one file: no request goes anywhere, and no script in it is anybody else's."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from search.show.page.facts import PageFacts
+from search.show.page.figures import Drawing
+from search.show.page.sections import headline, next_steps, sections
+from search.show.page.svg import to_png
+
+FOLDER = Path(__file__).parent
+
+
+def render(facts: PageFacts) -> str:
+    """The page, as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["is_number"] = _is_number
+    return environment.get_template("page.html.j2").render(
+        study_name=facts.summary.study_name,
+        headline=headline(facts),
+        tone=_tone(facts),
+        steps=next_steps(facts),
+        sections=sections(facts),
+        css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
+    )
+
+
+def render_figures(facts: PageFacts) -> dict[str, bytes]:
+    """The page's figures as PNG, by name."""
+    drawings = (block for section in sections(facts) for block in section.blocks if isinstance(block, Drawing))
+    return {drawing.name: to_png(drawing.figure) for drawing in drawings}
+
+
+def _tone(facts: PageFacts) -> str:
+    confirmed = facts.proof.confirmed if facts.proof is not None else None
+    return {True: "good", False: "bad", None: "open"}[confirmed]
+
+
+def _is_number(cell: str) -> bool:
+    return bool(cell) and cell.strip("+-±.,% 0123456789") == ""

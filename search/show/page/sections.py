@@ -1,0 +1,380 @@
+"""What the page says, in order: sections of words, figures, tables and pictures. An empty section is left out."""
+
+import base64
+from dataclasses import dataclass, field
+
+from search.config import TrialConfig
+from search.proof.parts import describe_environment
+from search.show import frontier as frontier_words
+from search.show import ladder as ladder_words
+from search.show import proof as proof_words
+from search.show.page import figures
+from search.show.page.facts import Digit, PageFacts
+from search.show.page.figures import Drawing, mean_saved
+from search.show.page.layers import layers_of
+from search.show.page.pictures import SHOWN_DIGITS, to_png
+from search.show.study import describe_leader, describe_work
+from search.show.words import describe_seeds, format_network, format_seconds, plural
+
+FEW = 25  # complete trials below which an importance says little
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells are words; numbers are aligned to the right.
+
+    Attributes:
+        caption: What it is of.
+        marked: The row that is told apart, by its place.
+        folded: Whether it is behind a line that opens it.
+    """
+
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    marked: int | None = None
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture with its words below; `source` is a data URL, and a part of it may be shown.
+
+    Attributes:
+        offset: Of a picture of tiles, the place of the one that is shown.
+    """
+
+    source: str
+    alternative: str
+    caption: str
+    offset: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Pictures in a row, as many as fit."""
+
+    caption: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commands:
+    """Lines to type."""
+
+    lines: tuple[str, ...]
+
+
+Block = Drawing | Table | Pictures | Commands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page."""
+
+    id: str
+    title: str
+    words: tuple[str, ...] = ()
+    blocks: tuple[Block, ...] = field(default=())
+
+
+def headline(facts: PageFacts) -> str:
+    """The verdict, or how far the study has come."""
+    if facts.proof is not None:
+        return proof_words.verdict(facts.proof)
+    summary = facts.summary
+    if summary.winner is not None:
+        return f"Not proved yet: trial {summary.winner.number} has won the search, on validation digits alone."
+    if summary.best is not None:
+        return f"Under way: {plural(summary.trials.total, 'trial')} of {facts.num_planned} done."
+    return "Nothing to see yet: no trial is complete."
+
+
+def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
+    """What to do next, each with its command."""
+    name, total = facts.summary.study_name, facts.summary.trials.total
+    named = f" --study-name {name}"
+    unfinished = total < facts.num_planned or (facts.summary.winner is None and facts.summary.best is not None)
+    steps = []
+    if unfinished:
+        trials = max(facts.num_planned, total)
+        steps.append(("Finish the search", f"python cli.py search{named} --trials {trials}"))
+    elif facts.proof is None and facts.summary.winner is not None:
+        steps.append(("Prove the winner", f"python cli.py verify-best{named} --seeds 20"))
+    elif facts.proof is not None and facts.ladder is None:
+        steps.append(("See what each method earned", f"python cli.py ablate{named}"))
+    return [*steps, ("Watch it live", f"optuna-dashboard {facts.summary.storage}")]
+
+
+def sections(facts: PageFacts) -> list[Section]:
+    """All that have something to say."""
+    made = (
+        _verdict(facts),
+        _frontier(facts),
+        _winner(facts),
+        _search(facts),
+        _parameters(facts),
+        _earned(facts),
+        _ladder(facts),
+        _digits(facts),
+        _answers(facts),
+        _work(facts),
+        _provenance(facts),
+    )
+    return [section for section in made if section is not None]
+
+
+def _verdict(facts: PageFacts) -> Section | None:
+    proof = facts.proof
+    if proof is None:
+        return None
+    rows = tuple(
+        (str(row.seed), f"{row.test_accuracy:.2f}", str(row.errors), str(row.errors_one_view)) for row in proof.seeds
+    )
+    headings = ("Seed", "Test accuracy (%)", "Errors", "By one view")
+    table = Table(caption=f"All {plural(len(rows), 'seed')}", headings=headings, rows=rows, folded=True)
+    return Section(
+        id="evidence",
+        title="Why to believe it",
+        words=tuple(proof_words.evidence(proof)),
+        blocks=(figures.draw_seeds(proof), table),
+    )
+
+
+def _frontier(facts: PageFacts) -> Section | None:
+    frontier = facts.frontier
+    if frontier is None or not any(point.errors for point in frontier.points):
+        return None
+    headings, *rows = frontier_words.rows(frontier)
+    own = next((place for place, each in enumerate(frontier.points) if _is_own(each.study_name, facts)), None)
+    return Section(
+        id="frontier",
+        title="Accuracy against parameters",
+        words=(frontier_words.claim(frontier), *frontier_words.notes(frontier)),
+        blocks=(
+            figures.draw_frontier(frontier),
+            Table(caption="Every budget", headings=headings, rows=tuple(rows), marked=own),
+        ),
+    )
+
+
+def _is_own(study_name: str | None, facts: PageFacts) -> bool:
+    return study_name == facts.summary.study_name
+
+
+def _winner(facts: PageFacts) -> Section | None:
+    if facts.config is None:
+        return None
+    layers = layers_of(facts.config.model)
+    rows = tuple(
+        (
+            str(layer.stage),
+            ", ".join([layer.name, *layer.extras]),
+            f"{layer.channels} x {layer.side} x {layer.side}",
+            f"{layer.num_params:,}",
+            f"{layer.multiply_adds:,}",
+        )
+        for layer in layers
+    )
+    total = (
+        "",
+        "all layers",
+        "",
+        f"{sum(layer.num_params for layer in layers):,}",
+        f"{sum(layer.multiply_adds for layer in layers):,}",
+    )
+    shown = facts.summary.winner or facts.summary.best
+    whose = f"Trial {shown.number}" if shown is not None else "The network"
+    is_winner = facts.summary.winner is not None
+    return Section(
+        id="network",
+        title="The winner, layer by layer" if is_winner else "The best network so far, layer by layer",
+        words=(
+            f"{whose}: {format_network(facts.config.model)}. It looks at the inner 24 x 24 pixels of an image. "
+            f"{_training(facts.config)}",
+        ),
+        blocks=(
+            figures.draw_network(layers),
+            Table(
+                caption="Shapes, parameters and multiply-adds for one view of an image",
+                headings=("Stage", "Layer", "Gives", "Parameters", "Multiply-adds"),
+                rows=(*rows, total),
+                marked=len(rows),
+            ),
+        ),
+    )
+
+
+def _training(config: TrialConfig) -> str:
+    return (
+        f"Trained with a peak rate of {config.lr:.3g}, weight decay {config.weight_decay:.3g}, dropout "
+        f"{config.model.dropout:g} and batches of {config.batch_size}."
+    )
+
+
+def _search(facts: PageFacts) -> Section | None:
+    if not any(trial.curve for trial in facts.trials):
+        return None
+    winner = facts.summary.winner.number if facts.summary.winner is not None else None
+    words = [*describe_work(facts.summary, facts.num_planned), *describe_leader(facts.summary)]
+    saved = mean_saved(facts.trials)
+    if saved is not None:
+        words.append(f"Pruned trials ended after {saved:.1f} of {facts.summary.settings.epochs} epochs on average.")
+    blocks = [figures.draw_curves(facts.trials, winner), figures.draw_history(facts.trials, winner)]
+    return Section(id="search", title="The search", words=tuple(words), blocks=(*blocks, _trials_table(facts, winner)))
+
+
+def _trials_table(facts: PageFacts, winner: int | None) -> Table:
+    order = sorted(facts.trials, key=lambda trial: (trial.value is None, -(trial.value or 0.0), trial.number))
+    rows = tuple(
+        (
+            str(trial.number),
+            trial.state + (f" ({trial.reason})" if trial.reason else ""),
+            f"{trial.value:.2f}" if trial.value is not None else "",
+            f"{trial.num_params:,}" if trial.num_params is not None else "",
+            str(max(trial.curve, default=0)),
+        )
+        for trial in order
+    )
+    place = next((place for place, trial in enumerate(order) if trial.number == winner), None)
+    headings = ("Trial", "State", "Validation (%)", "Parameters", "Epochs")
+    return Table(caption=f"All {plural(len(rows), 'trial')}", headings=headings, rows=rows, marked=place, folded=True)
+
+
+def _parameters(facts: PageFacts) -> Section | None:
+    complete = [trial for trial in facts.trials if trial.state == "complete"]
+    if len(complete) < 2:
+        return None
+    winner = facts.summary.winner.number if facts.summary.winner is not None else None
+    blocks: list[Block] = []
+    words = []
+    if facts.importance:
+        caution = " That is few: read it as a hint." if len(complete) < FEW else ""
+        words.append(f"Importance is estimated from {plural(len(complete), 'complete trial')}.{caution}")
+        blocks.append(figures.draw_importance(facts.importance))
+    blocks += [figures.draw_parallel(facts.trials, winner), figures.draw_sizes(facts.trials, winner)]
+    return Section(id="parameters", title="What matters", words=tuple(words), blocks=tuple(blocks))
+
+
+def _earned(facts: PageFacts) -> Section | None:
+    reranking = facts.summary.reranking
+    if reranking is None or not reranking.standings:
+        return None
+    words = describe_leader(facts.summary)
+    earned = reranking.earned
+    if earned is not None and earned.margin is not None:
+        proved = abs(earned.mean) > earned.margin
+        words.append(
+            "So the search has found what its first trial did not have."
+            if proved and earned.mean > 0
+            else "So these runs do not show that the search has found anything better than its first trial."
+        )
+    return Section(
+        id="earned", title="What the search earned", words=tuple(words), blocks=(figures.draw_reranking(reranking),)
+    )
+
+
+def _ladder(facts: PageFacts) -> Section | None:
+    ladder = facts.ladder
+    if ladder is None:
+        return None
+    headings, *rows = ladder_words.rows(ladder)
+    return Section(
+        id="ladder",
+        title="What each method earned",
+        words=tuple(ladder_words.notes(ladder)),
+        blocks=(
+            figures.draw_ladder(ladder),
+            Table(caption="The rungs", headings=headings, rows=tuple(rows)),
+        ),
+    )
+
+
+def _digits(facts: PageFacts) -> Section | None:
+    if not facts.digits or facts.config is None:
+        return None
+    augment = facts.config.augment
+    rows = tuple(
+        Pictures(
+            caption=f"A {original.label}, as it is, and as it may be trained on",
+            pictures=(_picture(original, "as it is"), *(_picture(digit, "distorted") for digit in distorted)),
+        )
+        for original, distorted in facts.digits
+    )
+    return Section(
+        id="augmentation",
+        title="What it was trained on",
+        words=(
+            f"Each time it is seen, a digit is rotated by up to {augment.rotation:.3g} degrees, shifted by up to "
+            f"{augment.shift:.3g} pixels, and scaled and sheared by up to {augment.scale:.3g} and {augment.shear:.3g}. "
+            f"In the last third of the epochs that fades to {facts.config.final_augment:.0%} of it.",
+        ),
+        blocks=rows,
+    )
+
+
+def _picture(digit: Digit, caption: str) -> Picture:
+    return Picture(source=_data_url(to_png(digit.pixels)), alternative=f"a {digit.label}, {caption}", caption="")
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _answers(facts: PageFacts) -> Section | None:
+    answers = facts.answers
+    if answers is None or not answers.seeds:
+        return None
+    hardest = answers.hardest(SHOWN_DIGITS)
+    n = len(answers.seeds)
+    blocks: list[Block] = [figures.draw_confusion(answers), figures.draw_calibration(answers)]
+    if facts.hardest is not None and hardest:
+        source = _data_url(facts.hardest)
+        pictures = tuple(
+            Picture(
+                source=source,
+                offset=place,
+                alternative=f"test digit {digit.place}, a {digit.label}",
+                caption=(
+                    f"{digit.label}, taken for {digit.answer} ({digit.probability:.0%}) by {digit.num_missed} of {n}"
+                ),
+            )
+            for place, digit in enumerate(hardest)
+        )
+        blocks.insert(0, Pictures(caption="The digits that most networks miss", pictures=pictures))
+    elif hardest:
+        rows = tuple(
+            (str(each.place), str(each.label), str(each.answer), f"{each.probability:.0%}", f"{each.num_missed} of {n}")
+            for each in hardest
+        )
+        headings = ("Test digit", "Label", "Taken for", "How surely", "By networks")
+        blocks.append(Table(caption="The digits that most networks miss", headings=headings, rows=rows, folded=True))
+    words = f"The answers of {plural(n, 'network')}, {describe_seeds(row.seed for row in answers.seeds)}."
+    return Section(id="answers", title="What it gets wrong", words=(words,), blocks=tuple(blocks))
+
+
+def _work(facts: PageFacts) -> Section | None:
+    if not any(trial.start is not None and trial.end is not None for trial in facts.trials):
+        return None
+    return Section(
+        id="work",
+        title="Who trained when",
+        words=(f"{format_seconds(facts.summary.seconds)} of training in all.",),
+        blocks=(figures.draw_timeline(facts.trials),),
+    )
+
+
+def _provenance(facts: PageFacts) -> Section:
+    settings = facts.summary.settings
+    versions = ", ".join(f"{name} {version}" for name, version in (settings.versions or {}).items())
+    words = [
+        f"Study {facts.summary.study_name} in {facts.summary.storage}: data set {facts.summary.dataset}, at most "
+        f"{settings.max_params:,} parameters and {settings.epochs} epochs, sampler {settings.sampler}, pruner "
+        f"{settings.pruner}, seed {settings.seed}, search space {settings.space}, recipe {settings.recipe}.",
+        f"Searched with {versions or 'unknown versions'}, commit {settings.commit}.",
+    ]
+    if facts.proof is not None:
+        words.append(f"Proved on {describe_environment(facts.proof.environment)}.")
+    return Section(
+        id="provenance", title="How to repeat it", words=tuple(words), blocks=(Commands(lines=facts.commands),)
+    )

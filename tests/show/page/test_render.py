@@ -1,0 +1,219 @@
+"""The page: one file, honest about what is missing, with every figure drawn."""
+
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from evidence import (
+    CONFIG,
+    FOUR,
+    PARAMS,
+    RERANKED,
+    make_answers,
+    make_frontier,
+    make_ladder,
+    make_point,
+    make_proof,
+    make_rung,
+    make_summary,
+    searched,
+)
+
+from search.proof.summaries import Earned
+from search.show.page.facts import Digit, PageFacts, ShownTrial
+from search.show.page.pictures import to_png
+from search.show.page.render import render, render_figures
+from search.show.page.sections import headline, next_steps, sections
+from search.show.page.svg import THEME
+
+START = datetime(2026, 11, 25, 12)
+DIGIT = Digit(pixels=bytes(range(196)) * 4, label=4)
+
+
+def make_trial(number: int, value: float | None = 99.0, **changes: Any) -> ShownTrial:
+    facts = {
+        "number": number,
+        "state": "complete" if value is not None else "pruned",
+        "value": value,
+        "curve": {epoch: 97 + 0.1 * epoch for epoch in range(1, 16 if value is not None else 6)},
+        "params": {**PARAMS, "lr": 0.01 + number / 1000, "separable_1": number % 2 == 0},
+        "num_params": 7_900 + number,
+        "start": START + timedelta(minutes=number),
+        "end": START + timedelta(minutes=number + 2),
+        "worker": f"here, process {number % 2}",
+        "reason": None,
+    }
+    return ShownTrial(**(facts | changes))
+
+
+TRIALS = (
+    make_trial(0),
+    make_trial(1, None, reason="not promising"),
+    make_trial(2, 99.3),
+    make_trial(3, None, state="interrupted", curve={}, end=None),
+    make_trial(4, 99.1),
+    make_trial(7, 99.2),
+)
+BEGUN = PageFacts(summary=make_summary(best=None), num_planned=50, trials=())
+UNDER_WAY = PageFacts(summary=make_summary(), num_planned=80, trials=TRIALS, config=CONFIG)
+WON = PageFacts(
+    summary=make_summary(**RERANKED), num_planned=50, trials=TRIALS, config=CONFIG, importance={"lr": 0.7, "shift": 0.3}
+)
+ALL = replace(
+    WON,
+    proof=make_proof([60, 58, 58]),
+    answers=make_answers((FOUR,), (FOUR, FOUR.model_copy(update={"place": 8, "answer": 1})), ()),
+    ladder=make_ladder(make_rung("plain", 99.0, 99.1), make_rung("all but dropout", 99.4, 99.5)),
+    frontier=make_frontier(make_point(1_000, 98.9, 99.0), make_point(7_999, 99.6, 99.65)),
+    digits=((DIGIT, (DIGIT, DIGIT)),),
+    hardest=to_png(DIGIT.pixels * 2),
+    commands=("python cli.py search --trials 50",),
+)
+
+
+class Page(HTMLParser):
+    """What a page holds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.headings: list[str] = []
+        self.places: list[str] = []
+        self.labels: list[str] = []
+        self._heading = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.places += [found[name] or "" for name in ("href", "src") if name in found]
+        self.labels += [found["aria-label"] or ""] if tag == "svg" else []
+        self._heading = tag == "h2"
+
+    def handle_data(self, data: str) -> None:
+        if self._heading:
+            self.headings.append(data)
+            self._heading = False
+
+
+FIGURES = ["seeds", "frontier", "network", "curves", "history", "importance", "parallel", "sizes", "reranking"]
+FIGURES += ["ladder", "confusion", "calibration", "timeline"]
+
+
+@pytest.mark.parametrize("facts", [BEGUN, UNDER_WAY, WON, ALL], ids=["begun", "under way", "won", "all"])
+def test_a_page_is_one_file_that_asks_nothing_of_the_network(facts: PageFacts) -> None:
+    text = render(facts)
+    page = Page(text)
+    assert len(page.ids) == len(set(page.ids))
+    for place in page.places:
+        assert place == "" or place.startswith(("#", "data:")), place
+        assert not place.startswith("#") or place[1:] in page.ids, place
+    assert not re.search(r"https?://(?!www\.w3\.org/)", text)
+    assert "@import" not in text
+    assert len(text) < 2_000_000
+
+
+def test_a_page_with_everything_has_all_sections_and_figures() -> None:
+    text = render(ALL)
+    page = Page(text)
+    assert page.headings == [
+        "Why to believe it",
+        "Accuracy against parameters",
+        "The winner, layer by layer",
+        "The search",
+        "What matters",
+        "What the search earned",
+        "What each method earned",
+        "What it was trained on",
+        "What it gets wrong",
+        "Who trained when",
+        "How to repeat it",
+    ]
+    assert len(page.labels) == len(FIGURES)
+    assert all(page.labels)
+    assert sorted(render_figures(ALL)) == sorted(FIGURES)
+    for colour in THEME.values():
+        assert colour not in text
+    assert "var(--main)" in text
+    assert "4, taken for 9 (75%) by 2 of 3" in text
+    assert "CONFIRMED: every one of 3 fresh seeds" in text
+
+
+def test_a_figure_is_told_apart_by_day_and_as_a_picture() -> None:
+    for name, picture in render_figures(ALL).items():
+        assert picture.startswith(b"\x89PNG"), name
+    assert render_figures(ALL) == render_figures(ALL)
+
+
+def test_a_page_of_a_study_that_has_just_begun_says_so() -> None:
+    assert headline(BEGUN) == "Nothing to see yet: no trial is complete."
+    assert [section.id for section in sections(BEGUN)] == ["provenance"]
+    assert ("Finish the search", "python cli.py search --study-name mnist-7999p-15e --trials 50") not in next_steps(
+        BEGUN
+    )
+    assert "no trial is complete" in render(BEGUN)
+
+
+def test_a_page_of_an_unfinished_search_says_how_far_it_is_and_how_to_finish_it() -> None:
+    assert headline(UNDER_WAY) == "Under way: 50 trials of 80 done."
+    assert next_steps(UNDER_WAY)[0][1] == "python cli.py search --study-name mnist-7999p-15e --trials 80"
+    assert [section.id for section in sections(UNDER_WAY)] == ["network", "search", "parameters", "work", "provenance"]
+    assert "The best network so far" in render(UNDER_WAY)
+
+
+def test_a_page_of_a_winner_without_a_proof_does_not_claim_anything() -> None:
+    assert headline(WON) == "Not proved yet: trial 7 has won the search, on validation digits alone."
+    assert next_steps(WON)[0][1] == "python cli.py verify-best --study-name mnist-7999p-15e --seeds 20"
+    text = render(WON)
+    assert "CONFIRMED" not in text
+    assert 'class="open"' in text
+
+
+def test_a_page_of_a_miss_says_so_in_the_same_place() -> None:
+    text = render(replace(ALL, proof=make_proof([61, 58])))
+    assert '<h1 class="bad">NOT CONFIRMED: 1 of 2 fresh seeds miss' in text
+
+
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [((99.5, 99.6, 99.5), "has found what its first trial did not have"), ((99.1, 98.9, 99.0), "do not show")],
+)
+def test_a_page_says_whether_what_was_earned_is_proved(ours: tuple[float, ...], words: str) -> None:
+    earned = Earned(first=0, winner_val_accuracies=ours, first_val_accuracies=(99.0, 99.1, 99.0))
+    reranking = RERANKED["reranking"].model_copy(update={"earned": earned})
+    [section] = [each for each in sections(replace(WON, summary=make_summary(**RERANKED | {"reranking": reranking})))
+                 if each.id == "earned"]  # fmt: skip
+    assert words in section.words[-1]
+
+
+def test_an_importance_of_few_trials_is_a_hint() -> None:
+    [section] = [each for each in sections(WON) if each.id == "parameters"]
+    assert "4 complete trials. That is few: read it as a hint." in section.words[0]
+
+
+def test_layers_add_up_in_the_table() -> None:
+    [section] = [each for each in sections(WON) if each.id == "network"]
+    table = section.blocks[1]
+    numbers = [int(row[3].replace(",", "")) for row in table.rows]  # type: ignore[union-attr]
+    assert sum(numbers[:-1]) == numbers[-1] == CONFIG.model.num_params
+
+
+def test_names_are_text_and_no_markup() -> None:
+    evil = "<script>alert(1)</script>"
+    trials = (*TRIALS, make_trial(9, None, reason=evil, state="failed"))
+    text = render(replace(WON, trials=trials, summary=make_summary(**RERANKED, study_name=evil)))
+    assert evil not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_a_trial_of_one_epoch_and_a_diverged_one_are_drawn() -> None:
+    trials = (make_trial(0, 0.0, curve={1: 10.0}), make_trial(1, 100.0, curve={1: 100.0}))
+    assert "curve-1" in render(replace(UNDER_WAY, trials=trials, summary=make_summary(best=searched(1, 100.0))))
+
+
+def test_digits_side_by_side_are_whole_ones() -> None:
+    with pytest.raises(ValueError, match="A digit has 784 pixels, but got 785"):
+        to_png(bytes(785))
