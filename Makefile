@@ -24,7 +24,7 @@ verify: $(VENV)/installed  ## prove the winner over fresh seeds (SEEDS=5 STUDY=n
 
 dashboard: $(VENV)/installed  ## look at the search in a browser
 	@[ -n "$$OPTUNA_STORAGE" ] || [ -s study.db ] || { echo "There is no search here yet: make search"; exit 1; }
-	$(BIN)/optuna-dashboard "$${OPTUNA_STORAGE:-sqlite:///study.db}"
+	$(BIN)/optuna-dashboard "$${OPTUNA_STORAGE:-sqlite:///study.db}" --artifact-dir results/artifacts
 
 test: $(VENV)/installed  ## set up, then run the tests
 	$(PYTEST)

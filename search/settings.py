@@ -13,6 +13,7 @@ PRECISIONS = ("bf16", "fp32")
 REFERENCE_FOLDER = "reference"  # in the results folder: the committed study's records
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / REFERENCE_FOLDER
 FRONTIER_RECORD = "frontier.json"
+ARTIFACTS = "artifacts"  # in the results folder: what the dashboard offers for download
 SUMMARY = "summary.json"  # in a search's results
 BEST_MODEL = "best-single-run.safetensors"  # there, too
 

@@ -7,7 +7,15 @@ import click
 from search.commands.group import EXIT_INTERRUPTED
 from search.commands.options import duration, run_options
 from search.commands.output import command_line, show, the_space
-from search.config import LARGEST_INTEGER, LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, SMALLEST_MAX_PARAMS
+from search.config import (
+    LARGEST_INTEGER,
+    LARGEST_MAX_PARAMS,
+    MAX_EPOCHS,
+    MAX_SEEDS,
+    MAX_TRIALS,
+    SMALLEST_MAX_PARAMS,
+    printable,
+)
 from search.net.datasets import AUTO_ORDER, DATASETS
 from search.settings import AUTO, SearchSettings
 from search.studies.choices import PRUNERS, SAMPLERS
@@ -104,6 +112,8 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
         click.echo(summary.to_json(), nl=False)
     elif not quiet:
         show(search_report(summary, settings.trials, settings.results_dir / summary.study_name))
+        for page in ended.files:
+            click.echo(printable(f"Report: {page}"))
         click.echo(f"Next: {_next(summary, settings, interrupted=ended.interrupted)}")
     if ended.interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)

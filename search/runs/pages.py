@@ -20,6 +20,7 @@ from search.proof.evidence import Ladder, Proof
 from search.proof.frontier import Frontier
 from search.proof.parts import Record
 from search.proof.summaries import StudySummary
+from search.runs.boards import decorate
 from search.runs.reporting import summarise
 from search.runs.standings import read_ranking
 from search.runs.winner import find_winner, rebuild_config
@@ -54,6 +55,7 @@ def write_report(settings: RunSettings, space: Space, *, with_figures: bool) -> 
         files |= {folder / FIGURES / f"{name}.png": content for name, content in render_figures(facts).items()}
     for path, content in files.items():
         write_atomically(path, content)
+    decorate(search, facts, settings.results_dir, folder / PAGE)
     return tuple(files)
 
 
@@ -61,7 +63,9 @@ def write_page(search: StoredStudy, settings: RunSettings, space: Space, screen:
     """Writes the page of a study; none, and a warning, where that cannot be done: no result is lost by it."""
     path = settings.results_dir / search.name / PAGE
     try:
-        write_atomically(path, render(gather(search, settings, space)))
+        facts = gather(search, settings, space)
+        write_atomically(path, render(facts))
+        decorate(search, facts, settings.results_dir, path)
     except (ExplainedError, OSError) as error:
         screen.warn(f"{path} could not be written ({error}). Once that is mended: python cli.py report")
         return ()

@@ -11,6 +11,8 @@ from search.config import ExplainedError, shortened
 from search.files import check_name
 from search.settings import REFERENCE_FOLDER
 
+VALIDATION, TEST = "validation accuracy (%)", "test accuracy (%)"
+
 
 class StudyNameError(ExplainedError):
     """No search can be called so."""
@@ -34,6 +36,7 @@ class KindRow:
         suffix: What the name of a search is followed by in the name of this study; may hold `{trial}` and `{identity}`.
         unit: What its trials are counted in.
         label: What a trial is called.
+        metric: What its trials are measured by.
         stage: What a command calls the work on such a study.
         did: What such a study did to its subject, for the complaint that it did it to another.
         shows_test: Whether its trials measure on the test digits.
@@ -44,6 +47,7 @@ class KindRow:
     label: Callable[[FrozenTrial], str]
     stage: str
     did: str
+    metric: str = VALIDATION
     shows_test: bool = False
     parts: dict[str, str] = field(default_factory=lambda: {"trial": r"\d+", "identity": "[0-9a-f]{6}"})
 
@@ -83,6 +87,7 @@ KINDS = {
         label=_seed_label,
         stage="verification",
         did="verified",
+        metric=TEST,
         shows_test=True,
     ),
     Kind.ABLATE: KindRow(
@@ -91,6 +96,7 @@ KINDS = {
         label=_rung_label,
         stage="ablation",
         did="took apart",
+        metric=TEST,
         shows_test=True,
     ),
     Kind.REPRODUCE: KindRow(
@@ -99,6 +105,7 @@ KINDS = {
         label=_seed_label,
         stage="reproduction",
         did="repeated",
+        metric=TEST,
         shows_test=True,
     ),
 }

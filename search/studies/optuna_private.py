@@ -1,5 +1,8 @@
 """Every use that this tool makes of what Optuna does not promise to keep. Hence `optuna<6`, and a test per function."""
 
+import json
+import mimetypes
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,3 +64,36 @@ def find_silences(storage: RDBStorage, study: optuna.Study) -> dict[int, float]:
         now = session.execute(sqlalchemy.select(sqlalchemy.func.now())).scalar_one().replace(tzinfo=None)
         rows = session.execute(sqlalchemy.select(beats).where(beats.c.trial_id.in_(running))).all()
     return {running[trial_id]: (now - beat).total_seconds() for trial_id, beat in rows}
+
+
+def artifacts_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, str]:
+    """The artifacts that the dashboard shows with a finished trial: identifiers by file name."""
+    prefix = _artifact_prefix(trial)
+    found = [
+        json.loads(value)
+        for key, value in study._storage.get_study_system_attrs(study._study_id).items()
+        if key.startswith(prefix)
+    ]
+    return {each["filename"]: each["artifact_id"] for each in found if each is not None}
+
+
+def add_artifact(study: optuna.Study, trial: FrozenTrial, filename: str) -> str:
+    """Lets the dashboard show an artifact with a finished trial; returns the identifier that it has in the store.
+
+    `optuna.artifacts.upload_artifact` can do so only while a trial runs.
+    """
+    identifier = str(uuid.uuid4())
+    mimetype, encoding = mimetypes.guess_type(filename)
+    described = {
+        "artifact_id": identifier,
+        "filename": filename,
+        "mimetype": mimetype or "application/octet-stream",
+        "encoding": encoding,
+    }
+    key = _artifact_prefix(trial) + identifier
+    study._storage.set_study_system_attr(study._study_id, key, json.dumps(described))
+    return identifier
+
+
+def _artifact_prefix(trial: FrozenTrial) -> str:
+    return f"dashboard:artifacts:{trial._trial_id}:"

@@ -227,15 +227,19 @@ def _is_maximised(study: optuna.Study) -> bool:
 
 def _set_up(study: optuna.Study, binding: Binding, first_params: Params, warm_start: WarmStart | None) -> None:
     """Makes a new study a search; its kind comes last, so that what is cut off half-way is done again."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(["validation accuracy (%)"])
+    _name_metric(study, Kind.SEARCH)
     StudyFacts(**asdict(binding)).write(study)
     for params in (first_params, *(warm_start.params if warm_start is not None else ())):
         study.enqueue_trial(params, skip_if_exists=True)
     if warm_start is not None:
         StudyFacts(warm_start=warm_start.study_name).write(study)
     StudyFacts(kind=Kind.SEARCH).write(study)
+
+
+def _name_metric(study: optuna.Study, kind: Kind) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([KINDS[kind].metric])
 
 
 def refuse_other_binding(stored: StoredStudy, binding: Binding) -> None:
@@ -290,6 +294,7 @@ def open_bound_study(storage: RDBStorage, name: str, kind: Kind, facts: StudyFac
                 f"Study {name!r} {KINDS[kind].did} something else. Delete it with 'python cli.py delete "
                 f"{shlex.quote(search)}', or use another --storage."
             )
+        _name_metric(study, kind)
         for key, value in wanted.items():
             if key not in recorded:
                 study.set_user_attr(key, value)

@@ -14,12 +14,15 @@ from fakes import BINDING, REFERENCE, draw, let_heartbeats_age, states
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from optuna_dashboard import get_note, save_note
+from optuna_dashboard.artifact._backend import list_trial_artifacts
 from sqlalchemy import event
 
 from search.studies import optuna_private
 from search.studies.optuna_private import (
     IDEMPOTENT,
     PRIVATE,
+    add_artifact,
+    artifacts_of,
     find_silences,
     fixed_params,
     forget_cache,
@@ -111,6 +114,18 @@ def test_a_note_can_be_put_on_a_trial_that_has_ended(search: StoredStudy) -> Non
     notes = [get_note(writable(search.study, trial)) for trial in search.trials()]
     assert notes == ["", "", "The best."]
     assert search.trials()[2].value == 96.0
+
+
+def test_a_trial_that_has_ended_can_be_given_an_artifact(search: StoredStudy) -> None:
+    ended, other = optuna.trial.create_trial(value=1.0), optuna.trial.create_trial(value=2.0)
+    search.study.add_trials([ended, other])
+    *_, one, two = search.study.trials
+    assert artifacts_of(search.study, one) == {}
+    identifier = add_artifact(search.study, one, "model.safetensors")
+    assert artifacts_of(search.study, one) == {"model.safetensors": identifier}
+    assert artifacts_of(search.study, two) == {}
+    shown = list_trial_artifacts(search.storage.get_study_system_attrs(search.study._study_id), {}, one)
+    assert [(each["filename"], each["artifact_id"]) for each in shown] == [("model.safetensors", identifier)]
 
 
 def test_a_heartbeat_is_on_record_and_renewed(search: StoredStudy, reader: sqlite3.Connection) -> None:

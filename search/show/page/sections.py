@@ -91,7 +91,7 @@ def headline(facts: PageFacts) -> str:
 
 
 def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
-    """What to do next, each with its command."""
+    """What to do next, each with its command; nothing where all is done."""
     name, total = facts.summary.study_name, facts.summary.trials.total
     named = f" --study-name {name}"
     unfinished = total < facts.num_planned or (facts.summary.winner is None and facts.summary.best is not None)
@@ -103,7 +103,7 @@ def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
         steps.append(("Prove the winner", f"python cli.py verify-best{named} --seeds 20"))
     elif facts.proof is not None and facts.ladder is None:
         steps.append(("See what each method earned", f"python cli.py ablate{named}"))
-    return [*steps, ("Watch it live", f"optuna-dashboard {facts.summary.storage}")]
+    return steps
 
 
 def sections(facts: PageFacts) -> list[Section]:

@@ -149,12 +149,16 @@ def test_a_figure_is_told_apart_by_day_and_as_a_picture() -> None:
 
 
 def test_a_page_of_a_study_that_has_just_begun_says_so() -> None:
-    assert headline(BEGUN) == "Nothing to see yet: no trial is complete."
-    assert [section.id for section in sections(BEGUN)] == ["provenance"]
-    assert ("Finish the search", "python cli.py search --study-name mnist-7999p-15e --trials 50") not in next_steps(
-        BEGUN
-    )
-    assert "no trial is complete" in render(BEGUN)
+    begun = replace(BEGUN, num_planned=80)
+    assert headline(begun) == "Nothing to see yet: no trial is complete."
+    assert [section.id for section in sections(begun)] == ["provenance"]
+    assert next_steps(begun) == [("Finish the search", "python cli.py search --study-name mnist-7999p-15e --trials 80")]
+    assert "no trial is complete" in render(begun)
+
+
+def test_where_all_is_done_there_is_no_next_step() -> None:
+    assert next_steps(ALL) == []
+    assert "What to do next" not in render(ALL)
 
 
 def test_a_page_of_an_unfinished_search_says_how_far_it_is_and_how_to_finish_it() -> None:

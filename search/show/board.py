@@ -1,0 +1,136 @@
+"""What the dashboard tells of a study beside its own pages: notes, and figures that can be pointed at."""
+
+from typing import Any
+
+from search.proof.evidence import Proof
+from search.proof.frontier import Frontier
+from search.show.page.facts import PageFacts, ShownTrial
+from search.show.page.sections import headline, next_steps
+from search.show.study import describe_leader
+from search.show.words import escape_markdown
+from search.studies.kinds import Kind
+
+MAIN, GOOD, BAD, WARM = "#2a66c8", "#1c7c45", "#c0392b", "#c96f12"  # legible by day and by night
+
+# What the studies that follow a search are, and how to read them: the dashboard takes them for searches.
+FOLLOWERS = {
+    Kind.RERANK: (
+        "Further runs of the leading trials of **{search}**, by other seeds, on validation digits. The mean of each "
+        "trial's runs decides who wins: the *best trial* of this page is only the luckiest run, and an importance of "
+        "`run` means nothing. `trial` is the number in {search}."
+    ),
+    Kind.VERIFY: (
+        "The proof of trial {trial} of **{search}**. Each trial here is the same network, trained from another seed on "
+        "all training digits, and measured once on the test digits. Every seed counts: do not pick the *best trial* of "
+        "this page, and read no importance of `seed`. The verdict is in `{search}/verify.md`, in the results."
+    ),
+    Kind.ABLATE: (
+        "The recipe of trial {trial} of **{search}**, taken apart. `rung` says which methods a run has. All are "
+        "measured on the test digits, for the record: nothing is picked by it, least of all the *best trial* of this "
+        "page."
+    ),
+    Kind.REPRODUCE: (
+        "A recorded proof, repeated: each trial here is a seed of it, trained again. What counts is whether it makes "
+        "the recorded errors, not which is best."
+    ),
+}
+
+
+def explain_follower(kind: Kind, search: str, trial: int | None) -> str:
+    """A note on a study that follows a search. Raises KeyError for a search itself."""
+    return FOLLOWERS[kind].format(search=escape_markdown(search), trial=trial)
+
+
+def tell_story(facts: PageFacts, page: str) -> str:
+    """The note that a search opens with: what it is, where it stands, who has won, and what to do next.
+
+    Args:
+        page: Where the report is.
+    """
+    settings = facts.summary.settings
+    winner, best = facts.summary.winner, facts.summary.best
+    paragraphs = [
+        f"**{escape_markdown(headline(facts))}**",
+        f"Tiny networks (data set: {facts.summary.dataset}) of at most **{settings.max_params:,} parameters**, trained "
+        f"for at most **{settings.epochs} epochs**. The objective is the accuracy on held-out *validation* digits, in "
+        "percent, after the last epoch, with all views of each digit; intermediate values are those of one view. A "
+        "search never opens the test digits.",
+        *map(escape_markdown, describe_leader(facts.summary)),
+    ]
+    if winner is not None and best is not None and winner.number != best.number:
+        paragraphs.append(
+            f"So the winner is trial {winner.number}, and **not** trial {best.number}, the *best trial* of this page: "
+            "that one owes more to luck."
+        )
+    paragraphs += [f"{words}: `{command}`" for words, command in next_steps(facts)]
+    paragraphs.append(
+        f"The whole report: `{page}`. `num_params`, `channels` and `epochs` are attributes of every trial."
+    )
+    return "\n\n".join(paragraphs)
+
+
+def plots(facts: PageFacts) -> dict[str, Any]:
+    """Plotly's figures, by the identifier that they have in the dashboard."""
+    winner = facts.summary.winner.number if facts.summary.winner is not None else None
+    found = {}
+    complete = [each for each in facts.trials if each.value is not None and each.num_params is not None]
+    if complete:
+        found["accuracy-against-parameters"] = _plot_sizes(complete, winner)
+    if facts.proof is not None:
+        found["seeds-against-target"] = _plot_seeds(facts.proof)
+    if facts.frontier is not None and any(point.errors for point in facts.frontier.points):
+        found["frontier"] = _plot_frontier(facts.frontier)
+    return found
+
+
+def _figure(title: str, x: str, y: str) -> Any:
+    from plotly import graph_objects
+
+    figure = graph_objects.Figure()
+    figure.update_layout(title=title, xaxis_title=x, yaxis_title=y, template="none")
+    return figure
+
+
+def _plot_sizes(trials: list[ShownTrial], winner: int | None) -> Any:
+    figure = _figure("Accuracy against parameters", "parameters", "accuracy on validation (%)")
+    for name, colour, chosen in (("complete trials", MAIN, False), ("the winner", WARM, True)):
+        shown = [each for each in trials if (each.number == winner) == chosen]
+        figure.add_scatter(
+            x=[each.num_params for each in shown],
+            y=[each.value for each in shown],
+            text=[f"trial {each.number}" for each in shown],
+            mode="markers",
+            name=name,
+            marker={"color": colour, "size": 12 if chosen else 7},
+        )
+    return figure
+
+
+def _plot_seeds(proof: Proof) -> Any:
+    figure = _figure(f"Every seed of trial {proof.trial}", "seed, in order", "accuracy on the test digits (%)")
+    figure.add_scatter(
+        x=list(range(1, len(proof.seeds) + 1)),
+        y=[row.test_accuracy for row in proof.seeds],
+        text=[f"seed {row.seed}: {row.errors} errors" for row in proof.seeds],
+        mode="markers",
+        name="seeds",
+        marker={"color": [BAD if proof.judged and row.errors > proof.max_errors else MAIN for row in proof.seeds]},
+    )
+    if proof.judged:
+        figure.add_hline(y=proof.target, line_color=GOOD, annotation_text=f"target {proof.target:.15g} %")
+    return figure
+
+
+def _plot_frontier(frontier: Frontier) -> Any:
+    figure = _figure("Accuracy against parameters, every seed", "parameters", "accuracy on the test digits (%)")
+    dots = [(point.num_params, each) for point in frontier.points for each in point.test_accuracies]
+    figure.add_scatter(
+        x=[size for size, _ in dots], y=[each for _, each in dots], mode="markers", name="seeds", marker={"color": MAIN}
+    )
+    means = [(point.num_params, point.mean) for point in frontier.points if point.mean is not None]
+    figure.add_scatter(
+        x=[size for size, _ in means], y=[each for _, each in means], mode="lines", name="mean", line={"color": MAIN}
+    )
+    if frontier.judged:
+        figure.add_hline(y=frontier.target, line_color=GOOD, annotation_text=f"target {frontier.target:.15g} %")
+    return figure

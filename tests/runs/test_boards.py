@@ -1,0 +1,113 @@
+"""The dashboard is told what a study has come to, and the winner carries its files."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from evidence import make_frontier, make_point, make_proof
+from optuna.artifacts import get_all_artifact_meta
+from optuna_dashboard import get_note
+from recording import add_runs
+
+from search.config import TrialConfig
+from search.runs.boards import CURVE, decorate
+from search.runs.pages import gather
+from search.runs.reranking import open_rerank_study
+from search.runs.standings import trials_to_rerank
+from search.settings import ARTIFACTS, RunSettings
+from search.show.page.facts import PageFacts
+from search.studies.optuna_private import artifacts_of
+from search.studies.space import Space
+from search.studies.study import StoredStudy
+
+ON_THE_SAMPLE = {"dataset": "sample", "judged": False, "num_images": 1_000, "study_name": "small"}
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "results" / "small" / "report.html"
+    path.parent.mkdir(parents=True)
+    path.write_text("the first page")
+    return path
+
+
+@pytest.fixture
+def facts(search_study: StoredStudy, storage_url: str, the_space: Space, tmp_path: Path) -> PageFacts:
+    """Of a search whose first trial has won the re-ranking: not the best single run."""
+    reranking = open_rerank_study(search_study, 2)
+    for trial in trials_to_rerank(search_study, 2):
+        add_runs(reranking, trial, *[99.0 if trial.number == 0 else 90.0] * 2)
+    return gather(search_study, RunSettings(storage=storage_url, results_dir=tmp_path / "results"), the_space)
+
+
+def plots_of(search: StoredStudy) -> set[str]:
+    prefix = "dashboard:plot_data:"
+    attributes = search.study._storage.get_study_system_attrs(search.study._study_id)
+    found = [key for key in attributes if key.startswith(prefix)]
+    return {key.removeprefix(prefix).partition(":")[0] for key in found}
+
+
+def test_a_search_opens_with_where_it_stands_and_who_has_won(
+    search_study: StoredStudy, facts: PageFacts, page: Path
+) -> None:
+    decorate(search_study, facts, page.parent.parent, page)
+    note = get_note(search_study.study)
+    assert note.startswith("**Not proved yet: trial 0 has won the search")
+    assert "So the winner is trial 0, and **not** trial 2, the *best trial* of this page" in note
+    assert "`python cli.py verify-best --study-name small --seeds 20`" in note
+    assert f"`{page}`" in note
+
+
+def test_a_verdict_leads_the_note_and_its_seeds_are_drawn(
+    search_study: StoredStudy, facts: PageFacts, page: Path, winner_config: TrialConfig
+) -> None:
+    decorate(search_study, facts, page.parent.parent, page)
+    assert plots_of(search_study) == {"accuracy-against-parameters"}
+    proof = make_proof([6, 7], trial=0, config=winner_config, **ON_THE_SAMPLE)
+    frontier = make_frontier(make_point(1_000, 98.9, 99.0))
+    decorate(search_study, replace(facts, proof=proof, frontier=frontier), page.parent.parent, page)
+    assert get_note(search_study.study).startswith("**NOT JUDGED")
+    assert plots_of(search_study) == {"accuracy-against-parameters", "seeds-against-target", "frontier"}
+
+
+def test_studies_that_follow_say_whose_they_are_and_how_to_read_them(
+    search_study: StoredStudy, facts: PageFacts, page: Path, verification: StoredStudy
+) -> None:
+    decorate(search_study, facts, page.parent.parent, page)
+    note = get_note(verification.study)
+    assert "The proof of trial 0 of **small**" in note
+    assert "do not pick the *best trial*" in note
+    reranking = StoredStudy.load(search_study.storage, "small-rerank")
+    assert "decides who wins" in get_note(reranking.study)
+    for follower, metric in ((verification, "test"), (reranking, "validation")):
+        assert follower.study.metric_names == [f"{metric} accuracy (%)"]
+
+
+def test_the_winner_carries_its_files_and_a_later_state_replaces_them(
+    search_study: StoredStudy, facts: PageFacts, page: Path
+) -> None:
+    results = page.parent.parent
+    (page.parent / "winner.safetensors").write_bytes(b"one model")
+    decorate(search_study, facts, results, page)
+    winner = search_study.trials()[0]
+    first = artifacts_of(search_study.study, winner)
+    assert set(first) == {"winner.safetensors", CURVE}
+    page.write_text("the second page")
+    (page.parent / "winner.safetensors").write_bytes(b"another model")
+    decorate(search_study, facts, results, page)
+    assert artifacts_of(search_study.study, winner) == first
+    kept = results / ARTIFACTS  # by identifier
+    assert (kept / first["winner.safetensors"]).read_bytes() == b"another model"
+    assert (kept / first[CURVE]).read_bytes().startswith(b"\x89PNG")
+    [report] = get_all_artifact_meta(search_study.study)
+    assert (kept / report.artifact_id).read_bytes() == b"the second page"
+    assert len(list((results / ARTIFACTS).iterdir())) == 3
+
+
+def test_plots_are_what_plotly_reads(search_study: StoredStudy, facts: PageFacts, page: Path) -> None:
+    decorate(search_study, facts, page.parent.parent, page)
+    attributes = search_study.study._storage.get_study_system_attrs(search_study.study._study_id)
+    parts = sorted(key for key in attributes if key.startswith("dashboard:plot_data:accuracy-against-parameters:"))
+    drawn = json.loads("".join(attributes[part] for part in parts))
+    assert [trace["name"] for trace in drawn["data"]] == ["complete trials", "the winner"]
