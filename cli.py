@@ -7,8 +7,10 @@ try:
 
     from search.commands.ablate import ablate
     from search.commands.delete import delete
+    from search.commands.export import export
     from search.commands.frontier import frontier
     from search.commands.group import PROGRAM, Group
+    from search.commands.predict import predict
     from search.commands.report import report
     from search.commands.reproduce import reproduce
     from search.commands.search import search
@@ -36,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (search, verify_best, reproduce, ablate, frontier, report, status, delete):
+for command in (search, verify_best, reproduce, ablate, frontier, report, export, predict, status, delete):
     cli.add_command(command)
 
 if __name__ == "__main__":

@@ -119,6 +119,23 @@ class ReproduceSettings(RunSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """What `export` is asked.
+
+    Attributes:
+        place: The folder that holds a recorded proof, or the record itself.
+        format: "safetensors" or "onnx".
+        views: "all" or "1": what an ONNX file holds.
+        output: The file; None to put it beside the model.
+    """
+
+    place: Path
+    format: str
+    views: str
+    output: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AblateSettings(RunSettings):
     """What `ablate` is asked; `trial` is None for the winner."""
 

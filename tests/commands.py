@@ -15,6 +15,8 @@ COMMANDS = {
     "ablate": [],
     "frontier": ["--dataset", "sample"],
     "report": [],
+    "export": [],
+    "predict": [str(ROOT / "pyproject.toml")],
     "status": [],
     "delete": ["small"],
 }

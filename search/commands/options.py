@@ -69,13 +69,17 @@ def study_name_option(command: Command) -> Command:
     return click.option("--study-name", help=default)(command)
 
 
+def results_option(command: Command) -> Command:
+    help_text = "The folder for records and models."
+    folder = click.Path(path_type=Path)
+    return click.option("--results-dir", type=folder, default=RunSettings.results_dir, help=help_text)(command)
+
+
 def place_options(command: Command) -> Command:
     """Where things are."""
     folder = click.Path(path_type=Path)
     for option in (
-        click.option(
-            "--results-dir", type=folder, default=RunSettings.results_dir, help="The folder for records and models."
-        ),
+        results_option,
         click.option(
             "--data-dir",
             type=folder,

@@ -35,7 +35,7 @@ def augment(
     before normalising.
     """
     if strengths == AugmentConfig():
-        return normalise(images, pixels)
+        return normalise(images, pixels, check=False)
     draws = torch.rand(len(images), 5, generator=generator, device=images.device).mul_(2).sub_(1)
     angle, shift_x, shift_y, scale, shear = draws.unbind(dim=1)
     angle = angle * (strengths.rotation * torch.pi / 180)
@@ -47,7 +47,7 @@ def augment(
     rows = torch.stack([cos, cos * slant - sin, shift * shift_x, sin, sin * slant + cos, shift * shift_y], dim=1)
     grid = affine_grid(rows.view(-1, 2, 3))
     moved = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return normalise(moved, pixels)
+    return normalise(moved, pixels, check=False)
 
 
 def affine_grid(matrices: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 28 28 2"]:

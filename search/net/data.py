@@ -12,6 +12,7 @@ from torch import Tensor
 from search.net.datasets import DataError, DataSet, Pixels
 
 SPLIT_SEED = 0
+BRIGHTEST_MEAN = 160  # of pixels: a batch of light digits on dark is far from it
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,27 @@ class Split:
 
 
 def normalise(
-    images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"], pixels: Pixels
+    images: UInt8[Tensor, "n 1 28 28"] | Float[Tensor, "n 1 28 28"], pixels: Pixels, *, check: bool = True
 ) -> Float[Tensor, "n 1 28 28"]:
-    """Pixels in 0..255 to zero mean and unit variance."""
+    """Pixels in 0..255 to zero mean and unit variance.
+
+    Args:
+        check: Whether to refuse what cannot be right. It makes the CPU wait for a GPU.
+
+    Raises:
+        ValueError: If the pixels are from 0 to 1, or dark on light: the network would answer, and wrongly.
+    """
+    if check and len(images):
+        _refuse_wrong_pixels(images)
     return images.float().sub(255 * pixels.mean).div_(255 * pixels.std)
+
+
+def _refuse_wrong_pixels(images: Tensor) -> None:
+    brightest, mean = float(images.max()), float(images.float().mean())
+    if 0 < brightest <= 1:
+        raise ValueError(f"Pixels have to be from 0 to 255, but the brightest is {brightest:g}. Multiply them by 255.")
+    if mean > BRIGHTEST_MEAN:
+        raise ValueError(f"Digits have to be light on dark, but the mean pixel is {mean:.0f}. Subtract them from 255.")
 
 
 def load_search_splits(dataset: DataSet, data_dir: Path) -> tuple[Split, Split]:

@@ -41,6 +41,7 @@ class RecordedProof:
     """
 
     proof: Proof
+    path: Path
     model_path: Path | None
 
 
@@ -51,7 +52,7 @@ def read_proof(place: Path) -> RecordedProof:
         place: A folder, whose `verify.json` is read, or the file itself.
 
     Raises:
-        RecordError: If it is missing, damaged, or of another recipe.
+        RecordError: If it is missing or damaged.
     """
     path = place if place.is_file() else place / "verify.json"
     try:
@@ -60,18 +61,26 @@ def read_proof(place: Path) -> RecordedProof:
         raise RecordError(
             f"{path} is missing. Name a folder that 'verify-best' has written to, like results/reference."
         ) from None
-    if proof.recipe != RECIPE:  # of the search space nothing is needed: the configuration is all in the record
-        raise RecordError(
-            f"{path} was made with another version of this tool (at {proof.commit[:12]}; recipe {proof.recipe}, now "
-            f"{RECIPE}): what it proved cannot be repeated. Use that version."
-        )
     model = proof.model
-    return RecordedProof(proof=proof, model_path=path.parent / Path(model.file).name if model is not None else None)
+    return RecordedProof(
+        proof=proof, path=path, model_path=path.parent / Path(model.file).name if model is not None else None
+    )
+
+
+def _refuse_other_recipe(recorded: RecordedProof) -> None:
+    """Of the search space nothing is needed: the configuration is all in the record."""
+    proof = recorded.proof
+    if proof.recipe != RECIPE:
+        raise RecordError(
+            f"{recorded.path} was made with another version of this tool (at {proof.commit[:12]}; recipe "
+            f"{proof.recipe}, now {RECIPE}): what it proved cannot be repeated. Use that version."
+        )
 
 
 def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) -> Ended[Reproduction]:
     """Trains a recorded winner anew, and compares. Raises as `run_search` does."""
     recorded = read_proof(settings.place)
+    _refuse_other_recipe(recorded)
     proof = recorded.proof
     dataset = dataset_row(proof.dataset)
     session = Session.open(settings, space, screen, create=True)

@@ -1,7 +1,7 @@
 """The card of a proved model: what it is, how it was made, how well it does, and how to use it."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from search.proof.estimates import accuracy
 from search.proof.evidence import Proof
@@ -9,11 +9,31 @@ from search.show.proof import evidence, verdict
 from search.show.words import escape_markdown, format_network
 
 
-def model_card(proof: Proof) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A file that a model was exported to.
+
+    Attributes:
+        size: In bytes.
+        one_view_ms, all_views_ms: For one image, on one thread of a CPU, by PyTorch: the median.
+    """
+
+    file: str
+    size: int
+    one_view_ms: float
+    all_views_ms: float
+
+
+def model_card(proof: Proof, exported: Exported | None = None) -> str:
     """Markdown, from a proof that has a model."""
     config, kept = proof.config, proof.model
     assert kept is not None
-    texts = (kept.file, f"{proof.study_name}, {proof.chosen_by}", proof.dataset, proof.views)
+    texts = (
+        exported.file if exported is not None else kept.file,
+        f"{proof.study_name}, {proof.chosen_by}",
+        proof.dataset,
+        proof.views,
+    )
     file, search, dataset, views = map(escape_markdown, texts)
     augment = ", ".join(f"{name} {value:.4g}" for name, value in asdict(config.augment).items())
     others = {name: value for name, value in asdict(config).items() if name not in ("model", "augment")}
@@ -31,6 +51,11 @@ def model_card(proof: Proof) -> str:
         "- **Why this one**: its seed is the first that was asked for. No seed was picked by its result.",
         "- **Limits**: made for centred digits of 28x28 pixels like MNIST's, and measured on nothing else.",
     ]
+    if exported is not None:
+        facts.append(
+            f"- **Size and speed**: {exported.size:,} bytes. One image on one thread of this machine, by PyTorch: "
+            f"{exported.one_view_ms:.1f} ms by one view, {exported.all_views_ms:.1f} ms by all."
+        )
     use = [
         "```python",
         "from search.net.crops import ALL_CROPS",
@@ -38,7 +63,7 @@ def model_card(proof: Proof) -> str:
         "from search.net.datasets import DATASETS",
         "from search.net.model_file import load_model",
         "",
-        f"model = load_model({json.dumps(kept.file)})",
+        f"model = load_model({json.dumps(name)})",
         f"inputs = normalise(images, DATASETS[{json.dumps(proof.dataset)}].pixels)  # images: uint8, n x 1 x 28 x 28",
         "digits = model(inputs, ALL_CROPS).argmax(dim=1)",
         "```",
@@ -49,6 +74,18 @@ def model_card(proof: Proof) -> str:
         "## The claim",
         *map(escape_markdown, [verdict(proof), *evidence(proof)]),
         "## Use",
-        "\n".join(use),
+        "\n".join(_use_onnx(exported.file) if exported is not None and exported.file.endswith(".onnx") else use),
     ]
     return "\n\n".join(paragraphs) + "\n"
+
+
+def _use_onnx(file: str) -> list[str]:
+    return [
+        "```python",
+        "import onnxruntime",
+        "",
+        f"session = onnxruntime.InferenceSession({json.dumps(file)})",
+        "# pixels: float32, n x 1 x 28 x 28, from 0 (the ground) to 255 (ink); the views are inside",
+        '[probabilities] = session.run(None, {"pixels": pixels})',
+        "```",
+    ]

@@ -872,6 +872,8 @@ GIVEN = {
     "reproduce": [STORAGE, RESULTS_DIR, DATA_DIR],
     "ablate": [STORAGE, RESULTS_DIR, DATA_DIR],
     "report": [STORAGE, RESULTS_DIR, DATA_DIR],
+    "export": [STORAGE, RESULTS_DIR],
+    "predict": [STORAGE, RESULTS_DIR],
     "status": [STORAGE],
     "delete": [STORAGE],
 }

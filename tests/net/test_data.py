@@ -133,3 +133,13 @@ def test_normalising_leaves_its_input_alone(few_digits: Split) -> None:
         before = images.clone()
         normalise(images, MNIST_PIXELS)
         assert torch.equal(images, before), images.dtype
+
+
+@pytest.mark.parametrize("kind", ["from 0 to 1", "dark on light"])
+def test_pixels_that_cannot_be_right_are_refused(few_digits: Split, kind: str) -> None:
+    images = few_digits.images.float() / 255 if kind == "from 0 to 1" else 255 - few_digits.images
+    with pytest.raises(ValueError, match="from 0 to 255" if kind == "from 0 to 1" else "light on dark"):
+        normalise(images, few_digits.pixels)
+    normalise(images, few_digits.pixels, check=False)
+    normalise(few_digits.images[:0], few_digits.pixels)
+    normalise(torch.zeros_like(few_digits.images), few_digits.pixels)  # black digits are none, but not wrong

@@ -1,0 +1,54 @@
+"""`export`: the proved model as a file for other programs."""
+
+from pathlib import Path
+
+import click
+
+from search.commands.options import results_option, storage_option, study_name_option
+from search.config import printable
+from search.settings import ExportSettings
+
+FORMATS = ("safetensors", "onnx")
+VIEWS = ("all", "1")
+
+
+@click.command()
+@click.option(
+    "--format", "file_format", type=click.Choice(FORMATS), default="onnx", help="onnx: raw pixels in, digits out."
+)
+@click.option("--views", type=click.Choice(VIEWS), default="all", help="What an ONNX file looks at.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: beside the proof's model.")
+@click.option(
+    "--from",
+    "place",
+    type=click.Path(path_type=Path),
+    help="A folder with a proof, or its record. Default: the study's results.",
+)
+@study_name_option
+@results_option
+@storage_option
+def export(
+    file_format: str,
+    views: str,
+    output: Path | None,
+    place: Path | None,
+    study_name: str | None,
+    results_dir: Path,
+    storage: str,
+) -> None:
+    """Writes a proved model for other programs, with its card.
+
+    It is the model of the proof's first seed, whatever that reached. An ONNX file stands by itself: it takes pixels
+    from 0 to 255, light on dark, and gives the probability of each digit, with all views inside or one.
+
+    \b
+    Example:
+      python cli.py export --format onnx
+      python cli.py export --from results/reference --views 1 --output tiny.onnx
+    """
+    from search.runs.exporting import results_of, run_export
+
+    found = place if place is not None else results_of(storage, study_name, results_dir)
+    settings = ExportSettings(place=found, format=file_format, views=views, output=output)
+    for path in run_export(settings):
+        click.echo(printable(f"Written: {path}"))

@@ -1,0 +1,54 @@
+"""`predict`: what a model takes pictures for."""
+
+from pathlib import Path
+
+import click
+
+from search.commands.export import VIEWS
+from search.commands.options import json_option, results_option, storage_option, study_name_option
+from search.commands.output import show
+from search.config import printable
+
+
+@click.command()
+@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--model", type=click.Path(path_type=Path), help="A model's file. Default: the study's proved one.")
+@click.option("--views", type=click.Choice(VIEWS), default="all", help="By how many views of each picture.")
+@click.option("--show", "with_pixels", is_flag=True, help="Show the pictures as the network sees them.")
+@study_name_option
+@results_option
+@storage_option
+@json_option
+def predict(
+    images: tuple[Path, ...],
+    model: Path | None,
+    views: str,
+    with_pixels: bool,
+    study_name: str | None,
+    results_dir: Path,
+    storage: str,
+    as_json: bool,
+) -> None:
+    """Tells which digits pictures show.
+
+    Each picture holds one digit, of any size and colour, dark on light or light on dark. It is cut out, scaled and
+    centred as MNIST's digits are. The model was made for handwriting like theirs, and was measured on nothing else.
+
+    \b
+    Example:
+      python cli.py predict seven.png scan.jpg --show
+    """
+    from search.runs.exporting import predict_pictures, proved_model, results_of
+    from search.show.prediction import prediction_table, to_json
+
+    path = model if model is not None else proved_model(results_of(storage, study_name, results_dir))
+    found = predict_pictures(path, images, views)
+    complaints = [each.complaint for each in found if each.complaint is not None]
+    if as_json:
+        click.echo(to_json(found))
+    else:
+        show(prediction_table(found, with_pixels=with_pixels))
+    for complaint in complaints:
+        click.echo(printable(f"Error: {complaint}"), err=True)
+    if complaints:
+        raise click.exceptions.Exit(1)

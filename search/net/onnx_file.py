@@ -1,0 +1,75 @@
+"""A network as an ONNX file that stands by itself: raw pixels go in, the probability of each digit comes out."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from search.config import IMAGE_SIZE
+from search.files import write_atomically
+from search.net.crops import Crops
+from search.net.data import normalise
+from search.net.datasets import Pixels
+from search.net.model import TinyCNN
+
+INPUT, OUTPUT = "pixels", "probabilities"
+
+
+class Whole(nn.Module):
+    """The network with what comes before and after it."""
+
+    def __init__(self, model: TinyCNN, pixels: Pixels, crops: Crops) -> None:
+        super().__init__()
+        self.model, self.pixels, self.crops = model, pixels, crops
+
+    def forward(self, pixels: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
+        """Args: pixels: From 0, black, to 255."""
+        logits: Tensor = self.model(normalise(pixels, self.pixels, check=False), self.crops)
+        return logits.softmax(dim=1)
+
+
+def save_onnx(path: Path, model: TinyCNN, pixels: Pixels, crops: Crops, description: str) -> None:
+    """Writes the network, with these views inside, atomically.
+
+    Args:
+        description: Kept in the file, as its doc string.
+    """
+    whole = Whole(model, pixels, crops).eval()
+    example = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)
+    level = logging.getLogger("torch.onnx").level
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it tells of its steps
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                whole,
+                (example,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                dynamo=True,
+                verbose=False,
+            )
+        finally:
+            logging.getLogger("torch.onnx").setLevel(level)
+    assert program is not None
+    exported = program.model_proto
+    _strip(exported)
+    exported.doc_string = description
+    onnx.checker.check_model(exported)
+    write_atomically(path, exported.SerializeToString())
+
+
+def _strip(exported: onnx.ModelProto) -> None:
+    """Leaves out where in our code each node comes from: that is most of the file."""
+    del exported.metadata_props[:]
+    graph = exported.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""

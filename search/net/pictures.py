@@ -1,0 +1,105 @@
+"""Pictures of digits, whatever their size and colours, brought into the form in which MNIST's digits are.
+
+MNIST's makers scaled each digit to fit 20x20 pixels, keeping its proportions, and put its centre of mass into the
+middle of 28x28 ("Gradient-Based Learning Applied to Document Recognition", LeCun et al., 1998): white on black.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from search.config import IMAGE_SIZE, ExplainedError
+
+BOX = 20  # pixels a side into which a digit is scaled
+LARGEST_PICTURE = 50_000_000  # pixels
+FAINTEST = 24  # of 255: a picture whose ink differs less from its ground holds no digit
+INK = 0.2  # of the strongest ink: what is fainter does not count for where a digit begins and ends
+BORDER = 0.06  # of a side: the rim of a picture, which tells the ground's brightness
+
+Grey = NDArray[np.float64]
+
+
+class PictureError(ExplainedError):
+    """A file is no picture, or holds nothing that could be a digit."""
+
+
+def read_digit(path: Path) -> NDArray[np.uint8]:
+    """The digit in a picture, as the network sees it: 28x28, white on black.
+
+    Raises:
+        PictureError: If the file cannot be read, is far too large, or is empty.
+    """
+    return cut_out(_read_grey(path), path)
+
+
+def _read_grey(path: Path) -> Grey:
+    """Brightness from 0 to 255; what is transparent is white, as paper is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
+            with Image.open(path) as picture:
+                if picture.width * picture.height > LARGEST_PICTURE:
+                    raise PictureError(
+                        f"{path} has {picture.width:,} x {picture.height:,} pixels, and {LARGEST_PICTURE:,} are the "
+                        f"most. Scale it down."
+                    )
+                whole = picture.convert("RGBA")
+    except FileNotFoundError:
+        raise PictureError(f"{path} is not there.") from None
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise PictureError(f"{path} is no picture that can be read ({' '.join(str(error).split())}).") from error
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise PictureError(f"{path} is no picture that can be read ({reason}).") from error
+    paper = Image.new("RGBA", whole.size, "white")
+    return np.asarray(Image.alpha_composite(paper, whole).convert("L"), dtype=np.float64)
+
+
+def cut_out(grey: Grey, source: object) -> NDArray[np.uint8]:
+    """The digit, scaled and centred as MNIST's are.
+
+    Args:
+        grey: Brightness from 0 to 255, dark on light or light on dark: what the rim has is the ground.
+        source: What a complaint calls it.
+
+    Raises:
+        PictureError: If there is nothing on the ground.
+    """
+    ink = np.abs(grey - _ground_of(grey))
+    strongest = float(ink.max(initial=0.0))
+    if strongest < FAINTEST:
+        raise PictureError(f"{source} is empty: nothing in it differs from its ground.")
+    rows, columns = np.nonzero(ink >= INK * strongest)
+    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    part = ink[top:bottom, left:right] * (255 / strongest)
+    scale = BOX / max(part.shape)
+    height, width = (max(1, round(scale * side)) for side in part.shape)
+    shrunk = Image.fromarray(part.astype(np.float32)).resize((width, height), Image.Resampling.BOX if scale < 1 else
+                                                             Image.Resampling.BILINEAR)  # fmt: skip
+    digit = np.asarray(shrunk, dtype=np.float64)
+    digit = digit * (255 / max(1.0, float(digit.max())))  # thin lines fade when they are scaled down
+    return _centre(digit.clip(0, 255))
+
+
+def _ground_of(grey: Grey) -> float:
+    """The brightness of most of the rim."""
+    rim = max(1, round(BORDER * min(grey.shape)))
+    parts = (grey[:rim], grey[-rim:], grey[:, :rim], grey[:, -rim:])
+    return float(np.median(np.concatenate([part.ravel() for part in parts])))
+
+
+def _centre(digit: Grey) -> NDArray[np.uint8]:
+    """The digit in 28x28 pixels, its centre of mass as near to the middle as whole pixels go."""
+    height, width = digit.shape
+    mass = digit.sum()
+    row = float((digit.sum(axis=1) * np.arange(height)).sum() / mass)
+    column = float((digit.sum(axis=0) * np.arange(width)).sum() / mass)
+    middle = (IMAGE_SIZE - 1) / 2
+    top = min(max(0, round(middle - row)), IMAGE_SIZE - height)
+    left = min(max(0, round(middle - column)), IMAGE_SIZE - width)
+    centred = np.zeros((IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8)
+    centred[top : top + height, left : left + width] = digit.round()
+    return centred

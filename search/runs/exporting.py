@@ -1,0 +1,153 @@
+"""Takes a proved model away: as a file that other programs use, with its card; and lets it read pictures."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import torch
+
+from search.config import IMAGE_SIZE
+from search.files import write_atomically
+from search.net.crops import ALL_CROPS, CENTRE, Crops
+from search.net.data import normalise
+from search.net.datasets import DataSet, dataset_row
+from search.net.model import TinyCNN
+from search.net.model_file import load_model
+from search.net.pictures import PictureError, read_digit
+from search.proof.parts import RecordError
+from search.runs.models import check_proved_model, read_model_origin
+from search.runs.reproducing import read_proof
+from search.settings import ExportSettings
+from search.show.card import Exported, model_card
+from search.show.prediction import Prediction
+from search.studies.storage import open_storage
+from search.studies.study import find_search_study
+
+REPEATS = 30  # of a measured look at one image; the median counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptNetwork:
+    """A network that was kept, ready to classify.
+
+    Attributes:
+        origin: What says where it comes from: a proof, or its own file.
+    """
+
+    model: TinyCNN
+    dataset: DataSet
+    origin: str
+
+    def look(self, images: torch.Tensor, crops: Crops) -> torch.Tensor:
+        """Probabilities. Args: images: uint8, n x 1 x 28 x 28, light on dark."""
+        with torch.inference_mode():
+            logits: torch.Tensor = self.model(normalise(images, self.dataset.pixels, check=False), crops)
+            return logits.softmax(dim=1)
+
+
+def crops_of(views: str) -> Crops:
+    return CENTRE if views == "1" else ALL_CROPS
+
+
+def run_export(settings: ExportSettings) -> tuple[Path, ...]:
+    """Writes the model of a proof in the format that is asked for, and its card; returns the files.
+
+    Raises:
+        ExplainedError: If there is no proof, or it has kept no model.
+    """
+    recorded = read_proof(settings.place)
+    proof, source = recorded.proof, recorded.model_path
+    if source is None or proof.model is None:
+        raise RecordError(f"{settings.place} holds a proof without a model. Run 'verify-best' again, which keeps one.")
+    check_proved_model(source, proof)
+    network = load_network(source)
+    path = settings.output or source.with_suffix(f".{settings.format}")
+    if settings.format == "onnx":
+        from search.net.onnx_file import save_onnx  # loads the exporter
+
+        views = "one view" if settings.views == "1" else proof.views
+        save_onnx(path, network.model, network.dataset.pixels, crops_of(settings.views), f"{network.origin}; {views}")
+    elif path.resolve() != source.resolve():
+        write_atomically(path, source.read_bytes())
+    card = path.with_suffix(".md")
+    one_view_ms, all_views_ms = measure_latency(network)
+    exported = Exported(file=path.name, size=path.stat().st_size, one_view_ms=one_view_ms, all_views_ms=all_views_ms)
+    write_atomically(card, model_card(proof, exported))
+    return (path, card)
+
+
+def load_network(path: Path) -> KeptNetwork:
+    """The network in a model's file. Raises RecordError if it is missing or damaged."""
+    try:
+        origin = read_model_origin(path)
+        model = load_model(path)
+    except FileNotFoundError:
+        raise RecordError(f"{path} is missing. Name the file of a model, or search and prove one.") from None
+    except ValueError as error:
+        raise RecordError(f"{error} Restore it.") from error
+    accuracy = origin.test_accuracy if origin.test_accuracy is not None else origin.val_accuracy
+    where = "test" if origin.test_accuracy is not None else "validation"
+    words = f"{origin.num_params:,} parameters, {accuracy} % on the {where} digits of {origin.dataset}"
+    return KeptNetwork(model=model, dataset=dataset_row(origin.dataset), origin=words)
+
+
+def measure_latency(network: KeptNetwork) -> tuple[float, float]:
+    """For one image, on one thread of this CPU, in milliseconds: by one view, and by all."""
+    image = torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _median_ms(network, image, CENTRE), _median_ms(network, image, ALL_CROPS)
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _median_ms(network: KeptNetwork, image: torch.Tensor, crops: Crops) -> float:
+    found = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        network.look(image, crops)
+        found.append(1_000 * (time.perf_counter() - start))
+    return statistics.median(found)
+
+
+def predict_pictures(model_path: Path, images: Sequence[Path], views: str) -> tuple[Prediction, ...]:
+    """What a network takes pictures for; one that cannot be read is told, and does not stop the others.
+
+    Raises:
+        RecordError: If there is no model.
+    """
+    network = load_network(model_path)
+    return tuple(_predict(network, path, crops_of(views)) for path in images)
+
+
+def _predict(network: KeptNetwork, path: Path, crops: Crops) -> Prediction:
+    try:
+        digit = read_digit(path)
+    except PictureError as error:
+        return Prediction(file=str(path), complaint=str(error))
+    probabilities = network.look(torch.from_numpy(digit)[None, None], crops)[0].tolist()
+    return Prediction(file=str(path), probabilities=tuple(probabilities), pixels=digit.tobytes())
+
+
+def proved_model(place: Path) -> Path:
+    """The model of a proof, or, before there is one, the search's winner's. Raises RecordError if there is neither."""
+    try:
+        recorded = read_proof(place)
+    except RecordError:
+        recorded = None
+    if recorded is not None and recorded.model_path is not None and recorded.model_path.exists():
+        return recorded.model_path
+    winner = place / "winner.safetensors"
+    if winner.exists():
+        return winner
+    raise RecordError(f"{place} holds no model. Search and prove one first, or name a file with --model.")
+
+
+def results_of(storage: str, study_name: str | None, results_dir: Path) -> Path:
+    """The folder of a search's results; without a name, of the last active one. Raises ExplainedError without one."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return results_dir / find_search_study(open_storage(storage), study_name).name

@@ -1,0 +1,74 @@
+"""What a network takes pictures for, for people."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from search.config import IMAGE_SIZE
+
+RAMP = " .:-=+*#%@"  # from black to white
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A picture, and what it is taken for.
+
+    Attributes:
+        complaint: Why it could not be read; then there is nothing else.
+        probabilities: Of each digit, from 0 to 9.
+        pixels: What the network saw: 28 times 28 bytes.
+    """
+
+    file: str
+    complaint: str | None = None
+    probabilities: tuple[float, ...] = ()
+    pixels: bytes = b""
+
+    @property
+    def digit(self) -> int:
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+
+    @property
+    def second(self) -> int:
+        """The next best answer."""
+        others = (digit for digit in range(len(self.probabilities)) if digit != self.digit)
+        return max(others, key=self.probabilities.__getitem__)
+
+
+def to_json(predictions: Sequence[Prediction]) -> str:
+    rows = [
+        {"file": each.file, "error": each.complaint}
+        if each.complaint is not None
+        else {
+            "file": each.file,
+            "digit": each.digit,
+            "probabilities": {str(digit): round(value, 6) for digit, value in enumerate(each.probabilities)},
+        }
+        for each in predictions
+    ]
+    return json.dumps({"predictions": rows}, indent=2)
+
+
+def prediction_table(predictions: Sequence[Prediction], *, with_pixels: bool) -> RenderableType:
+    """A row for each picture, and, if that is asked for, what the network saw of it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("Picture", "Digit", "Sure", "Else"):
+        table.add_column(heading, justify="left" if heading == "Picture" else "right")
+    for each in predictions:
+        if each.complaint is None:
+            sure, second = each.probabilities[each.digit], each.probabilities[each.second]
+            table.add_row(Text(each.file), str(each.digit), f"{sure:.1%}", f"{each.second} ({second:.1%})")
+    parts: list[RenderableType] = [table] if table.row_count else []
+    if with_pixels:
+        parts += [Text(f"{each.file}:\n{draw(each.pixels)}") for each in predictions if each.complaint is None]
+    return Group(*parts)
+
+
+def draw(pixels: bytes) -> str:
+    """A digit in letters, two a pixel, for letters are about twice as high as they are wide."""
+    rows = [pixels[start : start + IMAGE_SIZE] for start in range(0, len(pixels), IMAGE_SIZE)]
+    return "\n".join("".join(2 * RAMP[value * (len(RAMP) - 1) // 255] for value in row).rstrip() for row in rows)

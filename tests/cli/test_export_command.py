@@ -1,0 +1,154 @@
+"""A proved model is taken away, and reads pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from commands import assert_refused, run
+from evidence import make_proof
+from PIL import Image, ImageDraw
+
+from search.net.crops import ALL_CROPS, CENTRE
+from search.net.data import Split
+from search.net.datasets import MNIST_PIXELS
+from search.net.model_file import load_model
+from search.net.onnx_file import save_onnx
+from search.proof.evidence import Proof
+from search.runs.exporting import KeptNetwork, crops_of, load_network, proved_model
+from search.settings import REFERENCE
+from search.show.prediction import Prediction, draw, to_json
+
+MODEL = next(REFERENCE.glob("verify-*.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def network() -> KeptNetwork:
+    return load_network(MODEL)
+
+
+@pytest.fixture
+def seven(tmp_path: Path) -> Path:
+    picture = Image.new("L", (120, 120), 255)
+    ImageDraw.Draw(picture).line([(36, 24), (84, 24), (50, 96)], fill=0, width=9)
+    path = tmp_path / "seven.png"
+    picture.save(path)
+    return path
+
+
+def probabilities(path: Path, images: torch.Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(path)
+    [found] = session.run(None, {"pixels": images.float().numpy()})
+    return np.asarray(found)
+
+
+def check_onnx(path: Path, network: KeptNetwork, views: str, digits: Split) -> None:
+    """The file answers as PyTorch does, whatever the number of images."""
+    for images in (digits.images, digits.images[:1]):
+        found = probabilities(path, images)
+        expected = network.look(images, crops_of(views)).numpy()
+        assert np.abs(found - expected).max() < 1e-5
+        assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
+
+
+def test_an_onnx_file_of_one_view_answers_as_pytorch_does(
+    network: KeptNetwork, few_digits: Split, tmp_path: Path
+) -> None:
+    path = tmp_path / "one.onnx"
+    save_onnx(path, network.model, MNIST_PIXELS, CENTRE, "a network")
+    check_onnx(path, network, "1", few_digits)
+    assert onnx.load(path).doc_string == "a network"
+    assert path.stat().st_size < 60_000
+    assert list(tmp_path.iterdir()) == [path]  # all is in one file
+
+
+@pytest.mark.slow
+def test_the_command_writes_an_onnx_file_with_all_views_and_a_card(
+    network: KeptNetwork, few_digits: Split, tmp_path: Path
+) -> None:
+    path = tmp_path / "all.onnx"
+    result = run("export", "--from", REFERENCE, "--output", path)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [f"Written: {path}", f"Written: {path.with_suffix('.md')}"]
+    check_onnx(path, network, "all", few_digits)
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"{path.stat().st_size:,} bytes. One image on one thread" in card
+    assert 'onnxruntime.InferenceSession("all.onnx")' in card
+
+
+def test_a_model_is_copied_with_its_card(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    result = run("export", "--from", REFERENCE, "--format", "safetensors", "--output", path)
+    assert result.exit_code == 0, result.output
+    assert path.read_bytes() == MODEL.read_bytes()
+    assert 'load_model("tiny.safetensors")' in path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_what_was_not_proved_is_not_exported(tmp_path: Path) -> None:
+    assert_refused(run("export", "--from", tmp_path), 1, "verify.json is missing")
+    make_proof([60]).write(tmp_path / "verify.json")
+    assert_refused(run("export", "--from", tmp_path), 1, "a proof without a model")
+
+
+def test_a_model_that_is_not_the_proofs_is_not_exported(tmp_path: Path) -> None:
+    proof = Proof.read(REFERENCE / "verify.json")
+    proof.write(tmp_path / "verify.json")
+    assert_refused(run("export", "--from", tmp_path), 1, f"{MODEL.name} is missing. Restore it.")
+
+
+def test_pictures_are_told_and_shown(seven: Path) -> None:
+    result = run("predict", seven, "--model", MODEL, "--show")
+    assert result.exit_code == 0, result.output
+    heading, row, name, *drawn = result.stdout.splitlines()
+    assert heading.split() == ["Picture", "Digit", "Sure", "Else"]
+    assert row.split()[:2] == [str(seven), "7"]
+    assert name == f"{seven}:"
+    assert any("@@" in line for line in drawn)
+
+
+def test_probabilities_of_all_digits_are_told_in_json(seven: Path, network: KeptNetwork) -> None:
+    for views in ("all", "1"):
+        result = run("predict", seven, "--model", MODEL, "--json", "--views", views)
+        [row] = json.loads(result.stdout)["predictions"]
+        assert (row["file"], row["digit"]) == (str(seven), 7)
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert len(crops_of("all")) == len(ALL_CROPS)
+
+
+def test_a_picture_that_cannot_be_read_does_not_stop_the_others(seven: Path, tmp_path: Path) -> None:
+    absent, text = tmp_path / "absent.png", tmp_path / "text.png"
+    text.write_text("no picture")
+    result = run("predict", absent, seven, text, "--model", MODEL, "--json")
+    assert result.exit_code == 1
+    rows = json.loads(result.stdout)["predictions"]
+    assert [row.get("digit") for row in rows] == [None, 7, None]
+    assert rows[0]["error"] == f"{absent} is not there."
+    complaints = result.stderr.splitlines()
+    assert [line.startswith("Error: ") for line in complaints] == [True, True]
+
+
+def test_a_model_that_is_missing_or_damaged_is_one_line(seven: Path, tmp_path: Path) -> None:
+    assert_refused(run("predict", seven, "--model", tmp_path / "none.safetensors"), 1, "none.safetensors is missing")
+    assert_refused(run("predict", seven, "--model", seven), 1, "is not a model saved by this version")
+
+
+def test_without_a_proof_the_winner_of_the_search_reads(tmp_path: Path) -> None:
+    (tmp_path / "winner.safetensors").write_bytes(MODEL.read_bytes())
+    assert proved_model(tmp_path) == tmp_path / "winner.safetensors"
+    assert proved_model(REFERENCE) == MODEL
+    assert load_model(proved_model(tmp_path)).training is False
+
+
+def test_a_digit_is_drawn_in_letters() -> None:
+    pixels = bytes([0] * 28 * 27 + [255, 128, 0] + [0] * 25)
+    assert draw(pixels).splitlines()[-1] == "@@=="
+    assert draw(pixels).count("\n") == 27
+
+
+def test_the_next_best_answer_is_told() -> None:
+    found = Prediction(file="a.png", probabilities=(0.1, 0.6, 0.3, *[0.0] * 7))
+    assert (found.digit, found.second) == (1, 2)
+    assert json.loads(to_json([found]))["predictions"][0]["probabilities"]["2"] == 0.3
