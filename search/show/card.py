@@ -28,12 +28,8 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
     """Markdown, from a proof that has a model."""
     config, kept = proof.config, proof.model
     assert kept is not None
-    texts = (
-        exported.file if exported is not None else kept.file,
-        f"{proof.study_name}, {proof.chosen_by}",
-        proof.dataset,
-        proof.views,
-    )
+    name = exported.file if exported is not None else kept.file
+    texts = (name, f"{proof.study_name}, {proof.chosen_by}", proof.dataset, proof.views)
     file, search, dataset, views = map(escape_markdown, texts)
     augment = ", ".join(f"{name} {value:.4g}" for name, value in asdict(config.augment).items())
     others = {name: value for name, value in asdict(config).items() if name not in ("model", "augment")}
