@@ -13,19 +13,23 @@ from optuna.trial import FrozenTrial, TrialState
 from search.config import ExplainedError, TrialConfig
 from search.files import read_regular, write_atomically
 from search.net.augment import augment
+from search.net.crops import ALL_CROPS
 from search.net.data import Split, load_search_splits
 from search.net.datasets import DATASETS, DataError
+from search.net.model_file import load_model
+from search.net.program import program_of
 from search.proof.answers import Answers
 from search.proof.evidence import Ladder, Proof
 from search.proof.frontier import Frontier
-from search.proof.parts import Record
+from search.proof.parts import Record, RecordError
 from search.proof.summaries import StudySummary
 from search.runs.boards import decorate
+from search.runs.models import WINNER_MODEL, read_model_origin
 from search.runs.reporting import summarise
 from search.runs.standings import read_ranking
 from search.runs.winner import find_winner, rebuild_config
 from search.settings import DEFAULT_STORAGE, RunSettings, SearchSettings, frontier_record
-from search.show.page.facts import Digit, PageFacts, ShownTrial, State
+from search.show.page.facts import Digit, PageFacts, Program, ShownTrial, State
 from search.show.page.pictures import MISSES
 from search.show.page.render import render, render_figures
 from search.show.screen import Screen
@@ -105,7 +109,35 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
         ladder=ladder,
         frontier=_read(Frontier, settings.results_dir / frontier_record(binding.dataset, binding.epochs)),
         digits=_show_digits(binding.dataset, settings.data_dir, config),
+        program=_program(folder, proof, config, binding.dataset),
         commands=_commands(search, summary, proof, ladder),
+    )
+
+
+def _program(folder: Path, proof: Proof | None, config: TrialConfig | None, dataset: str) -> Program | None:
+    """The model that was proved, or before there is one the searched winner's; None where neither is at hand."""
+    kept = proof.model if proof is not None else None
+    path = folder / (Path(kept.file).name if kept is not None else WINNER_MODEL)
+    if config is None or dataset not in DATASETS or not path.is_file():
+        return None
+    try:
+        origin, model = read_model_origin(path), load_model(path)
+    except (RecordError, ValueError):  # `status` tells of it
+        return None
+    if origin.config != config:
+        return None
+    steps, numbers = program_of(model)
+    whose = (
+        f"the network of seed {kept.seed}, which was proved" if kept is not None else "the winner as it was searched"
+    )
+    pixels = DATASETS[dataset].pixels
+    return Program(
+        whose=whose[0].upper() + whose[1:],
+        steps=tuple(steps),
+        numbers=numbers,
+        mean=pixels.mean,
+        std=pixels.std,
+        crops=tuple((crop.side, crop.down, crop.right) for crop in ALL_CROPS),
     )
 
 

@@ -45,6 +45,25 @@ class Digit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Program:
+    """A network that the page runs.
+
+    Attributes:
+        whose: Half a sentence that says which it is.
+        steps, numbers: As `search.net.program` has them.
+        mean, std: Of pixels from 0 to 1: what they are normalised by.
+        crops: The views: the side to which the image is resized, and how far down and right it is looked at.
+    """
+
+    whose: str
+    steps: tuple[dict[str, Any], ...]
+    numbers: bytes
+    mean: float
+    std: float
+    crops: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PageFacts:
     """A study, as far as it has come.
 
@@ -54,6 +73,7 @@ class PageFacts:
         config: The winner's, or before there is one the best trial's.
         digits: Training digits as they are, each with how it may be trained on.
         hardest: A picture of the test digits that most networks miss, side by side, as PNG.
+        program: The winner's network, to be tried.
         commands: What was typed, or what leads to the same.
     """
 
@@ -68,4 +88,5 @@ class PageFacts:
     frontier: Frontier | None = None
     digits: tuple[tuple[Digit, tuple[Digit, ...]], ...] = ()
     hardest: bytes | None = None
+    program: Program | None = None
     commands: tuple[str, ...] = ()

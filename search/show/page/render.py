@@ -1,16 +1,20 @@
 """The page as one file: no request goes anywhere, and no script in it is anybody else's."""
 
+import base64
+import json
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from search.config import IMAGE_SIZE, MARGIN
 from search.show.page.facts import PageFacts
 from search.show.page.figures import Drawing
 from search.show.page.sections import headline, next_steps, sections
 from search.show.page.svg import to_png
 
 FOLDER = Path(__file__).parent
+CROP_SIDE = IMAGE_SIZE - 2 * MARGIN
 
 
 def render(facts: PageFacts) -> str:
@@ -29,9 +33,30 @@ def render(facts: PageFacts) -> str:
         tone=_tone(facts),
         steps=next_steps(facts),
         sections=sections(facts),
-        css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
-        script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
+        css=Markup(_read("page.css")),
+        script=Markup(_script(facts)),
     )
+
+
+def _script(facts: PageFacts) -> str:
+    program = facts.program
+    parts = [_read("page.js")]
+    if program is not None:
+        values = {
+            "steps": program.steps,
+            "numbers": base64.b64encode(program.numbers).decode(),
+            "mean": program.mean,
+            "std": program.std,
+            "crops": program.crops,
+            "cropSide": CROP_SIDE,
+        }
+        parts.append(f"const PROGRAM = {json.dumps(values)};")
+        parts += [_read("network.js"), _read("canvas.js")]
+    return "\n".join(parts)
+
+
+def _read(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
 
 
 def render_figures(facts: PageFacts) -> dict[str, bytes]:

@@ -65,7 +65,12 @@ class Commands:
     lines: tuple[str, ...]
 
 
-Block = Drawing | Table | Pictures | Commands
+@dataclass(frozen=True, kw_only=True)
+class Canvas:
+    """A place to draw a digit."""
+
+
+Block = Drawing | Table | Pictures | Commands | Canvas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +123,7 @@ def sections(facts: PageFacts) -> list[Section]:
         _ladder(facts),
         _digits(facts),
         _answers(facts),
+        _try(facts),
         _work(facts),
         _provenance(facts),
     )
@@ -351,6 +357,21 @@ def _answers(facts: PageFacts) -> Section | None:
         blocks.append(Table(caption="The digits that most networks miss", headings=headings, rows=rows, folded=True))
     words = f"The answers of {plural(n, 'network')}, {describe_seeds(row.seed for row in answers.seeds)}."
     return Section(id="answers", title="What it gets wrong", words=(words,), blocks=tuple(blocks))
+
+
+def _try(facts: PageFacts) -> Section | None:
+    program = facts.program
+    if program is None:
+        return None
+    return Section(
+        id="try",
+        title="Try it",
+        words=(
+            f"{program.whose}, runs in this page, with all {len(program.crops)} views. Draw a digit with a mouse, pen "
+            "or finger. It was made for digits like MNIST's, and was measured on nothing else.",
+        ),
+        blocks=(Canvas(),),
+    )
 
 
 def _work(facts: PageFacts) -> Section | None:
