@@ -127,12 +127,10 @@ def _program(folder: Path, proof: Proof | None, config: TrialConfig | None, data
     if origin.config != config:
         return None
     steps, numbers = program_of(model)
-    whose = (
-        f"the network of seed {kept.seed}, which was proved" if kept is not None else "the winner as it was searched"
-    )
+    whose = f"The network of seed {kept.seed} of the proof" if kept is not None else "The winner, as it was searched"
     pixels = DATASETS[dataset].pixels
     return Program(
-        whose=whose[0].upper() + whose[1:],
+        whose=whose,
         steps=tuple(steps),
         numbers=numbers,
         mean=pixels.mean,

@@ -83,9 +83,9 @@ def draw_seeds(proof: Proof) -> Drawing:
                 f"seed {row.seed}: {row.test_accuracy:.2f} %, {plural(row.errors, 'error')}; {row.errors_one_view} by "
                 f"one view"
             )
-        axes.axvline(proof.mean, color=INK, linewidth=1, linestyle=":", label=f"mean {proof.mean:.3f} %")
+        axes.axvline(proof.mean, color=INK, linewidth=1, linestyle=":", zorder=1, label=f"mean {proof.mean:.3f} %")
         if proof.judged:
-            axes.axvline(proof.target, color=GOOD, linewidth=1.5, label=f"target {proof.target:.15g} %")
+            axes.axvline(proof.target, color=GOOD, linewidth=1.5, zorder=1, label=f"target {proof.target:.15g} %")
         axes.set_ylim(0, highest + 1)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -113,9 +113,9 @@ def draw_frontier(frontier: Frontier) -> Drawing:
                 tips[gid] = f"{point.num_params:,} parameters: {accuracy:.2f} %"
         means = [(each.num_params, each.mean) for each in frontier.points if each.num_params and each.mean is not None]
         if means:
-            axes.plot(*zip(*means, strict=True), "-", color=MAIN, label="mean over seeds (dots: each)")
+            axes.plot(*zip(*means, strict=True), "-", color=MAIN, zorder=1, label="mean over seeds (dots: each)")
         if frontier.judged:
-            axes.axhline(frontier.target, color=GOOD, linewidth=1.5, label=f"target {frontier.target:.15g} %")
+            axes.axhline(frontier.target, color=GOOD, linewidth=1.5, zorder=1, label=f"target {frontier.target:.15g} %")
         if frontier.dataset == PUBLISHED_DATASET:
             sizes = [(size, value) for size, value, _ in PUBLISHED]
             axes.plot(*zip(*sizes, strict=True), "x", color=BAD, label="published, one run each")

@@ -21,14 +21,14 @@ tip.setAttribute("role", "status");
 document.body.append(tip);
 for (const marked of document.querySelectorAll(".tip")) {
   const title = marked.querySelector("title");
-  marked.setAttribute("aria-label", title.textContent);
+  marked.dataset.tip = title.textContent;
   title.remove();
 }
 document.addEventListener("pointermove", (event) => {
   const marked = event.target.closest ? event.target.closest(".tip") : null;
   tip.hidden = !marked;
   if (!marked) return;
-  tip.textContent = marked.getAttribute("aria-label");
+  tip.textContent = marked.dataset.tip;
   const right = event.clientX > innerWidth / 2;
   tip.style.left = right ? "auto" : `${event.clientX + 14}px`;
   tip.style.right = right ? `${innerWidth - event.clientX + 14}px` : "auto";
