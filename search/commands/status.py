@@ -8,7 +8,7 @@ import click
 
 from search.commands.options import json_option, storage_option
 from search.commands.output import command_line, show
-from search.config import ExplainedError, printable
+from search.config import MAX_TRIALS, ExplainedError, printable
 from search.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ PLACES = ("storage", "results_dir")
 
 
 @click.command()
+@click.argument("name", required=False)
+@click.option("--top", type=click.IntRange(1, MAX_TRIALS), default=10, help="With NAME: how many leading trials.")
 @click.option("--fix", is_flag=True, help="Say what is not as it should be, ask, and mend what can be mended.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @click.option(
@@ -29,8 +31,8 @@ PLACES = ("storage", "results_dir")
 )
 @storage_option
 @json_option
-def status(fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool) -> None:
-    """Lists the studies of a storage.
+def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool) -> None:
+    """Lists the studies of a storage; with NAME, the leading trials of that search, too.
 
     How their trials ended, the best of a search, and the trials whose worker has died. With --fix it mends what a kill,
     a full disk or manual changes have left: trials without a worker, half-written files, records that are missing,
@@ -39,12 +41,14 @@ def status(fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool)
     \b
     Example:
       python cli.py status
+      python cli.py status mnist-7999p-15e --top 20
       python cli.py status --storage sqlite:///other.db --json
       python cli.py status --fix
     """
     from search.runs.mending import find_repairs
+    from search.runs.reporting import describe_leaders
     from search.show.mends import mend_lines
-    from search.show.status import describe_storage, studies_table
+    from search.show.status import describe_storage, leaders_table, studies_table
     from search.show.words import plural
     from search.studies.storage import open_storage
 
@@ -55,11 +59,14 @@ def status(fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool)
         mends = _fix(opened, results_dir, yes=yes, as_json=as_json)
     else:
         mends = [repair.describe() for repair in find_repairs(opened, results_dir)]
-    found = describe_storage(opened).model_copy(update={"mends": tuple(mends)})
+    leaders = describe_leaders(opened, name, top) if name is not None else ()
+    found = describe_storage(opened).model_copy(update={"mends": tuple(mends), "leaders": leaders})
     if as_json:
         click.echo(found.to_json(), nl=False)
     elif not fix:
         show(studies_table(found))
+        if leaders:
+            show(leaders_table(leaders))
         for line in mend_lines(mend for mend in mends if mend.how is None):
             click.echo(printable(line))
         to_mend = [mend for mend in mends if mend.how is not None]

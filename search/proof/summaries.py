@@ -253,6 +253,7 @@ class StorageStatus(Record):
 
     Attributes:
         mends: What is not as it should be; with `--fix`, also what is mended of it.
+        leaders: Of the search that is asked about, the complete trials of highest value, the best first.
     """
 
     TITLE = "`status --json`"
@@ -261,6 +262,7 @@ class StorageStatus(Record):
     storage: str
     studies: tuple[StudyRow, ...]
     mends: tuple[Mend, ...] = ()
+    leaders: tuple[SearchedTrial, ...] = ()
 
 
 class ModelOrigin(Record):

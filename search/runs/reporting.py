@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from search.files import write_atomically
@@ -11,12 +12,12 @@ from search.net.datasets import dataset_row
 from search.proof.parts import RecordError
 from search.proof.summaries import SearchedTrial, SearchedWith, StudySummary
 from search.runs.models import WINNER_MODEL, find_winner_model
-from search.runs.standings import Ranking, read_ranking
+from search.runs.standings import Ranking, leading_trials, read_ranking
 from search.runs.winner import find_winner
 from search.settings import SUMMARY
 from search.show.totals import busy_seconds, count_epochs, count_trials
 from search.studies.facts import TrialFacts
-from search.studies.study import StoredStudy, count_since_best
+from search.studies.study import StoredStudy, count_since_best, find_search_study
 from search.studies.urls import hide_password
 
 COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
@@ -70,6 +71,12 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
         winner_model_missing=model.missing,
         stalled=study.patience is not None and count_since_best(search) >= study.patience,
     )
+
+
+def describe_leaders(storage: RDBStorage, name: str, most: int) -> tuple[SearchedTrial, ...]:
+    """The leading trials of a search. Raises StudyError if there is no search of that name."""
+    leading = leading_trials(find_search_study(storage, name), most)
+    return tuple(found for trial in leading if (found := _describe_searched(trial)) is not None)
 
 
 def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:

@@ -54,7 +54,7 @@ class LiveScreen:
 
     def _print_lines(self, lines: list[str]) -> None:
         for line in lines:
-            self._print(Text(line))
+            self._print(Text(f"{time.strftime('%H:%M:%S')} {line}"))
 
     def _print(self, text: Text) -> None:
         """A terminal's lines are wrapped between words; elsewhere a message is one line."""

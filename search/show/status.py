@@ -8,8 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.summaries import HolderRow, StorageStatus, StudyRow
+from search.proof.summaries import HolderRow, SearchedTrial, StorageStatus, StudyRow
 from search.show.totals import count_trials
+from search.show.words import format_network
 from search.studies.facts import FactsError
 from search.studies.kinds import KINDS, Kind
 from search.studies.storage import GRACE_PERIOD
@@ -127,3 +128,13 @@ def _cells(row: StudyRow) -> list[str]:
     if row.damage is not None:
         return [row.study_name, "damaged", *[""] * len(numbers), ""]
     return [row.study_name, row.kind or "other", *map(str, numbers), best]
+
+
+def leaders_table(leaders: Sequence[SearchedTrial]) -> RenderableType:
+    """The leading trials of a search, as they were searched."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("Trial", "Validation %", "Parameters", "Network"):
+        table.add_column(heading, justify="left" if heading == "Network" else "right")
+    for row in leaders:
+        table.add_row(str(row.number), f"{row.val_accuracy:.2f}", f"{row.num_params:,}", Text(format_network(row)))
+    return table

@@ -4,7 +4,7 @@ import json
 
 import optuna
 import pytest
-from commands import run
+from commands import assert_refused, run
 from optuna.trial import TrialState, create_trial
 
 from search.studies.facts import TrialFacts
@@ -49,3 +49,20 @@ def test_the_status_names_the_kind_of_each_study_and_those_of_other_tools(
     assert [line.split()[:2] for line in lines[1:4]] == kinds
     rows = json.loads(run("status", "--storage", storage_url, "--json").stdout)["studies"]
     assert [row["kind"] for row in rows] == ["search", "verify", None]
+
+
+def test_the_leading_trials_of_a_search_are_told_by_its_name(search_study: StoredStudy, storage_url: str) -> None:
+    result = run("status", "small", "--top", "1", f"--storage={storage_url}")
+    assert result.exit_code == 0, result.output
+    heading, row = result.stdout.splitlines()[-2:]
+    assert heading.split() == ["Trial", "Validation", "%", "Parameters", "Network"]
+    best = search_study.best_trial()
+    assert best is not None
+    assert row.split()[:2] == [str(best.number), f"{best.value:.2f}"]
+    told = json.loads(run("status", "small", "--json", f"--storage={storage_url}").stdout)
+    assert [leader["number"] for leader in told["leaders"]] == [2, 0]
+    assert json.loads(run("status", "--json", f"--storage={storage_url}").stdout)["leaders"] == []
+
+
+def test_the_leading_trials_of_no_search_are_one_line(storage_url: str, search_study: StoredStudy) -> None:
+    assert_refused(run("status", "other", f"--storage={storage_url}"), 1, "no search study 'other'")

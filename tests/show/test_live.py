@@ -1,5 +1,7 @@
 """The live screen on stderr; where that is no terminal, lines."""
 
+import re
+
 import pytest
 from optuna.trial import TrialState
 
@@ -53,7 +55,7 @@ def test_without_a_terminal_each_finished_trial_gets_a_line(work: Work, capsys: 
     first, *lines = captured.err.splitlines()
     assert first == "small: 4 trials of 4 epochs, 2 workers on cpu (fp32)"
     assert len(lines) == 1
-    assert lines[0].startswith("[4/4] trial 4: 99.00 %")
+    assert re.match(r"\d\d:\d\d:\d\d \[4/4\] trial 4: 99.00 %", lines[0])
 
 
 def test_a_reason_in_brackets_is_one_line_and_printed_as_it_is(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
