@@ -21,6 +21,8 @@ from search.studies.kinds import KINDS, Kind
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy, find_search_study
 
+DIVERGED = "diverged"  # why a trial ends early though nothing prunes: it has no value, and is left out
+
 
 def read_points(stored: StoredStudy) -> Points:
     """The complete trials of a study that nothing pruned, its first one first.
@@ -30,7 +32,8 @@ def read_points(stored: StoredStudy) -> Points:
     """
     facts, binding = stored.facts, stored.binding
     trials = sorted(stored.complete_trials(), key=lambda trial: TrialFacts.of(trial).ticket or 0)
-    if facts.sampler != "random" or stored.trials((TrialState.PRUNED,)):
+    reasons = {TrialFacts.of(trial).prune_reason for trial in stored.trials((TrialState.PRUNED,))}
+    if facts.sampler != "random" or facts.warm_start is not None or reasons - {DIVERGED}:
         raise ExplainedError(
             f"The points of {stored.name!r} are not random and whole: search with --sampler random --pruner none."
         )
@@ -38,10 +41,10 @@ def read_points(stored: StoredStudy) -> Points:
     points = tuple(_read_point(trial, further[trial.number]) for trial in trials)
     if len(points) < 2 or {len(point.curve) for point in points} != {binding.epochs}:
         raise ExplainedError(f"Study {stored.name!r} has no two complete trials of {binding.epochs} epochs.")
-    environments = {(found.precision, found.commit) for found in map(TrialFacts.of, trials)}
-    if len({precision for precision, _ in environments}) > 1:
+    precisions = {TrialFacts.of(trial).precision for trial in trials}
+    if len(precisions) > 1:
         raise ExplainedError(f"The trials of {stored.name!r} were trained in more than one precision.")
-    [precision] = {precision or "fp32" for precision, _ in environments}
+    [precision] = precisions
     return Points(
         study_name=stored.name,
         dataset=binding.dataset,
@@ -49,7 +52,7 @@ def read_points(stored: StoredStudy) -> Points:
         epochs=binding.epochs,
         space=binding.space,
         recipe=binding.recipe,
-        precision=precision,
+        precision=precision or "unknown",
         points=points,
         commit=facts.commit or "unknown",
         versions=facts.versions or {},

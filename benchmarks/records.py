@@ -23,7 +23,7 @@ MeasurementType = TypeVar("MeasurementType", bound=Measurement)
 
 
 def to_json(measurement: Measurement) -> str:
-    return json.dumps(asdict(measurement), indent=2)
+    return json.dumps(asdict(measurement), indent=2, allow_nan=False)
 
 
 def read(kind: type[MeasurementType], path: Path) -> MeasurementType:
@@ -267,7 +267,7 @@ class SurrogateFit:
 
     Attributes:
         points, repeated: How many, and how many of them were run again.
-        noise, spread: Standard deviations in log errors, of a point's runs and over the points.
+        noise, spread: Standard deviations in log error, of a point's runs and over the points.
         explained: The share of the variance that is foretold.
         rank_correlation: Spearman's.
         length_scales: By parameter, whose whole range is 1: the shorter, the more it matters.
@@ -326,9 +326,14 @@ class RuleRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SampledBudget:
-    """Simulated searches at one budget."""
+    """Simulated searches at one budget, in worlds of one kind.
+
+    Attributes:
+        smoothness: Of the Matérn kernel that the worlds are drawn with.
+    """
 
     max_params: int
+    smoothness: float
     surrogate: SurrogateFit
     samplers: tuple[SampledRow, ...]
     rules: tuple[RuleRow, ...]
@@ -354,7 +359,8 @@ class RandomRival:
 
     Attributes:
         epochs, random_epochs: That the searches have trained, re-ranking apart, which both have alike.
-        difference, margin: Of the means, in points, and half of its 95 % interval (Welch's).
+        difference, margin: Of the means, in points, and half of its 95 % interval (Welch's), over runs of these two
+            winners; null where there are too few. It says nothing of how another pair of searches would end.
     """
 
     max_params: int
@@ -368,7 +374,7 @@ class RandomRival:
     random_epochs: int
     random_val_accuracies: tuple[float, ...]
     difference: float
-    margin: float
+    margin: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

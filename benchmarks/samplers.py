@@ -7,7 +7,6 @@ learning curve and a run's noise, and every epoch costs one. What counts is the 
 in the end, at equal cost: a search that spends more on re-ranking has fewer trials. The same worlds serve all.
 """
 
-import math
 import os
 import statistics
 import warnings
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import click
@@ -29,7 +29,7 @@ from rich.table import Table
 
 from benchmarks.command import Benchmark, finish
 from benchmarks.records import Mean, Points, RuleRow, SampledBudget, SampledRow, Samplers, read
-from benchmarks.surrogate import Surrogate, World, log_errors, to_accuracy
+from benchmarks.surrogate import ROUGH, SMOOTH, Surrogate, World, log_error, to_accuracy
 from search.commands.options import json_option
 from search.config import ExplainedError, derive_seed
 from search.proof.estimates import paired_margin
@@ -75,7 +75,7 @@ class Trial:
     """A simulated trial.
 
     Attributes:
-        truth: Its log errors without noise.
+        truth: Its log error without noise.
         value: The searched accuracy, in percent; None if it was pruned.
         cost: Epochs of the whole search up to its end.
     """
@@ -99,7 +99,7 @@ class Lab:
 
     def curve(self, accuracy: float) -> tuple[float, ...]:
         """The learning curve of a run that comes to this in the end."""
-        return self.surrogate.draw_curve(log_errors(accuracy), self.generator)
+        return self.surrogate.draw_curve(log_error(accuracy), self.generator)
 
     def run(self, truth: float) -> float:
         """The accuracy of a whole run."""
@@ -116,7 +116,7 @@ def search(lab: Lab, sampler: str, pruner: BasePruner, cost: int, seed: int) -> 
         study.sampler = CANDIDATES[sampler](derive_seed(seed, "sampler", len(trials)) % SEED_RANGE)
         trial = study.ask()
         suggest_config(trial, lab.surrogate.recorded.max_params)
-        truth = lab.world.log_errors(trial.params)
+        truth = lab.world.log_error(trial.params)
         value = lab.run(truth)
         trained = _report(study, trial, lab.curve(value), value)
         spent += trained
@@ -202,9 +202,20 @@ RULES = (
 )
 
 
+FEWEST_TRIALS = 1 + max(rule.num_runs for rule in RULES)  # the dearest rule leaves a trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What worlds are drawn from: recorded points, and how smooth the space is taken to be."""
+
+    path: Path
+    smoothness: float
+
+
 @cache
-def _surrogate(path: Path) -> Surrogate:
-    return Surrogate(read(Points, path))
+def _surrogate(truth: Truth) -> Surrogate:
+    return Surrogate(read(Points, truth.path), truth.smoothness)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,11 +226,11 @@ class Simulated:
     trials: int
 
 
-def simulate(path: Path, sampler: str, pruner: str, cost: int, rules: tuple[Rule, ...], seed: int) -> Simulated:
+def simulate(truth: Truth, sampler: str, pruner: str, cost: int, rules: tuple[Rule, ...], seed: int) -> Simulated:
     """One search, and what each rule makes of as much of it as leaves enough for its own runs."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    lab = Lab(_surrogate(path), seed)
+    lab = Lab(_surrogate(truth), seed)
     trials = search(lab, sampler, make_pruner(pruner), cost - min(rule.num_runs for rule in rules) * lab.epochs, seed)
     earned, begun = {}, 0
     for rule in rules:
@@ -234,19 +245,20 @@ def simulate(path: Path, sampler: str, pruner: str, cost: int, rules: tuple[Rule
 Outcomes = list[Simulated]
 
 
-def measure(path: Path, cost: int, num_searches: int, run_all: Callable[..., Iterable[Simulated]]) -> SampledBudget:
+def measure(truth: Truth, cost: int, num_searches: int, run_all: Callable[..., Iterable[Simulated]]) -> SampledBudget:
     """All samplers and pruners, and all rules with the default ones, at one budget."""
-    surrogate = _surrogate(path)
+    surrogate = _surrogate(truth)
     default = (SearchSettings.sampler, SearchSettings.pruner)
     arms = [default, *((each, pruner) for each in CANDIDATES for pruner in PRUNERS if (each, pruner) != default)]
-    title = f"{surrogate.recorded.max_params:,} parameters"
+    title = f"{surrogate.recorded.max_params:,} parameters, smoothness {truth.smoothness}"
     outcomes: dict[tuple[str, str], Outcomes] = {}
     for sampler, pruner in track(arms, title, console=Console(stderr=True), transient=True):
         n = min(num_searches, MOST_SLOW_SEARCHES) if sampler == SLOW else num_searches
         rules = RULES if (sampler, pruner) == default else (DEFAULT_RULE,)
-        outcomes[sampler, pruner] = list(run_all(partial(simulate, path, sampler, pruner, cost, rules), range(n)))
+        outcomes[sampler, pruner] = list(run_all(partial(simulate, truth, sampler, pruner, cost, rules), range(n)))
     return SampledBudget(
         max_params=surrogate.recorded.max_params,
+        smoothness=truth.smoothness,
         surrogate=surrogate.describe(),
         samplers=tuple(_sampled_row(*arm, outcomes[arm], outcomes[default]) for arm in arms),
         rules=tuple(_rule_row(rule, outcomes[default]) for rule in RULES),
@@ -278,7 +290,9 @@ def _rule_row(rule: Rule, outcomes: Outcomes) -> RuleRow:
 
 
 def _mean(values: Sequence[float]) -> Mean:
-    return Mean(mean=statistics.mean(values), margin=paired_margin(values) or math.inf)
+    margin = paired_margin(values)
+    assert margin is not None  # there are two searches or more
+    return Mean(mean=statistics.mean(values), margin=margin)
 
 
 @click.command(cls=Benchmark)
@@ -292,7 +306,9 @@ def _mean(values: Sequence[float]) -> Mean:
     help="Records of `benchmarks.points`.",
 )
 @click.option("--searches", type=click.IntRange(min=2), default=500, show_default=True, help="Of each kind.")
-@click.option("--trials", type=click.IntRange(min=20), default=NUM_TRIALS, show_default=True, help="Worth of epochs.")
+@click.option(
+    "--trials", type=click.IntRange(min=FEWEST_TRIALS), default=NUM_TRIALS, show_default=True, help="Worth of epochs."
+)
 @click.option(
     "--workers", type=click.IntRange(min=0), help="Processes; 0: none beside this one. By default, one a core."
 )
@@ -303,12 +319,15 @@ def main(paths: tuple[Path, ...], searches: int, trials: int, workers: int | Non
     if len({(points.dataset, points.space, points.recipe, points.epochs) for points in recorded}) > 1:
         raise ExplainedError("The points are of different spaces, recipes or data sets: they do not compare.")
     cost = trials * recorded[0].epochs
+    truths = [Truth(path=path, smoothness=smoothness) for path in paths for smoothness in (SMOOTH, ROUGH)]
+    for truth in truths:
+        _surrogate(truth)  # what is wrong with a record is told at once
     if workers == 0:
-        budgets = tuple(measure(path, cost, searches, map) for path in paths)
+        budgets = tuple(measure(truth, cost, searches, map) for truth in truths)
     else:
-        os.environ["OMP_NUM_THREADS"] = "1"  # of the workers: they share the cores
-        with ProcessPoolExecutor(workers) as pool:
-            budgets = tuple(measure(path, cost, searches, partial(pool.map, chunksize=5)) for path in paths)
+        os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which are processes of their own: they share the cores
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            budgets = tuple(measure(truth, cost, searches, partial(pool.map, chunksize=5)) for truth in truths)
     measured = Samplers(
         dataset=recorded[0].dataset, cost=cost, budgets=budgets, commit=code_commit(), versions=versions()
     )
@@ -321,14 +340,14 @@ def report(measured: Samplers) -> Group:
 
 def _tables(measured: Samplers) -> Iterator[Table | str]:
     for budget in measured.budgets:
-        table = Table(title=f"{budget.max_params:,} parameters, {measured.cost} epochs in all", box=None)
+        table = Table(title=f"{_name(budget)}, {measured.cost} epochs in all", box=None)
         for heading in ("Sampler", "Pruner", "Searches", "Trials", "Earned", "Beyond the default"):
             table.add_column(heading, justify="left" if heading in ("Sampler", "Pruner") else "right")
         for row in budget.samplers:
             figures = str(row.searches), f"{row.trials:.0f}", describe(row.earned), describe(row.beyond_default)
             table.add_row(row.sampler, row.pruner, *figures)
         yield table
-        table = Table(title=f"{budget.max_params:,} parameters: rules", box=None)
+        table = Table(title=f"{_name(budget)}: rules", box=None)
         for heading in ("Re-ranking", "Runs", "Earned", "Beyond the default"):
             table.add_column(heading, justify="left" if heading == "Re-ranking" else "right")
         for rule in budget.rules:
@@ -340,7 +359,15 @@ def _tables(measured: Samplers) -> Iterator[Table | str]:
             f"the variance of points that it was not given (rank correlation {fit.rank_correlation:.2f}); a run's "
             f"noise is {fit.noise:.1%} of the errors, the spread over points {fit.spread:.0%}."
         )
-    yield "Earned: points beyond the study's first trial, without noise, with 95 % intervals over the searches."
+    yield (
+        "Earned: points beyond the study's first trial, without noise. Intervals: 95 %, over searches, each by itself. "
+        f"{SLOW} has fewer searches: it is compared by what it has beyond the default, in the same worlds. It assumes "
+        "that the space is smooth, as half of the worlds are. A search has one worker; ties are not broken by size."
+    )
+
+
+def _name(budget: SampledBudget) -> str:
+    return f"{budget.max_params:,} parameters, {'smooth' if budget.smoothness == SMOOTH else 'rough'}"
 
 
 def describe(found: Mean) -> str:

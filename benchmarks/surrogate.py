@@ -4,6 +4,8 @@ A simulated search needs an answer for points that nobody has trained. The logar
 run's noise is about the same share of them everywhere. Not the mean of the process serves, which is smoother than any
 real space and so too easy for samplers, but draws from it, each a world that agrees with what is recorded ("Efficiently
 Sampling Functions from Gaussian Process Posteriors", Wilson et al., 2020).
+
+Optuna's GP sampler assumes the smooth kind of process: so there is a rough kind as well, which no sampler assumes.
 """
 
 import math
@@ -19,16 +21,18 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from scipy.stats import spearmanr
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.model_selection import KFold
 
 from benchmarks.records import Point, Points, SurrogateFit
+from search.commands.output import the_space
+from search.config import RECIPE, ExplainedError, derive_seed
 from space import suggest_config
 
-NUM_IMAGES = 10_000  # of validation
-WORST = 1.0  # the most, in log errors, that a point is worse than the median: bad is bad
+LEAST_ERROR = 0.005  # percent: the logarithm needs one
+WORST = 1.0  # the most, in log error, that a point is worse than the median: bad is bad
 NUM_FEATURES = 2_000  # random ones, of which a draw from the prior is made
 FOLDS = 10
-SMOOTHNESS = 2.5  # of the Matérn kernel: twice differentiable
+SMOOTH, ROUGH = 2.5, 0.5  # Matérn kernels: twice differentiable, and not even once
 NEIGHBOURS = 10  # recorded curves among which the shape of a simulated one is drawn
 
 Params = dict[str, bool | int | float]
@@ -57,60 +61,77 @@ def _place(value: float, distribution: BaseDistribution) -> float:
     return (value - low) / (high - low)
 
 
-def log_errors(accuracy: float) -> float:
-    """Of an accuracy in percent; half an error where there is none."""
-    return math.log(max(0.5, (100 - accuracy) / 100 * NUM_IMAGES))
+def log_error(accuracy: float) -> float:
+    """The logarithm of the error that an accuracy leaves; both in percent."""
+    return math.log(max(LEAST_ERROR, 100 - accuracy))
 
 
-def to_accuracy(log_of_errors: float) -> float:
+def to_accuracy(log_of_error: float) -> float:
     """In percent."""
-    return 100 - 100 * math.exp(log_of_errors) / NUM_IMAGES
+    return 100 - math.exp(log_of_error)
 
 
 class World:
     """One function of the search space: the logarithm of a point's errors, without a run's noise."""
 
     def __init__(self, surrogate: "Surrogate", seed: int) -> None:
-        self._surrogate = surrogate
+        self._surrogate, self._seed = surrogate, seed
         generator = np.random.default_rng(seed)
         num_dimensions = surrogate.encoded.shape[1]
         # The spectral density of a Matérn kernel is a t-distribution: normal over the root of a chi-square.
-        chi_square = generator.chisquare(2 * SMOOTHNESS, size=(NUM_FEATURES, 1)) / (2 * SMOOTHNESS)
+        freedom = 2 * surrogate.smoothness
+        chi_square = generator.chisquare(freedom, size=(NUM_FEATURES, 1)) / freedom
         normal = generator.standard_normal((NUM_FEATURES, num_dimensions))
         self._frequencies = normal / np.sqrt(chi_square) / surrogate.length_scales
         self._phases = generator.uniform(0, 2 * math.pi, NUM_FEATURES)
         self._weights = generator.standard_normal(NUM_FEATURES) * surrogate.spread * math.sqrt(2 / NUM_FEATURES)
-        noise = generator.standard_normal(len(surrogate.encoded)) * surrogate.noise_of_targets
+        noise = generator.standard_normal(len(surrogate.encoded)) * surrogate.deviations
         self._correction = surrogate.solve(surrogate.targets - noise - self._prior(surrogate.encoded))
 
     def _prior(self, encoded: Vector) -> Vector:
         drawn: Vector = np.cos(encoded @ self._frequencies.T + self._phases) @ self._weights
         return drawn
 
-    def log_errors(self, params: Params) -> float:
+    def log_error(self, params: Params) -> float:
         """Of a point, without noise."""
         surrogate = self._surrogate
         at = surrogate.encode(params)[None]
-        found = self._prior(at) + surrogate.covariance(at) @ self._correction
-        return float(found[0]) * surrogate.scale + surrogate.centre
+        smooth = float((self._prior(at) + surrogate.covariance(at) @ self._correction)[0])
+        # What is rougher than the process can be is a fixed part of each point.
+        generator = np.random.default_rng(derive_seed(self._seed, repr(sorted(params.items()))))
+        rough = surrogate.roughness * float(generator.standard_normal())
+        return (smooth + rough) * surrogate.scale + surrogate.centre
 
 
 class Surrogate:
     """A Gaussian process over the recorded points of one budget.
 
     Attributes:
-        noise: The standard deviation of a run in log errors, from the points that were run again.
+        smoothness: Of its Matérn kernel: 2.5 for twice differentiable, 0.5 for rough.
+        noise: The standard deviation of a run in log error, from the points that were run again.
+        roughness: That of what is rougher than the process, in units of `scale`.
+        deviations: Of the targets: a run's noise, and roughness.
+
+    Raises:
+        ExplainedError: If the points are of another space or recipe than the code's, or none was run again.
     """
 
-    def __init__(self, recorded: Points) -> None:
-        self.recorded = recorded
+    def __init__(self, recorded: Points, smoothness: float = SMOOTH) -> None:
+        if (recorded.space, recorded.recipe) != (the_space().hash, RECIPE):
+            raise ExplainedError(
+                f"The points of {recorded.study_name!r} are of another space or recipe than this code's: search anew, "
+                "and record them with benchmarks.points."
+            )
+        if not any(len(point.further) > 1 for point in recorded.points):
+            raise ExplainedError(f"No point of {recorded.study_name!r} was run again: search on, with --rerank 10.")
+        self.recorded, self.smoothness = recorded, smoothness
         self.distributions = distributions(recorded.max_params)
         self.encoded = np.stack([self.encode(point.params) for point in recorded.points])
-        found = np.array([statistics.mean(map(log_errors, _values(point))) for point in recorded.points])
+        found = np.array([statistics.mean(map(log_error, _values(point))) for point in recorded.points])
         found = np.minimum(found, np.median(found) + WORST)
         self.centre, self.scale = float(found.mean()), float(found.std())
         self.targets: Vector = (found - self.centre) / self.scale
-        self.noise = _pooled_std([list(map(log_errors, _values(point))) for point in recorded.points])
+        self.noise = _pooled_std([list(map(log_error, _values(point))) for point in recorded.points])
         num_runs = np.array([len(_values(point)) for point in recorded.points])
         self.noise_of_targets: Vector = self.noise / self.scale / np.sqrt(num_runs)
         self._process = self._make_process()
@@ -121,16 +142,20 @@ class Surrogate:
         self.spread = math.sqrt(product.k1.constant_value)
         self.length_scales: Vector = product.k2.length_scale
         self._kernel = product
-        covariance = product(self.encoded) + np.diag(self.noise_of_targets**2 + self._process.kernel_.k2.noise_level)
+        self.roughness = math.sqrt(self._process.kernel_.k2.noise_level)
+        self.deviations: Vector = np.sqrt(self.noise_of_targets**2 + self.roughness**2)
+        covariance = product(self.encoded) + np.diag(self.deviations**2)
         self._factor = np.linalg.cholesky(covariance)
 
-    def _make_process(self) -> GaussianProcessRegressor:
+    def _make_process(self, num_restarts: int = 4) -> GaussianProcessRegressor:
         num_dimensions = self.encoded.shape[1]
         # The white kernel takes what is rougher than the process can be; a run's own noise is given.
         kernel = ConstantKernel(1.0, (0.1, 10.0)) * Matern(
-            np.ones(num_dimensions), (0.3, 30.0), nu=SMOOTHNESS
+            np.ones(num_dimensions), (0.3, 30.0), nu=self.smoothness
         ) + WhiteKernel(0.05, (1e-4, 1.0))
-        return GaussianProcessRegressor(kernel, alpha=self.noise_of_targets**2, n_restarts_optimizer=4, random_state=0)
+        return GaussianProcessRegressor(
+            kernel, alpha=self.noise_of_targets**2, n_restarts_optimizer=num_restarts, random_state=0
+        )
 
     def encode(self, params: Params) -> Vector:
         return encode(params, self.distributions)
@@ -146,21 +171,25 @@ class Surrogate:
 
     @cached_property
     def _values(self) -> Vector:
-        return np.array([log_errors(point.value) for point in self.recorded.points])
+        return np.array([log_error(point.value) for point in self.recorded.points])
 
     def draw_curve(self, value: float, generator: np.random.Generator) -> tuple[float, ...]:
-        """The learning curve of a run of so many log errors: that of a recorded one of about as many, moved."""
+        """The learning curve of a run of so many log error: that of a recorded one of about as many, moved."""
         nearest = np.argsort(np.abs(self._values - value), kind="stable")[:NEIGHBOURS]
         point = self.recorded.points[int(generator.choice(nearest))]
-        moved = value - log_errors(point.value)
-        return tuple(max(0.0, to_accuracy(log_errors(accuracy) + moved)) for accuracy in point.curve)
+        moved = value - log_error(point.value)
+        return tuple(max(0.0, to_accuracy(log_error(accuracy) + moved)) for accuracy in point.curve)
 
     def describe(self) -> SurrogateFit:
         """How well it foretells points that it was not given."""
-        folds = KFold(FOLDS, shuffle=True, random_state=0)
-        process = GaussianProcessRegressor(self._process.kernel_, alpha=float(self.noise_of_targets.mean()) ** 2)
-        process.optimizer = None  # with the lengths that were found: a tenth of the points is too few to find others
-        foretold = cross_val_predict(process, self.encoded, self.targets, cv=folds)
+        foretold = np.empty_like(self.targets)
+        for kept, left_out in KFold(FOLDS, shuffle=True, random_state=0).split(self.encoded):
+            process = self._make_process(num_restarts=0)
+            process.alpha = self.noise_of_targets[kept] ** 2
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as above
+                process.fit(self.encoded[kept], self.targets[kept])
+            foretold[left_out] = process.predict(self.encoded[left_out])
         names = list(self.distributions)
         order = np.argsort(self.length_scales)
         return SurrogateFit(

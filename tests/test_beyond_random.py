@@ -1,7 +1,6 @@
 """A search is held against a random one by runs that chose neither winner."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from benchmarks import beyond_random
 from search.config import ExplainedError
 from search.proof.summaries import Earned, StudySummary
 from search.settings import SUMMARY
+from space import REFERENCE
 
 OURS, RANDOMS, FIRSTS = (99.5, 99.4, 99.6), (99.3, 99.2, 99.1), (99.0, 99.1, 99.0)
 
@@ -40,15 +40,38 @@ def test_the_winners_are_compared_by_the_runs_that_chose_neither() -> None:
 
 
 def test_single_runs_have_no_interval() -> None:
-    assert beyond_random.difference_of_means([99.5], [99.25, 99.25]) == (0.25, math.inf)
+    assert beyond_random.difference_of_means([99.5], [99.25, 99.25]) == (0.25, None)
+
+
+def test_equal_runs_do_not_show_that_there_is_no_spread() -> None:
+    difference, margin = beyond_random.difference_of_means([99.5] * 6, [99.25] * 6)
+    assert difference == 0.25
+    assert margin is not None
+    assert margin > 0.005
+
+
+def test_a_winner_that_is_the_first_trial_is_compared_by_its_further_runs() -> None:
+    first = summary(sampler="random")
+    winner = first.winner
+    assert winner is not None
+    first = first.model_copy(update={"winner": winner.model_copy(update={"params": REFERENCE})})
+    found = beyond_random.compare(summary(*OURS), first)
+    assert found.random_val_accuracies == (99.25, 99.5)
+
+
+def test_a_random_search_of_lower_cost_is_refused() -> None:
+    rival = summary(*RANDOMS, sampler="random")
+    cheaper = rival.model_copy(update={"epochs": rival.epochs.model_copy(update={"trained": 100})})
+    with pytest.raises(ExplainedError, match="has trained 100 epochs, and 'drawn' 560"):
+        beyond_random.compare(summary(*OURS), cheaper)
 
 
 @pytest.mark.parametrize(
     ("ours", "rival", "told"),
     [
         (summary(*OURS), summary(*RANDOMS), "no random search"),
-        (summary(*OURS), summary(sampler="random"), "has no further runs"),
-        (summary(), summary(*RANDOMS, sampler="random"), "has no further runs"),
+        (summary(*OURS), summary(sampler="random"), "was not compared with the first trial"),
+        (summary(), summary(*RANDOMS, sampler="random"), "was not compared with the first trial"),
         (summary(*OURS), summary(*RANDOMS, sampler="random", max_params=2_000), "differ in budget"),
         (summary(*OURS), summary(*RANDOMS, sampler="random", recipe=1), "differ in space or recipe"),
         (summary(*OURS), summary(*RANDOMS, sampler="random", split="other"), "differ in data set"),

@@ -14,8 +14,9 @@ from benchmarks import samplers
 from benchmarks.points import read_points
 from benchmarks.records import Point, Points, read, to_json
 from benchmarks.samplers import DEFAULT_RULE, RULES, Lab, Rule, Trial, search
-from benchmarks.surrogate import NUM_IMAGES, Params, Surrogate, World, distributions, encode, log_errors, to_accuracy
-from search.config import ExplainedError
+from benchmarks.surrogate import ROUGH, SMOOTH, Params, Surrogate, World, distributions, encode, log_error, to_accuracy
+from search.commands.output import the_space
+from search.config import RECIPE, ExplainedError
 from search.studies.choices import make_pruner
 from search.studies.facts import StudyFacts, TrialFacts
 from search.studies.kinds import KINDS, Kind
@@ -23,12 +24,13 @@ from search.studies.study import Binding, StoredStudy
 from space import REFERENCE, suggest_config
 
 EPOCHS, MAX_PARAMS, NOISE = 6, 2_000, 0.05
+SPACE = the_space()
 
 
 def truth(params: Params) -> float:
-    """Log errors of a made-up space in which three parameters matter."""
+    """The log error of a made-up space in which three parameters matter."""
     return (
-        math.log(60)
+        math.log(0.6)
         + 0.4 * math.log(params["lr"] / 0.02) ** 2
         + 0.4 * (params["rotation"] / 20)
         - 0.3 * params["separable_2"]
@@ -63,8 +65,8 @@ def made_points(n: int = 60) -> Points:
         dataset="mnist",
         max_params=MAX_PARAMS,
         epochs=EPOCHS,
-        space="made",
-        recipe=1,
+        space=SPACE.hash,
+        recipe=RECIPE,
         precision="fp32",
         points=tuple(points),
         commit="made",
@@ -80,10 +82,10 @@ def surrogate() -> Surrogate:
     return Surrogate(POINTS)
 
 
-def test_an_accuracy_is_so_many_errors_and_back() -> None:
-    assert log_errors(99.4) == pytest.approx(math.log(60))
-    assert to_accuracy(math.log(60)) == pytest.approx(99.4)
-    assert math.isfinite(log_errors(100.0))
+def test_an_accuracy_leaves_an_error_and_back() -> None:
+    assert log_error(99.4) == pytest.approx(math.log(0.6))
+    assert to_accuracy(math.log(0.6)) == pytest.approx(99.4)
+    assert math.isfinite(log_error(100.0))
 
 
 def test_every_parameter_is_encoded_from_nought_to_one(surrogate: Surrogate) -> None:
@@ -112,25 +114,36 @@ def test_a_surrogate_foretells_points_that_it_was_not_given(surrogate: Surrogate
 
 def test_worlds_agree_with_what_is_recorded_and_differ_where_nothing_is(surrogate: Surrogate) -> None:
     worlds = [World(surrogate, seed) for seed in range(30)]
-    at_points = np.array([[world.log_errors(point.params) for point in POINTS.points] for world in worlds])
+    at_points = np.array([[world.log_error(point.params) for point in POINTS.points] for world in worlds])
     truths = np.array([truth(point.params) for point in POINTS.points])
     assert np.abs(at_points.mean(axis=0) - truths).mean() < 2 * NOISE
-    corner = REFERENCE | {"lr": 0.05, "rotation": 20.0, "shift": 3.0, "distortion": 0.25, "convs_1": 4, "growth": 1.6}
-    elsewhere = np.array([world.log_errors(corner) for world in worlds])
+    corner = REFERENCE | {"lr": 0.04, "rotation": 20.0, "shift": 3.0, "distortion": 0.25, "convs_1": 4, "growth": 1.6}
+    elsewhere = np.array([world.log_error(corner) for world in worlds])
     assert elsewhere.std() > at_points.std(axis=0).mean()
 
 
+@pytest.mark.parametrize("smoothness", [SMOOTH, ROUGH])
+def test_worlds_scatter_as_much_as_the_process_does_not_know(smoothness: float) -> None:
+    surrogate = Surrogate(POINTS, smoothness)
+    params = REFERENCE | {"rotation": 17.0, "lr": 0.03, "shift": 0.5}
+    at = surrogate.encode(params)[None]
+    known = surrogate.covariance(at) @ surrogate.solve(surrogate.covariance(at)[0])
+    variance = surrogate.spread**2 - float(known[0]) + surrogate.roughness**2
+    found = [World(surrogate, seed).log_error(params) for seed in range(400)]
+    assert np.var(found) / surrogate.scale**2 == pytest.approx(variance, rel=0.25)
+
+
 def test_a_world_is_one_function(surrogate: Surrogate) -> None:
-    assert World(surrogate, 3).log_errors(REFERENCE) == World(surrogate, 3).log_errors(REFERENCE)
-    assert World(surrogate, 3).log_errors(REFERENCE) != World(surrogate, 4).log_errors(REFERENCE)
+    assert World(surrogate, 3).log_error(REFERENCE) == World(surrogate, 3).log_error(REFERENCE)
+    assert World(surrogate, 3).log_error(REFERENCE) != World(surrogate, 4).log_error(REFERENCE)
 
 
 def test_a_simulated_curve_has_the_shape_of_a_recorded_one_of_about_as_many_errors(surrogate: Surrogate) -> None:
     value = POINTS.points[7].value
-    nearest = sorted(POINTS.points, key=lambda point: abs(log_errors(point.value) - log_errors(value)))[:10]
-    assert surrogate.draw_curve(log_errors(value), np.random.default_rng(0)) in [
+    nearest = sorted(POINTS.points, key=lambda point: abs(log_error(point.value) - log_error(value)))[:10]
+    assert surrogate.draw_curve(log_error(value), np.random.default_rng(0)) in [
         pytest.approx(
-            [to_accuracy(log_errors(each) + log_errors(value) - log_errors(point.value)) for each in point.curve]
+            [to_accuracy(log_error(each) + log_error(value) - log_error(point.value)) for each in point.curve]
         )
         for point in nearest
     ]
@@ -141,7 +154,7 @@ def test_a_simulated_search_begins_with_the_reference_and_keeps_to_its_cost(surr
     lab = Lab(surrogate, 0)
     trials = search(lab, sampler, make_pruner("none"), 10 * EPOCHS + 1, seed=0)
     assert [trial.cost for trial in trials] == [EPOCHS * (index + 1) for index in range(10)]
-    assert trials[0].truth == lab.world.log_errors(REFERENCE)
+    assert trials[0].truth == lab.world.log_error(REFERENCE)
     again = search(Lab(surrogate, 0), sampler, make_pruner("none"), 10 * EPOCHS + 1, seed=0)
     assert again == trials
 
@@ -184,7 +197,7 @@ def test_without_re_ranking_the_luckiest_wins_and_with_it_the_best() -> None:
 
 
 def test_the_searched_run_counts_where_runs_are_pooled() -> None:
-    lucky, good = trial(math.log(61), 99.9), trial(math.log(60), 99.5)
+    lucky, good = trial(math.log(0.61), 99.9), trial(math.log(0.6), 99.5)
     assert Rule(leading=2, runs=1, with_first=False).choose([good, lucky], SilentLab()) == good
     assert Rule(leading=2, runs=1, with_first=False, pooled=True).choose([good, lucky], SilentLab()) == lucky
 
@@ -216,15 +229,40 @@ def test_the_command_compares_all_in_the_same_worlds(tmp_path: Path, monkeypatch
     ended = CliRunner().invoke(samplers.main, options)
     assert ended.exit_code == 0, ended.stderr
     found = json.loads(ended.stdout)
-    [budget] = found["budgets"]
+    assert [budget["smoothness"] for budget in found["budgets"]] == [SMOOTH, ROUGH]
+    budget = found["budgets"][0]
     assert {(row["sampler"], row["pruner"]) for row in budget["samplers"]} == {
         (sampler, pruner) for sampler in ("tpe", "random") for pruner in ("percentile", "none")
     }
     assert [row["rule"] for row in budget["rules"]] == [rule.name for rule in RULES]
-    assert budget["samplers"][0]["beyond_default"]["mean"] == 0.0
+    assert budget["samplers"][0]["beyond_default"] == {"mean": 0.0, "margin": 0.0}
     assert budget["rules"][0]["earned"] == budget["samplers"][0]["earned"]
     unpruned = [row["trials"] for row in budget["samplers"] if row["pruner"] == "none"]
     assert unpruned == [40 - DEFAULT_RULE.num_runs] * 2
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        (replace(POINTS, space="another"), "of another space or recipe than this code's"),
+        (replace(POINTS, recipe=RECIPE - 1), "of another space or recipe than this code's"),
+        (
+            replace(POINTS, points=tuple(replace(point, further=()) for point in POINTS.points)),
+            "No point of 'made' was run again",
+        ),
+    ],
+)
+def test_points_that_say_nothing_of_this_space_are_one_line(points: Points, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "points.json"
+    path.write_text(to_json(points))
+    ended = CliRunner().invoke(samplers.main, ["--points", str(path), "--workers", "0"])
+    assert ended.exit_code == 1
+    assert words in ended.stderr
+
+
+def test_too_few_trials_for_a_rule_are_refused() -> None:
+    ended = CliRunner().invoke(samplers.main, ["--trials", str(samplers.FEWEST_TRIALS - 1)])
+    assert ended.exit_code == 2
 
 
 def test_points_of_different_recipes_do_not_compare(tmp_path: Path) -> None:
@@ -286,12 +324,18 @@ def test_points_that_a_sampler_chose_are_refused(storage: optuna.storages.RDBSto
         read_points(random_search(storage, sampler="tpe"))
 
 
-def test_points_of_which_some_were_pruned_are_refused(storage: optuna.storages.RDBStorage) -> None:
+def test_points_of_a_warm_start_are_refused(storage: optuna.storages.RDBStorage) -> None:
     stored = random_search(storage)
-    stored.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED))
-    with pytest.raises(ExplainedError, match="--sampler random --pruner none"):
+    StudyFacts(warm_start="other").write(stored.study)
+    with pytest.raises(ExplainedError, match="--sampler random"):
         read_points(stored)
 
 
-def test_errors_are_of_so_many_images() -> None:
-    assert NUM_IMAGES == 10_000
+def test_points_of_which_some_were_pruned_are_refused(storage: optuna.storages.RDBStorage) -> None:
+    stored = random_search(storage)
+    diverged = TrialFacts(prune_reason="diverged").as_attributes()
+    stored.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED, user_attrs=diverged))
+    assert len(read_points(stored).points) == 3
+    stored.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED))
+    with pytest.raises(ExplainedError, match="--sampler random --pruner none"):
+        read_points(stored)
