@@ -14,6 +14,7 @@ REFERENCE_FOLDER = "reference"  # in the results folder: the committed study's r
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / REFERENCE_FOLDER
 FRONTIER_RECORD = "frontier.json"
 ARTIFACTS = "artifacts"  # in the results folder: what the dashboard offers for download
+ANSWERS = "answers.json"  # beside a proof
 SUMMARY = "summary.json"  # in a search's results
 BEST_MODEL = "best-single-run.safetensors"  # there, too
 

@@ -247,10 +247,10 @@ RERANKED: dict[str, Any] = {
 FOUR = Miss(place=7, label=4, answer=9, probability=0.75, of_label=0.25)
 
 
-def make_answers(*misses: tuple[Miss, ...], num: int = 100) -> Answers:
+def make_answers(*misses: tuple[Miss, ...], num: int = 100, seeds: Sequence[int] = range(100)) -> Answers:
     """Of networks that miss these, of so many digits of each class; their other answers are surer, and right."""
     rows = []
-    for seed, missed in enumerate(misses):
+    for seed, missed in zip(seeds, misses, strict=False):
         right = 10 * num - len(missed)
         rows.append(
             SeedAnswers(

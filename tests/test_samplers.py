@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 import pytest
 from click.testing import CliRunner
+from optuna.distributions import FloatDistribution
 
 from benchmarks import samplers
 from benchmarks.points import read_points
@@ -93,7 +94,9 @@ def test_every_parameter_is_encoded_from_nought_to_one(surrogate: Surrogate) -> 
     assert surrogate.encoded.min() >= 0
     assert surrogate.encoded.max() <= 1
     drawn = surrogate.distributions
-    middle = encode(REFERENCE | {"lr": math.sqrt(3e-3 * 4e-2)}, drawn)
+    rates = drawn["lr"]
+    assert isinstance(rates, FloatDistribution)
+    middle = encode(REFERENCE | {"lr": math.sqrt(rates.low * rates.high)}, drawn)
     assert middle[list(drawn).index("lr")] == pytest.approx(0.5)
 
 

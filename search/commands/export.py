@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from search.commands.options import results_option, storage_option, study_name_option
+from search.commands.options import refuse_beside, results_option, storage_option, study_name_option
 from search.config import printable
 from search.settings import ExportSettings
 
@@ -48,6 +48,10 @@ def export(
     """
     from search.runs.exporting import results_of, run_export
 
+    if place is not None:
+        refuse_beside("--from", "study_name", "results_dir", "storage")
+    if file_format != "onnx":
+        refuse_beside(f"--format {file_format}", "views")
     found = place if place is not None else results_of(storage, study_name, results_dir)
     settings = ExportSettings(place=found, format=file_format, views=views, output=output)
     for path in run_export(settings):

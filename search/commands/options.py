@@ -109,3 +109,11 @@ def run_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def refuse_beside(option: str, *others: str) -> None:
+    """Raises UsageError where one of the others was typed, which the option leaves nothing to do."""
+    context = click.get_current_context()
+    for name in others:
+        if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} does nothing beside {option}: leave one of them out.")

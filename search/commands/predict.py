@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from search.commands.export import VIEWS
-from search.commands.options import json_option, results_option, storage_option, study_name_option
+from search.commands.options import json_option, refuse_beside, results_option, storage_option, study_name_option
 from search.commands.output import show
 from search.config import printable
 
@@ -41,6 +41,8 @@ def predict(
     from search.runs.exporting import predict_pictures, proved_model, results_of
     from search.show.prediction import prediction_table, to_json
 
+    if model is not None:
+        refuse_beside("--model", "study_name", "results_dir", "storage")
     path = model if model is not None else proved_model(results_of(storage, study_name, results_dir))
     found = predict_pictures(path, images, views)
     complaints = [each.complaint for each in found if each.complaint is not None]

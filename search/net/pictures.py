@@ -4,17 +4,36 @@ MNIST's makers scaled each digit to fit 20x20 pixels, keeping its proportions, a
 middle of 28x28 ("Gradient-Based Learning Applied to Document Recognition", LeCun et al., 1998): white on black.
 """
 
+import io
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from search.config import IMAGE_SIZE, ExplainedError
+from search.files import read_regular
 
 BOX = 20  # pixels a side into which a digit is scaled
+LARGEST_FILE = 2**27  # bytes
 LARGEST_PICTURE = 50_000_000  # pixels
+LARGEST_SIDE = 1_000  # pixels, of what is looked at
+UNREADABLE = (  # what Pillow raises, besides its own errors, for files that are damaged
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
 FAINTEST = 24  # of 255: a picture whose ink differs less from its ground holds no digit
 INK = 0.2  # of the strongest ink: what is fainter does not count for where a digit begins and ends
 BORDER = 0.06  # of a side: the rim of a picture, which tells the ground's brightness
@@ -38,22 +57,22 @@ def read_digit(path: Path) -> NDArray[np.uint8]:
 def _read_grey(path: Path) -> Grey:
     """Brightness from 0 to 255; what is transparent is white, as paper is."""
     try:
+        content = read_regular(path, limit=LARGEST_FILE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
-            with Image.open(path) as picture:
+            with Image.open(io.BytesIO(content)) as picture:
                 if picture.width * picture.height > LARGEST_PICTURE:
                     raise PictureError(
                         f"{path} has {picture.width:,} x {picture.height:,} pixels, and {LARGEST_PICTURE:,} are the "
                         f"most. Scale it down."
                     )
-                whole = picture.convert("RGBA")
+                whole = ImageOps.exif_transpose(picture).convert("RGBA")  # a phone says which side is up
     except FileNotFoundError:
         raise PictureError(f"{path} is not there.") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise PictureError(f"{path} is no picture that can be read ({' '.join(str(error).split())}).") from error
-    except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
+    except UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{path} is no picture that can be read ({reason}).") from error
+    whole.thumbnail((LARGEST_SIDE, LARGEST_SIDE))  # a digit needs no more, and memory is short
     paper = Image.new("RGBA", whole.size, "white")
     return np.asarray(Image.alpha_composite(paper, whole).convert("L"), dtype=np.float64)
 

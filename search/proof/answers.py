@@ -29,6 +29,12 @@ class Miss(Part):
     probability: Probability
     of_label: Probability
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.answer == self.label:
+            raise ValueError("the answer is right")
+        return self
+
 
 class Bin(Part):
     """Answers that are about as sure as each other.
@@ -99,7 +105,12 @@ class Answers(Record):
     @model_validator(mode="after")
     def _check(self) -> Self:
         num_images = sum(self.num_by_label)
+        if len(self.num_by_label) != NUM_CLASSES or list(self.edges) != sorted(set(self.edges)):
+            raise ValueError("there are not as many labels as classes, or the edges are not in order")
         for row in self.seeds:
+            places = [miss.place for miss in row.misses]
+            if len(set(places)) < len(places) or max(places, default=0) >= num_images:
+                raise ValueError(f"seed {row.seed}: its misses are not different ones of {num_images} digits")
             if len(row.bins) != len(self.edges) + 1 or sum(each.num for each in row.bins) != num_images:
                 raise ValueError(f"seed {row.seed}: its bins do not hold {num_images} answers")
             if sum(each.num - each.num_right for each in row.bins) != len(row.misses):

@@ -2,11 +2,12 @@
 
 from abc import abstractmethod
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from search.config import Channels, TrialConfig
+from search.config import Channels, TrialConfig, shortened
 from search.proof.estimates import Estimate, accuracy, estimate, max_errors, pass_share_lower
 from search.proof.parts import (
     Count,
@@ -24,6 +25,15 @@ from search.proof.parts import (
 from search.proof.tested import AskedSeeds, MeasuredSeed, OtherLooks, Outcome, Subject, Tested
 
 
+def _check_file(name: str) -> str:
+    if Path(name).name != name:
+        raise ValueError(f"{shortened(name)} is no file in the record's folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_check_file)]
+
+
 class KeptModel(Part):
     """The model that was kept: of the first seed, whatever it reached.
 
@@ -32,7 +42,7 @@ class KeptModel(Part):
         errors, errors_one_view: What it makes on the test digits.
     """
 
-    file: str
+    file: FileName
     seed: Count
     errors: Count
     errors_one_view: Count

@@ -11,7 +11,6 @@ from search.proof.evidence import ByHand, Ladder, Rung
 from search.proof.ledger import LADDER_SEEDS
 from search.proof.parts import Spread
 from search.runs.following import FollowUp, open_follower
-from search.runs.pages import write_page
 from search.runs.rungs import RUNGS, SOME_DROPOUT, RungTask, rung_config, runs_of
 from search.runs.session import Ended
 from search.runs.testing import Measured, made_with
@@ -52,6 +51,8 @@ def run_ablation(settings: AblateSettings, space: Space, screen: Screen) -> Ende
     record.write(path)
     write_atomically(page, words.to_markdown(record))
     write_atomically(picture, words.plot(record))
+    from search.runs.pages import write_page  # loads matplotlib: not before there is something to draw
+
     report = write_page(search, settings, space, screen)
     return Ended(record=record, files=(path, page, picture, *report))
 

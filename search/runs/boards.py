@@ -1,76 +1,73 @@
 """Brings what a study has come to into the dashboard: notes, figures, and the winner's files."""
 
-from collections.abc import Iterable
+import uuid
 from pathlib import Path
 
-from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
-from optuna.trial import FrozenTrial
 from optuna_dashboard import save_note, save_plotly_graph_object
 
-from search.runs.models import WINNER_MODEL
+from search.files import write_atomically
+from search.runs.models import kept_model
 from search.settings import ARTIFACTS
-from search.show.board import explain_follower, plots, tell_story
+from search.show.board import PLOTS, explain_follower, no_longer, plots, tell_story
 from search.show.page.facts import PageFacts
 from search.show.page.figures import draw_curves
 from search.show.page.svg import to_png
-from search.studies.kinds import KINDS, search_followed_by
-from search.studies.optuna_private import add_artifact, artifacts_of
-from search.studies.study import StoredStudy, load_studies
+from search.studies.optuna_private import artifacts_of, forget_artifacts, list_artifact, plots_of
+from search.studies.study import StoredStudy, followers_of
+from search.studies.turns import exclusive, patient
 
 CURVE = "learning-curve.png"
 
 
+@patient()
 def decorate(search: StoredStudy, facts: PageFacts, results_dir: Path, page: Path) -> None:
-    """Whatever is there of an earlier state is replaced."""
-    save_note(search.study, tell_story(facts, str(page)))
-    for name, figure in plots(facts).items():
-        save_plotly_graph_object(search.study, figure, graph_object_id=name)
-    _explain_followers(search)
-    store = _open_store(results_dir)
-    _keep(store, search, None, [page])
+    """Whatever is there of an earlier state, or of an earlier winner, is replaced."""
+    figures, curve = plots(facts), _draw_curve(facts)
+    with exclusive(search.storage):  # notes and figures are kept in pieces: two commands would mix theirs
+        save_note(search.study, tell_story(facts, str(page)))
+        for name in PLOTS:
+            if name in figures or name in plots_of(search.study):
+                save_plotly_graph_object(search.study, figures.get(name) or no_longer(), graph_object_id=name)
+        _explain_followers(search)
+        _keep_files(search, facts, results_dir, page, curve)
+
+
+def _draw_curve(facts: PageFacts) -> bytes | None:
     winner = facts.summary.winner
-    if winner is not None:
-        trial = search.trials()[winner.number]
-        _keep(store, search, trial, _files_of_winner(facts, page.parent, winner.number))
+    if winner is None:
+        return None
+    return to_png(draw_curves([each for each in facts.trials if each.number == winner.number], winner.number).figure)
 
 
 def _explain_followers(search: StoredStudy) -> None:
-    for follower in load_studies(search.storage):
-        kind = follower.kind
-        if kind in KINDS and kind is not None and search_followed_by(follower.name) == search.name:
-            save_note(follower.study, explain_follower(kind, search.name, follower.facts.trial))
+    for name in followers_of(search.storage, search.name):
+        follower = StoredStudy.load(search.storage, name)
+        assert follower.kind is not None  # those are the ones that follow
+        save_note(follower.study, explain_follower(follower.kind, search.name, follower.facts.trial))
 
 
-def _files_of_winner(facts: PageFacts, folder: Path, number: int) -> Iterable[Path]:
-    """The model that was proved, or before there is one the searched one, what it is, and how it learned."""
-    kept = facts.proof.model if facts.proof is not None else None
-    model = folder / (kept.file if kept is not None else WINNER_MODEL)
-    curve = folder / CURVE
-    curve.write_bytes(to_png(draw_curves([each for each in facts.trials if each.number == number], number).figure))
-    return (model, model.with_suffix(".md"), curve)
-
-
-def _open_store(results_dir: Path) -> FileSystemArtifactStore:
+def _keep_files(search: StoredStudy, facts: PageFacts, results_dir: Path, page: Path, curve: bytes | None) -> None:
+    """The page goes to the search, and to the winner its model, what that is, and how it learned."""
     folder = results_dir / ARTIFACTS
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileSystemArtifactStore(folder)
+    _keep(search, None, folder, {page.name: page.read_bytes()})
+    winner = facts.summary.winner
+    for identifier in forget_artifacts(search.study, but=winner.number if winner is not None else None):
+        (folder / identifier).unlink(missing_ok=True)
+    if winner is None:
+        return
+    files = {CURVE: curve or b""}
+    model = kept_model(page.parent, facts.proof)
+    for path in (model, model.with_suffix(".md")) if model is not None else ():
+        if path.is_file():
+            files[path.name] = path.read_bytes()
+    _keep(search, winner.number, folder, files)
 
 
-def _keep(
-    store: FileSystemArtifactStore, search: StoredStudy, trial: FrozenTrial | None, files: Iterable[Path]
-) -> None:
-    """Adds files to a trial or to the search; one of a name that is there already is replaced."""
-    if trial is None:
-        known = {each.filename: each.artifact_id for each in get_all_artifact_meta(search.study)}
-    else:
-        known = artifacts_of(search.study, trial)
-    for path in files:
-        if not path.is_file():
-            continue
-        if path.name not in known and trial is None:
-            upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=search.study)
-            continue
-        if path.name not in known and trial is not None:
-            known[path.name] = add_artifact(search.study, trial, path.name)
-        with path.open("rb") as content:
-            store.write(known[path.name], content)
+def _keep(search: StoredStudy, number: int | None, folder: Path, files: dict[str, bytes]) -> None:
+    """Adds files to a trial or to the search. A file is there before it is listed."""
+    known = artifacts_of(search.study, number)
+    for name, content in files.items():
+        identifier = known.get(name) or str(uuid.uuid4())
+        write_atomically(folder / identifier, content)
+        if name not in known:
+            list_artifact(search.study, number, name, identifier)

@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 import torch
 
-from search.config import IMAGE_SIZE
+from search.config import IMAGE_SIZE, ExplainedError
 from search.files import write_atomically
 from search.net.crops import ALL_CROPS, CENTRE, Crops
 from search.net.data import normalise
@@ -18,7 +18,7 @@ from search.net.model import TinyCNN
 from search.net.model_file import load_model
 from search.net.pictures import PictureError, read_digit
 from search.proof.parts import RecordError
-from search.runs.models import check_proved_model, read_model_origin
+from search.runs.models import check_proved_model, kept_model, read_model_origin
 from search.runs.reproducing import read_proof
 from search.settings import ExportSettings
 from search.show.card import Exported, model_card
@@ -65,16 +65,26 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
     check_proved_model(source, proof)
     network = load_network(source)
     path = settings.output or source.with_suffix(f".{settings.format}")
+    if path.suffix != f".{settings.format}":
+        raise ExplainedError(f"{path} does not end in .{settings.format}: name it so, or choose another --format.")
+    if path.resolve() == source.resolve():
+        raise ExplainedError(f"{path} is there already: it is the proved model. Name another file with --output.")
     if settings.format == "onnx":
         from search.net.onnx_file import save_onnx  # loads the exporter
 
         views = "one view" if settings.views == "1" else proof.views
         save_onnx(path, network.model, network.dataset.pixels, crops_of(settings.views), f"{network.origin}; {views}")
-    elif path.resolve() != source.resolve():
+    else:
         write_atomically(path, source.read_bytes())
-    card = path.with_suffix(".md")
+    card = path.with_name(f"{path.name}.md")  # the proved model has one of its own
     one_view_ms, all_views_ms = measure_latency(network)
-    exported = Exported(file=path.name, size=path.stat().st_size, one_view_ms=one_view_ms, all_views_ms=all_views_ms)
+    exported = Exported(
+        file=path.name,
+        is_onnx=settings.format == "onnx",
+        size=path.stat().st_size,
+        one_view_ms=one_view_ms,
+        all_views_ms=all_views_ms,
+    )
     write_atomically(card, model_card(proof, exported))
     return (path, card)
 
@@ -134,17 +144,16 @@ def _predict(network: KeptNetwork, path: Path, crops: Crops) -> Prediction:
 
 
 def proved_model(place: Path) -> Path:
-    """The model of a proof, or, before there is one, the search's winner's. Raises RecordError if there is neither."""
-    try:
-        recorded = read_proof(place)
-    except RecordError:
-        recorded = None
-    if recorded is not None and recorded.model_path is not None and recorded.model_path.exists():
-        return recorded.model_path
-    winner = place / "winner.safetensors"
-    if winner.exists():
-        return winner
-    raise RecordError(f"{place} holds no model. Search and prove one first, or name a file with --model.")
+    """The model of a proof, or, before there is one, the search's winner's.
+
+    Raises:
+        RecordError: If there is neither, or the proof is damaged.
+    """
+    proof = read_proof(place).proof if (place / "verify.json").exists() else None
+    found = kept_model(place, proof)
+    if found is None:
+        raise RecordError(f"{place} holds no model. Search and prove one first, or name a file with --model.")
+    return found
 
 
 def results_of(storage: str, study_name: str | None, results_dir: Path) -> Path:

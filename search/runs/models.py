@@ -100,3 +100,10 @@ def check_proved_model(path: Path, proof: Proof) -> None:
         )
     if origin.test_accuracy is None or not math.isclose(origin.test_accuracy, recorded, abs_tol=1e-6):
         raise RecordError(f"{path} says that it reached {origin.test_accuracy} %, the record {recorded} %. Restore it.")
+
+
+def kept_model(folder: Path, proof: Proof | None) -> Path | None:
+    """The model in a search's results that stands for it: the proved one, or else the winner's as it was searched."""
+    kept = proof.model if proof is not None else None
+    path = folder / (kept.file if kept is not None else WINNER_MODEL)
+    return path if path.is_file() else None

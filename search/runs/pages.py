@@ -2,6 +2,7 @@
 
 import shlex
 import warnings
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,11 +25,11 @@ from search.proof.frontier import Frontier
 from search.proof.parts import Record, RecordError
 from search.proof.summaries import StudySummary
 from search.runs.boards import decorate
-from search.runs.models import WINNER_MODEL, read_model_origin
+from search.runs.models import kept_model, read_model_origin
 from search.runs.reporting import summarise
 from search.runs.standings import read_ranking
 from search.runs.winner import find_winner, rebuild_config
-from search.settings import DEFAULT_STORAGE, RunSettings, SearchSettings, frontier_record
+from search.settings import ANSWERS, DEFAULT_STORAGE, RunSettings, SearchSettings, frontier_record
 from search.show.page.facts import Digit, PageFacts, Program, ShownTrial, State
 from search.show.page.pictures import MISSES
 from search.show.page.render import render, render_figures
@@ -44,7 +45,7 @@ PAGE = "report.html"
 FIGURES = "figures"  # the folder of its figures as pictures
 SHOWN_LABELS = (2, 4, 5, 8)  # of the digits that are shown with their distortions
 NUM_DISTORTED = 7
-FEWEST_FOR_IMPORTANCE = 10  # complete trials
+FEWEST_FOR_IMPORTANCE = 20  # complete trials: the best quarter of them are five
 LARGEST_PICTURE = 2**20  # bytes
 
 
@@ -69,10 +70,13 @@ def write_page(search: StoredStudy, settings: RunSettings, space: Space, screen:
     try:
         facts = gather(search, settings, space)
         write_atomically(path, render(facts))
-        decorate(search, facts, settings.results_dir, path)
     except (ExplainedError, OSError) as error:
         screen.warn(f"{path} could not be written ({error}). Once that is mended: python cli.py report")
         return ()
+    try:
+        decorate(search, facts, settings.results_dir, path)
+    except (ExplainedError, OSError) as error:
+        screen.warn(f"The dashboard was not brought up to date ({error}). Once that is mended: python cli.py report")
     return (path,)
 
 
@@ -96,29 +100,33 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
     if ladder is not None and ladder.config != config:
         ladder = None
     binding = search.binding
+    places = _places(search, settings, summary.storage)
     misses = folder / MISSES
+    answers = _read(Answers, folder / ANSWERS) if proof is not None else None
+    if answers is not None and proof is not None and not _fit(answers, proof):
+        answers = None  # of another proof: its command was killed before it wrote its own
     return PageFacts(
         summary=summary,
         num_planned=search.facts.num_trials or summary.trials.total,
-        trials=tuple(map(_describe_trial, search.trials())),
+        trials=tuple(_describe_trial(trial) for trial in search.trials() if trial.state != TrialState.WAITING),
         importance=estimate_importance(search),
         config=config,
         proof=proof,
-        answers=_read(Answers, folder / "answers.json") if proof is not None else None,
-        hardest=read_regular(misses, limit=LARGEST_PICTURE) if proof is not None and misses.exists() else None,
+        answers=answers,
+        hardest=read_regular(misses, limit=LARGEST_PICTURE) if answers is not None and misses.exists() else None,
         ladder=ladder,
         frontier=_read(Frontier, settings.results_dir / frontier_record(binding.dataset, binding.epochs)),
         digits=_show_digits(binding.dataset, settings.data_dir, config),
         program=_program(folder, proof, config, binding.dataset),
-        commands=_commands(search, summary, proof, ladder),
+        places=places,
+        commands=_commands(search, places, summary, proof, ladder),
     )
 
 
 def _program(folder: Path, proof: Proof | None, config: TrialConfig | None, dataset: str) -> Program | None:
     """The model that was proved, or before there is one the searched winner's; None where neither is at hand."""
-    kept = proof.model if proof is not None else None
-    path = folder / (Path(kept.file).name if kept is not None else WINNER_MODEL)
-    if config is None or dataset not in DATASETS or not path.is_file():
+    path = kept_model(folder, proof)
+    if config is None or path is None or dataset not in DATASETS:
         return None
     try:
         origin, model = read_model_origin(path), load_model(path)
@@ -127,7 +135,8 @@ def _program(folder: Path, proof: Proof | None, config: TrialConfig | None, data
     if origin.config != config:
         return None
     steps, numbers = program_of(model)
-    whose = f"The network of seed {kept.seed} of the proof" if kept is not None else "The winner, as it was searched"
+    proved = proof is not None and proof.model is not None
+    whose = f"The network of seed {origin.seed} of the proof" if proved else "The winner, as it was searched"
     pixels = DATASETS[dataset].pixels
     return Program(
         whose=whose,
@@ -143,6 +152,13 @@ def _is_of(proof: Proof, search: StoredStudy, trial: FrozenTrial | None) -> bool
     if trial is None or (proof.study_name, proof.trial) != (search.name, trial.number):
         return False
     return network_facts(proof.config.model) == TrialFacts.of(trial).network and proof.space == search.binding.space
+
+
+def _fit(answers: Answers, proof: Proof) -> bool:
+    """Whether these answers are those of a proof's networks."""
+    errors = {row.seed: {each.errors for each in row.outcomes} for row in proof.seeds}
+    same = (answers.study_name, answers.trial, answers.dataset) == (proof.study_name, proof.trial, proof.dataset)
+    return same and all(len(row.misses) in errors.get(row.seed, set()) for row in answers.seeds)
 
 
 def _read(kind: type[RecordType], path: Path) -> RecordType | None:
@@ -170,10 +186,17 @@ def _describe_trial(trial: FrozenTrial) -> ShownTrial:
         params=trial.params,
         num_params=facts.num_params,
         start=trial.datetime_start,
-        end=trial.datetime_complete if trial.state in FINISHED else None,
+        end=_end(trial, facts),
         worker=f"{owner.host}, process {owner.pid}" if owner is not None else "unknown",
         reason=facts.prune_reason or facts.fail_reason,
     )
+
+
+def _end(trial: FrozenTrial, facts: TrialFacts) -> datetime | None:
+    """A trial that failed is told so whenever that is noticed; how long it trained says when it ended."""
+    if trial.state in FINISHED or trial.datetime_start is None:
+        return trial.datetime_complete
+    return trial.datetime_start + timedelta(seconds=facts.seconds)
 
 
 def _state(trial: FrozenTrial, facts: TrialFacts) -> State:
@@ -232,29 +255,40 @@ def _digit(image: torch.Tensor, label: int) -> Digit:
     return Digit(pixels=image.contiguous().numpy().tobytes(), label=label)
 
 
-def _commands(
-    search: StoredStudy, summary: StudySummary, proof: Proof | None, ladder: Ladder | None
-) -> tuple[str, ...]:
-    """What leads to the same; a storage that holds a secret is left to the reader."""
-    binding, facts = search.binding, search.facts
+def _places(search: StoredStudy, settings: RunSettings, storage: str) -> tuple[str, ...]:
+    """The options by which a command finds a study; a storage that holds a secret is told without it."""
+    binding = search.binding
     name = default_name(binding.dataset, binding.max_params, binding.epochs)
-    named = [] if search.name == name else ["--study-name", search.name]
-    stored = [] if summary.storage == DEFAULT_STORAGE else ["--storage", summary.storage]
-    line = ["python", "cli.py", "search", "--trials", str(facts.num_trials or summary.trials.total)]
+    options = (
+        ("--study-name", search.name, name),
+        ("--storage", storage, DEFAULT_STORAGE),
+        ("--results-dir", str(settings.results_dir), str(RunSettings.results_dir)),
+    )
+    return tuple(word for option, value, default in options if value != default for word in (option, value))
+
+
+def _commands(
+    search: StoredStudy, places: tuple[str, ...], summary: StudySummary, proof: Proof | None, ladder: Ladder | None
+) -> tuple[str, ...]:
+    """What leads to the same."""
+    binding, facts = search.binding, search.facts
+    line = ["search", "--trials", str(facts.num_trials or summary.trials.total)]
     line += ["--dataset", binding.dataset, "--max-params", str(binding.max_params), "--epochs", str(binding.epochs)]
     for option, value, default in (
         ("--sampler", facts.sampler, SearchSettings.sampler),
         ("--pruner", facts.pruner, SearchSettings.pruner),
         ("--seed", facts.seed, SearchSettings.seed),
         ("--rerank", facts.num_reranked, SearchSettings.rerank),
-        ("--warm-start", facts.warm_start, None),
+        ("--patience", facts.patience, SearchSettings.patience),
+        ("--warm-start", facts.warm_start, SearchSettings.warm_start),
     ):
         if value is not None and value != default:
             line += [option, str(value)]
-    lines = [[*line, *named, *stored]]
+    lines = [line]
     if proof is not None:
-        seeds = ["--seeds", str(proof.asked[-1].num_seeds), "--first-seed", str(proof.first_seed)]
-        lines.append(["python", "cli.py", "verify-best", *seeds, *named, *stored])
+        asked = proof.asked[-1]
+        lines.append(["verify-best", "--seeds", str(asked.num_seeds), "--first-seed", str(asked.first_seed)])
+        lines[-1] += ["--target", f"{proof.asked_target:.15g}"]
     if ladder is not None:
-        lines.append(["python", "cli.py", "ablate", "--seeds", str(ladder.num_seeds), *named, *stored])
-    return tuple(map(shlex.join, lines))
+        lines.append(["ablate", "--seeds", str(ladder.num_seeds)])
+    return tuple(shlex.join(["python", "cli.py", *words, *places]) for words in lines)

@@ -24,11 +24,10 @@ from search.runs.following import FollowUp, open_follower
 from search.runs.history import plan_proof, read_ledger
 from search.runs.looks import describe
 from search.runs.models import read_model_origin
-from search.runs.pages import write_page
 from search.runs.seeds import SeedTask, seeds_plan
 from search.runs.session import Ended
 from search.runs.testing import Measured, measured_seeds
-from search.settings import VerifySettings
+from search.settings import ANSWERS, VerifySettings
 from search.show import card
 from search.show import proof as words
 from search.show.page.pictures import MISSES, SHOWN_DIGITS, to_png
@@ -72,8 +71,10 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
         return Ended(record=None, interrupted=True)
     verification.record_use()
 
-    answers_path = record_path.with_name(record_path.name.replace("verify", "answers", 1))
-    misses_path = record_path.with_name(MISSES.replace(".", f"{record_path.stem.removeprefix('verify')}.", 1))
+    of_trial = "" if settings.trial is None else f"-{number}"
+    answers_path, misses_path = (
+        record_path.with_name(f"{Path(name).stem}{of_trial}{Path(name).suffix}") for name in (ANSWERS, MISSES)
+    )
     _, test_digits = load_final_splits(dataset, settings.data_dir)
 
     @patient()
@@ -92,6 +93,8 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
 
     record = prove(verification)
     model = (model_path,) if record.model is not None else ()
+    from search.runs.pages import write_page  # loads matplotlib: not before there is something to draw
+
     page = write_page(search, settings, space, screen) if settings.trial is None else ()
     files = (record_path, record_path.with_suffix(".md"), answers_path, misses_path, *model, *page)
     return Ended(record=record, files=files)

@@ -82,25 +82,18 @@ class FinalTest(Training):
         test, runtime = resources.test, resources.runtime
         TrialFacts(device=runtime.device.type, precision=runtime.precision).write(trial)
         start = time.monotonic()
-        answers = TrialFacts()
         try:
-            for result in train(config, resources.training, epochs=self.epochs, seed=seed, runtime=runtime):
-                seconds = round(time.monotonic() - start, 2)
-                TrialFacts(epochs=result.epoch, seconds=seconds, train_loss=result.train_loss).write(trial)
-                if result.epoch < self.epochs and should_stop():
-                    raise TrialInterruptedError
+            model = self._train(trial, config, resources, seed, should_stop)
+            logits = predict(model, test, runtime, ALL_CROPS)
+            if not logits.isfinite().all():  # its very last steps may do what no loss has shown
+                raise DivergedError("The logits are not finite.")
         except DivergedError:
             worst = Evaluation(errors=len(test), num_images=len(test), loss=float("inf"))
-            tested = FinalResult(model=None, evaluation=worst, one_view=worst)
+            tested, answers = FinalResult(model=None, evaluation=worst, one_view=worst), TrialFacts()
         else:
-            model = result.model
-            logits = predict(model, test, runtime, ALL_CROPS)
+            one_view = judge(predict(model, test, runtime, CENTRE), test)
+            tested = FinalResult(model=model, evaluation=judge(logits, test), one_view=one_view)
             answers = describe_answers(logits, test)
-            tested = FinalResult(
-                model=model,
-                evaluation=judge(logits, test),
-                one_view=judge(predict(model, test, runtime, CENTRE), test),
-            )
         TrialFacts(
             errors=tested.evaluation.errors,
             errors_one_view=tested.one_view.errors,
@@ -110,6 +103,18 @@ class FinalTest(Training):
         ).write(trial)
         answers.write(trial)  # the count comes first: whoever has seen a digit missed has to find it counted
         return tested
+
+    def _train(
+        self, trial: optuna.Trial, config: TrialConfig, resources: FinalResources, seed: int, should_stop: ShouldStop
+    ) -> TinyCNN:
+        """The network after its last epoch. Raises as `run` and `train` do."""
+        start = time.monotonic()
+        for result in train(config, resources.training, epochs=self.epochs, seed=seed, runtime=resources.runtime):
+            seconds = round(time.monotonic() - start, 2)
+            TrialFacts(epochs=result.epoch, seconds=seconds, train_loss=result.train_loss).write(trial)
+            if result.epoch < self.epochs and should_stop():
+                raise TrialInterruptedError
+        return result.model
 
 
 def describe_answers(logits: Float[Tensor, "n 10"], test: Split) -> TrialFacts:
@@ -130,7 +135,7 @@ def describe_answers(logits: Float[Tensor, "n 10"], test: Split) -> TrialFacts:
 
 
 def _rounded(probability: Tensor) -> float:
-    return round(float(probability), 4)
+    return round(float(probability), 6)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,12 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
             return Ended(record=record, interrupted=True, files=files)
         points[max_params] = _with_proof(points[max_params], proved.record)
         record = _write(session.storage, settings, dataset, points, path)
+    from search.runs.pages import write_page  # loads matplotlib: not before there is something to draw
+
+    for max_params in settings.budgets:  # each shows all budgets, and each has been written before the last was proved
+        name = points[max_params].study_name
+        assert name is not None
+        write_page(StoredStudy.load(session.storage, name), settings, session.space, screen)
     return Ended(record=record, files=files)
 
 

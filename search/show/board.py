@@ -1,5 +1,6 @@
 """What the dashboard tells of a study beside its own pages: notes, and figures that can be pointed at."""
 
+import re
 from typing import Any
 
 from search.proof.evidence import Proof
@@ -22,7 +23,7 @@ FOLLOWERS = {
     Kind.VERIFY: (
         "The proof of trial {trial} of **{search}**. Each trial here is the same network, trained from another seed on "
         "all training digits, and measured once on the test digits. Every seed counts: do not pick the *best trial* of "
-        "this page, and read no importance of `seed`. The verdict is in `{search}/verify.md`, in the results."
+        "this page, and read no importance of `seed`. The verdict is in the search's results, in `verify.md`."
     ),
     Kind.ABLATE: (
         "The recipe of trial {trial} of **{search}**, taken apart. `rung` says which methods a run has. All are "
@@ -34,6 +35,9 @@ FOLLOWERS = {
         "the recorded errors, not which is best."
     ),
 }
+
+
+PLOTS = ("accuracy-against-parameters", "seeds-against-target", "frontier")  # their identifiers in the dashboard
 
 
 def explain_follower(kind: Kind, search: str, trial: int | None) -> str:
@@ -62,11 +66,19 @@ def tell_story(facts: PageFacts, page: str) -> str:
             f"So the winner is trial {winner.number}, and **not** trial {best.number}, the *best trial* of this page: "
             "that one owes more to luck."
         )
-    paragraphs += [f"{words}: `{command}`" for words, command in next_steps(facts)]
+    paragraphs += [f"{words}: {_code(command)}" for words, command in next_steps(facts)]
     paragraphs.append(
-        f"The whole report: `{page}`. `num_params`, `channels` and `epochs` are attributes of every trial."
+        f"The whole report: {_code(page)}. `num_params`, `channels` and `epochs` are attributes of every trial."
     )
     return "\n\n".join(paragraphs)
+
+
+def _code(text: str) -> str:
+    """As it is, whatever it holds: fenced by more backticks than it has in a row."""
+    line = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    space = " " if "`" in line else ""
+    return f"{fence}{space}{line}{space}{fence}"
 
 
 def plots(facts: PageFacts) -> dict[str, Any]:
@@ -75,12 +87,17 @@ def plots(facts: PageFacts) -> dict[str, Any]:
     found = {}
     complete = [each for each in facts.trials if each.value is not None and each.num_params is not None]
     if complete:
-        found["accuracy-against-parameters"] = _plot_sizes(complete, winner)
+        found[PLOTS[0]] = _plot_sizes(complete, winner)
     if facts.proof is not None:
-        found["seeds-against-target"] = _plot_seeds(facts.proof)
+        found[PLOTS[1]] = _plot_seeds(facts.proof)
     if facts.frontier is not None and any(point.errors for point in facts.frontier.points):
-        found["frontier"] = _plot_frontier(facts.frontier)
+        found[PLOTS[2]] = _plot_frontier(facts.frontier)
     return found
+
+
+def no_longer() -> Any:
+    """In place of a figure that was true of an earlier winner."""
+    return _figure("No longer holds: another trial has won since", "", "")
 
 
 def _figure(title: str, x: str, y: str) -> Any:

@@ -19,6 +19,7 @@ class Exported:
     """
 
     file: str
+    is_onnx: bool
     size: int
     one_view_ms: float
     all_views_ms: float
@@ -70,7 +71,7 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         "## The claim",
         *map(escape_markdown, [verdict(proof), *evidence(proof)]),
         "## Use",
-        "\n".join(_use_onnx(exported.file) if exported is not None and exported.file.endswith(".onnx") else use),
+        "\n".join(_use_onnx(exported.file) if exported is not None and exported.is_onnx else use),
     ]
     return "\n\n".join(paragraphs) + "\n"
 

@@ -2,7 +2,6 @@
 
 import json
 import mimetypes
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 # The storage's methods that may be done twice: what reads, and what writes a value that is given.
 PRIVATE = ("_get_trials", "_get_best_trial_id", "_get_stale_trial_ids", "_set_trial_param")
+# The dashboard's, in a study's system attributes.
+TRIAL_ARTIFACTS, PLOT_DATA = "dashboard:artifacts:", "dashboard:plot_data:"
 IDEMPOTENT = tuple(name for name in vars(RDBStorage) if name.startswith(("get_", "set_")) or name in PRIVATE)
 
 
@@ -66,23 +67,17 @@ def find_silences(storage: RDBStorage, study: optuna.Study) -> dict[int, float]:
     return {running[trial_id]: (now - beat).total_seconds() for trial_id, beat in rows}
 
 
-def artifacts_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, str]:
-    """The artifacts that the dashboard shows with a finished trial: identifiers by file name."""
-    prefix = _artifact_prefix(trial)
-    found = [
-        json.loads(value)
-        for key, value in study._storage.get_study_system_attrs(study._study_id).items()
-        if key.startswith(prefix)
-    ]
+def artifacts_of(study: optuna.Study, number: int | None) -> dict[str, str]:
+    """The artifacts that the dashboard shows with a study, or with a trial of it: identifiers by file name."""
+    found = (json.loads(value) for key, value in _attributes(study) if key.startswith(_artifact_prefix(study, number)))
     return {each["filename"]: each["artifact_id"] for each in found if each is not None}
 
 
-def add_artifact(study: optuna.Study, trial: FrozenTrial, filename: str) -> str:
-    """Lets the dashboard show an artifact with a finished trial; returns the identifier that it has in the store.
+def list_artifact(study: optuna.Study, number: int | None, filename: str, identifier: str) -> None:
+    """Lets the dashboard show a file that is in the store with a study, or with a finished trial of it.
 
-    `optuna.artifacts.upload_artifact` can do so only while a trial runs.
+    `optuna.artifacts.upload_artifact` can give one to a trial only while that runs.
     """
-    identifier = str(uuid.uuid4())
     mimetype, encoding = mimetypes.guess_type(filename)
     described = {
         "artifact_id": identifier,
@@ -90,10 +85,32 @@ def add_artifact(study: optuna.Study, trial: FrozenTrial, filename: str) -> str:
         "mimetype": mimetype or "application/octet-stream",
         "encoding": encoding,
     }
-    key = _artifact_prefix(trial) + identifier
+    key = _artifact_prefix(study, number) + identifier
     study._storage.set_study_system_attr(study._study_id, key, json.dumps(described))
-    return identifier
 
 
-def _artifact_prefix(trial: FrozenTrial) -> str:
-    return f"dashboard:artifacts:{trial._trial_id}:"
+def forget_artifacts(study: optuna.Study, *, but: int | None) -> list[str]:
+    """Takes the artifacts of all trials but one off the dashboard; returns their identifiers."""
+    kept = _artifact_prefix(study, but) if but is not None else None
+    forgotten = []
+    for key, value in _attributes(study):
+        of_a_trial = key.startswith(TRIAL_ARTIFACTS) and (kept is None or not key.startswith(kept))
+        if of_a_trial and json.loads(value) is not None:
+            forgotten.append(key.rpartition(":")[2])
+            study._storage.set_study_system_attr(study._study_id, key, json.dumps(None))
+    return forgotten
+
+
+def plots_of(study: optuna.Study) -> set[str]:
+    """The identifiers of the figures that were saved for the dashboard."""
+    return {key.removeprefix(PLOT_DATA).partition(":")[0] for key, _ in _attributes(study) if key.startswith(PLOT_DATA)}
+
+
+def _attributes(study: optuna.Study) -> list[tuple[str, Any]]:
+    return list(study._storage.get_study_system_attrs(study._study_id).items())
+
+
+def _artifact_prefix(study: optuna.Study, number: int | None) -> str:
+    if number is None:
+        return "artifacts:"
+    return f"{TRIAL_ARTIFACTS}{study.get_trials(deepcopy=False)[number]._trial_id}:"

@@ -72,9 +72,9 @@ def test_the_command_writes_an_onnx_file_with_all_views_and_a_card(
     path = tmp_path / "all.onnx"
     result = run("export", "--from", REFERENCE, "--output", path)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines() == [f"Written: {path}", f"Written: {path.with_suffix('.md')}"]
+    assert result.stdout.splitlines() == [f"Written: {path}", f"Written: {path}.md"]
     check_onnx(path, network, "all", few_digits)
-    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    card = Path(f"{path}.md").read_text(encoding="utf-8")
     assert f"{path.stat().st_size:,} bytes. One image on one thread" in card
     assert 'onnxruntime.InferenceSession("all.onnx")' in card
 
@@ -84,7 +84,23 @@ def test_a_model_is_copied_with_its_card(tmp_path: Path) -> None:
     result = run("export", "--from", REFERENCE, "--format", "safetensors", "--output", path)
     assert result.exit_code == 0, result.output
     assert path.read_bytes() == MODEL.read_bytes()
-    assert 'load_model("tiny.safetensors")' in path.with_suffix(".md").read_text(encoding="utf-8")
+    assert 'load_model("tiny.safetensors")' in Path(f"{path}.md").read_text(encoding="utf-8")
+
+
+def test_a_model_is_not_copied_onto_itself_nor_under_a_wrong_name(tmp_path: Path) -> None:
+    before = MODEL.read_bytes(), MODEL.with_suffix(".md").read_bytes()
+    assert_refused(run("export", "--from", REFERENCE, "--format", "safetensors"), 1, "is there already")
+    assert_refused(run("export", "--from", REFERENCE, "--output", tmp_path / "x.md"), 1, "does not end in .onnx")
+    assert (MODEL.read_bytes(), MODEL.with_suffix(".md").read_bytes()) == before
+
+
+def test_options_that_would_do_nothing_are_refused(seven: Path) -> None:
+    for typed, words in (
+        (["export", "--format", "safetensors", "--views", "1"], "--views does nothing beside --format safetensors"),
+        (["export", "--from", REFERENCE, "--study-name", "x"], "--study-name does nothing beside --from"),
+        (["predict", seven, "--model", MODEL, "--storage", "x"], "--storage does nothing beside --model"),
+    ):
+        assert_refused(run(*typed), 2, words)
 
 
 def test_what_was_not_proved_is_not_exported(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ def test_the_calibration_error_is_the_mean_gap_between_what_is_said_and_what_is_
     ("change", "words"),
     [
         ({"num_by_label": [101] * 10}, "do not hold 1010 answers"),
+        ({"num_by_label": [500] * 2}, "not as many labels as classes"),
+        ({"edges": [0.9, 0.5]}, "edges are not in order"),
+        ({"num_by_label": [0] * 10}, "not different ones of 0 digits"),
         ({"edges": [0.5, 0.9]}, "do not hold 1000 answers"),
         ({"seeds": [{"seed": 1, "misses": [], "bins": make_answers((FOUR,)).seeds[0].bins}]}, "bins hold other misses"),
         ({"seeds": [{"seed": 1, "misses": [], "bins": [Bin(num=0, num_right=0, probability=0)]}]}, "do not hold"),
@@ -44,6 +47,16 @@ def test_the_calibration_error_is_the_mean_gap_between_what_is_said_and_what_is_
 def test_answers_that_contradict_themselves_are_refused(change: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Answers.model_validate({**dict(make_answers((FOUR,))), **change})
+
+
+def test_a_digit_is_missed_once_by_a_network() -> None:
+    with pytest.raises(ValidationError, match="not different ones"):
+        make_answers((FOUR, FOUR))
+
+
+def test_a_right_answer_is_no_miss() -> None:
+    with pytest.raises(ValidationError, match="the answer is right"):
+        Miss(place=7, label=4, answer=4, probability=0.75, of_label=0.75)
 
 
 def test_more_right_answers_than_answers_are_refused() -> None:

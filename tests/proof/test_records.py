@@ -130,11 +130,12 @@ def points(draw: st.DrawFn) -> FrontierPoint:
 def answers(draw: st.DrawFn) -> Answers:
     """Of two bins, and of networks that miss some of ten digits a class."""
     probabilities = st.floats(0, 1)
-    misses = st.lists(
-        st.builds(
-            Miss, label=st.integers(0, 9), answer=st.integers(0, 9), probability=probabilities, of_label=probabilities
-        ),
-        max_size=3,
+    digits = st.tuples(st.integers(0, 99), st.permutations(range(10)), probabilities, probabilities)
+    misses = st.lists(digits, max_size=3, unique_by=lambda drawn: drawn[0]).map(
+        lambda drawn: [
+            Miss(place=place, label=label, answer=answer, probability=sure, of_label=unsure)
+            for place, (label, answer, *_), sure, unsure in drawn
+        ]
     )
     rows = []
     for seed, missed in enumerate(draw(st.lists(misses, max_size=2))):

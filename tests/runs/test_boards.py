@@ -1,6 +1,7 @@
 """The dashboard is told what a study has come to, and the winner carries its files."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from search.runs.pages import gather
 from search.runs.reranking import open_rerank_study
 from search.runs.standings import trials_to_rerank
 from search.settings import ARTIFACTS, RunSettings
+from search.show.board import tell_story
 from search.show.page.facts import PageFacts
-from search.studies.optuna_private import artifacts_of
+from search.studies.optuna_private import artifacts_of, plots_of
 from search.studies.space import Space
 from search.studies.study import StoredStudy
 
@@ -41,13 +43,6 @@ def facts(search_study: StoredStudy, storage_url: str, the_space: Space, tmp_pat
     return gather(search_study, RunSettings(storage=storage_url, results_dir=tmp_path / "results"), the_space)
 
 
-def plots_of(search: StoredStudy) -> set[str]:
-    prefix = "dashboard:plot_data:"
-    attributes = search.study._storage.get_study_system_attrs(search.study._study_id)
-    found = [key for key in attributes if key.startswith(prefix)]
-    return {key.removeprefix(prefix).partition(":")[0] for key in found}
-
-
 def test_a_search_opens_with_where_it_stands_and_who_has_won(
     search_study: StoredStudy, facts: PageFacts, page: Path
 ) -> None:
@@ -55,7 +50,7 @@ def test_a_search_opens_with_where_it_stands_and_who_has_won(
     note = get_note(search_study.study)
     assert note.startswith("**Not proved yet: trial 0 has won the search")
     assert "So the winner is trial 0, and **not** trial 2, the *best trial* of this page" in note
-    assert "`python cli.py verify-best --study-name small --seeds 20`" in note
+    assert "python cli.py verify-best --seeds 20 --study-name small" in note
     assert f"`{page}`" in note
 
 
@@ -63,12 +58,12 @@ def test_a_verdict_leads_the_note_and_its_seeds_are_drawn(
     search_study: StoredStudy, facts: PageFacts, page: Path, winner_config: TrialConfig
 ) -> None:
     decorate(search_study, facts, page.parent.parent, page)
-    assert plots_of(search_study) == {"accuracy-against-parameters"}
+    assert plots_of(search_study.study) == {"accuracy-against-parameters"}
     proof = make_proof([6, 7], trial=0, config=winner_config, **ON_THE_SAMPLE)
     frontier = make_frontier(make_point(1_000, 98.9, 99.0))
     decorate(search_study, replace(facts, proof=proof, frontier=frontier), page.parent.parent, page)
     assert get_note(search_study.study).startswith("**NOT JUDGED")
-    assert plots_of(search_study) == {"accuracy-against-parameters", "seeds-against-target", "frontier"}
+    assert plots_of(search_study.study) == {"accuracy-against-parameters", "seeds-against-target", "frontier"}
 
 
 def test_studies_that_follow_say_whose_they_are_and_how_to_read_them(
@@ -90,19 +85,48 @@ def test_the_winner_carries_its_files_and_a_later_state_replaces_them(
     results = page.parent.parent
     (page.parent / "winner.safetensors").write_bytes(b"one model")
     decorate(search_study, facts, results, page)
-    winner = search_study.trials()[0]
-    first = artifacts_of(search_study.study, winner)
+    first = artifacts_of(search_study.study, 0)
     assert set(first) == {"winner.safetensors", CURVE}
     page.write_text("the second page")
     (page.parent / "winner.safetensors").write_bytes(b"another model")
     decorate(search_study, facts, results, page)
-    assert artifacts_of(search_study.study, winner) == first
+    assert artifacts_of(search_study.study, 0) == first
     kept = results / ARTIFACTS  # by identifier
     assert (kept / first["winner.safetensors"]).read_bytes() == b"another model"
     assert (kept / first[CURVE]).read_bytes().startswith(b"\x89PNG")
     [report] = get_all_artifact_meta(search_study.study)
     assert (kept / report.artifact_id).read_bytes() == b"the second page"
     assert len(list((results / ARTIFACTS).iterdir())) == 3
+
+
+def test_what_was_true_of_an_earlier_winner_goes(
+    search_study: StoredStudy, facts: PageFacts, page: Path, winner_config: TrialConfig
+) -> None:
+    results = page.parent.parent
+    (page.parent / "winner.safetensors").write_bytes(b"one model")
+    proof = make_proof([6, 7], trial=0, config=winner_config, **ON_THE_SAMPLE)
+    decorate(search_study, replace(facts, proof=proof), results, page)
+    earlier = artifacts_of(search_study.study, 0)
+    assert facts.summary.winner is not None
+    another = facts.summary.model_copy(update={"winner": facts.summary.winner.model_copy(update={"number": 2})})
+    decorate(search_study, replace(facts, summary=another), results, page)
+    assert artifacts_of(search_study.study, 0) == {}
+    assert set(artifacts_of(search_study.study, 2)) == {"winner.safetensors", CURVE}
+    assert not any((results / ARTIFACTS / identifier).exists() for identifier in earlier.values())
+    attributes = search_study.study._storage.get_study_system_attrs(search_study.study._study_id)
+    parts = sorted(key for key in attributes if key.startswith("dashboard:plot_data:seeds-against-target:"))
+    assert "No longer holds" in "".join(attributes[part] for part in parts)
+
+
+@pytest.mark.parametrize("name", ["a `tick`", "two words", "<b>bold</b>"])
+def test_a_command_in_a_note_is_code_whatever_the_studys_name(facts: PageFacts, name: str) -> None:
+    note = tell_story(replace(facts, places=("--study-name", name)), "report.html")
+    [line] = [line for line in note.splitlines() if line.startswith("Prove the winner: ")]
+    code = line.removeprefix("Prove the winner: ")
+    fence = code[: len(code) - len(code.lstrip("`"))]
+    assert code.endswith(fence)
+    assert fence not in code[len(fence) : -len(fence)]
+    assert shlex.quote(name) in code
 
 
 def test_plots_are_what_plotly_reads(search_study: StoredStudy, facts: PageFacts, page: Path) -> None:

@@ -9,6 +9,8 @@ from evidence import FOUR, make_answers, make_frontier, make_ladder, make_point,
 from optuna.storages import RDBStorage
 
 from search.config import TrialConfig
+from search.net.datasets import BundledSample
+from search.net.sample import load_sample
 from search.runs.pages import PAGE, estimate_importance, gather, write_page
 from search.settings import RunSettings, frontier_record
 from search.show.page.pictures import MISSES
@@ -89,8 +91,9 @@ def test_a_study_whose_space_was_edited_has_a_page_without_its_network(
 def test_what_is_on_record_of_this_winner_is_shown(
     search_study: StoredStudy, settings: RunSettings, the_space: Space, folder: Path, winner_config: TrialConfig
 ) -> None:
-    proof = make_proof([6, 7], trial=2, config=winner_config, space=search_study.binding.space, **SAMPLE_PROOF)
-    answers, ladder = make_answers((FOUR,)), make_ladder(make_rung("plain", 99.0), config=winner_config)
+    proof = make_proof([1, 7], trial=2, config=winner_config, space=search_study.binding.space, **SAMPLE_PROOF)
+    ladder = make_ladder(make_rung("plain", 99.0), config=winner_config)
+    answers = make_answers((FOUR,), seeds=[10_000]).model_copy(update={"trial": 2, "dataset": "sample"})
     frontier = make_frontier(make_point(1_999, 99.0))
     proof.write(folder / "verify.json")
     answers.write(folder / "answers.json")
@@ -119,6 +122,47 @@ def test_a_proof_of_something_else_is_not_shown(
     make_answers((FOUR,)).write(folder / "answers.json")
     found = gather(search_study, settings, the_space)
     assert (found.proof, found.answers) == (None, None)
+
+
+@pytest.mark.parametrize("change", [{"trial": 0}, {"dataset": "mnist"}, {"study_name": "other"}, {"seeds": ()}])
+def test_answers_of_another_proof_are_not_shown(
+    change: dict[str, object],
+    search_study: StoredStudy,
+    settings: RunSettings,
+    the_space: Space,
+    folder: Path,
+    winner_config: TrialConfig,
+) -> None:
+    facts = {"trial": 2, "config": winner_config, "space": search_study.binding.space, **SAMPLE_PROOF}
+    make_proof([7, 7], **facts).write(folder / "verify.json")
+    answers = make_answers((FOUR,), seeds=[10_000]).model_copy(update={"trial": 2, "dataset": "sample"} | change)
+    answers.write(folder / "answers.json")  # of a seed with one error
+    (folder / MISSES).write_bytes(b"a picture")
+    found = gather(search_study, settings, the_space)
+    assert found.proof is not None
+    if change == {"seeds": ()}:
+        assert found.answers == answers
+    else:
+        assert (found.answers, found.hardest) == (None, None)
+
+
+def test_a_page_opens_no_test_digit(
+    search_study: StoredStudy, settings: RunSettings, the_space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: BundledSample, data_dir: Path, *, test: bool) -> object:
+        assert not test
+        return load_sample(self.num_test)[0]
+
+    monkeypatch.setattr(BundledSample, "load", load)
+    monkeypatch.setattr(BundledSample, "provide", lambda *_args, test: None if not test else pytest.fail("test digits"))
+    assert len(gather(search_study, settings, the_space).digits) == 4
+
+
+def test_a_trial_that_is_only_queued_is_not_shown(
+    search_study: StoredStudy, settings: RunSettings, the_space: Space
+) -> None:
+    search_study.study.enqueue_trial(search_study.trials()[0].params)
+    assert len(gather(search_study, settings, the_space).trials) == 5
 
 
 def test_a_damaged_record_costs_the_page_and_nothing_else(
@@ -154,10 +198,10 @@ def test_a_page_of_no_study_is_one_line(storage: RDBStorage, places: list[str]) 
 def test_importance_is_estimated_from_enough_trials(storage: RDBStorage) -> None:
     study = optuna.create_study(storage=storage, study_name="drawn", direction="maximize")
     unit = optuna.distributions.FloatDistribution(0, 1)
-    for number in range(12):
-        params = {"matters": number / 12, "does_not": number * 5 % 12 / 12}
+    for number in range(24):
+        params = {"matters": number / 24, "does_not": number * 5 % 24 / 24}
         study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=dict.fromkeys(params, unit), value=number / 12)
+            optuna.trial.create_trial(params=params, distributions=dict.fromkeys(params, unit), value=number / 24)
         )
     found = estimate_importance(StoredStudy(study, storage))
     assert set(found) == {"matters", "does_not"}

@@ -11,21 +11,25 @@ from typing import Any
 import optuna
 import pytest
 from fakes import BINDING, REFERENCE, draw, let_heartbeats_age, states
+from optuna.artifacts import get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from optuna_dashboard import get_note, save_note
+from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from optuna_dashboard.artifact._backend import list_trial_artifacts
+from plotly import graph_objects
 from sqlalchemy import event
 
 from search.studies import optuna_private
 from search.studies.optuna_private import (
     IDEMPOTENT,
     PRIVATE,
-    add_artifact,
     artifacts_of,
     find_silences,
     fixed_params,
+    forget_artifacts,
     forget_cache,
+    list_artifact,
+    plots_of,
     record_heartbeat,
     start_trial,
     writable,
@@ -117,15 +121,36 @@ def test_a_note_can_be_put_on_a_trial_that_has_ended(search: StoredStudy) -> Non
 
 
 def test_a_trial_that_has_ended_can_be_given_an_artifact(search: StoredStudy) -> None:
-    ended, other = optuna.trial.create_trial(value=1.0), optuna.trial.create_trial(value=2.0)
-    search.study.add_trials([ended, other])
+    search.study.add_trials([optuna.trial.create_trial(value=1.0), optuna.trial.create_trial(value=2.0)])
     *_, one, two = search.study.trials
-    assert artifacts_of(search.study, one) == {}
-    identifier = add_artifact(search.study, one, "model.safetensors")
-    assert artifacts_of(search.study, one) == {"model.safetensors": identifier}
-    assert artifacts_of(search.study, two) == {}
-    shown = list_trial_artifacts(search.storage.get_study_system_attrs(search.study._study_id), {}, one)
-    assert [(each["filename"], each["artifact_id"]) for each in shown] == [("model.safetensors", identifier)]
+    list_artifact(search.study, one.number, "model.safetensors", "0-1")
+    assert artifacts_of(search.study, one.number) == {"model.safetensors": "0-1"}
+    assert artifacts_of(search.study, two.number) == artifacts_of(search.study, None) == {}
+    attributes = search.storage.get_study_system_attrs(search.study._study_id)
+    shown = list_trial_artifacts(attributes, {}, one)
+    assert [(each["filename"], each["artifact_id"]) for each in shown] == [("model.safetensors", "0-1")]
+    list_artifact(search.study, None, "report.html", "0-2")
+    assert [each.filename for each in get_all_artifact_meta(search.study)] == ["report.html"]
+    assert artifacts_of(search.study, None) == {"report.html": "0-2"}
+
+
+def test_the_artifacts_of_all_trials_but_one_are_forgotten(search: StoredStudy) -> None:
+    search.study.add_trials([optuna.trial.create_trial(value=1.0), optuna.trial.create_trial(value=2.0)])
+    *_, one, two = search.study.trials
+    list_artifact(search.study, one.number, "model.safetensors", "0-1")
+    list_artifact(search.study, two.number, "model.safetensors", "0-2")
+    assert forget_artifacts(search.study, but=two.number) == ["0-1"]
+    assert artifacts_of(search.study, one.number) == {}
+    assert artifacts_of(search.study, two.number) == {"model.safetensors": "0-2"}
+    assert forget_artifacts(search.study, but=two.number) == []
+    assert forget_artifacts(search.study, but=None) == ["0-2"]
+
+
+def test_it_is_known_which_figures_the_dashboard_was_given(search: StoredStudy) -> None:
+    assert plots_of(search.study) == set()
+    for identifier in ("one-figure", "another"):
+        save_plotly_graph_object(search.study, graph_objects.Figure(), graph_object_id=identifier)
+    assert plots_of(search.study) == {"one-figure", "another"}
 
 
 def test_a_heartbeat_is_on_record_and_renewed(search: StoredStudy, reader: sqlite3.Connection) -> None:

@@ -74,6 +74,7 @@ class PageFacts:
         digits: Training digits as they are, each with how it may be trained on.
         hardest: A picture of the test digits that most networks miss, side by side, as PNG.
         program: The winner's network, to be tried.
+        places: The options by which a command finds this study.
         commands: What was typed, or what leads to the same.
     """
 
@@ -89,4 +90,5 @@ class PageFacts:
     digits: tuple[tuple[Digit, tuple[Digit, ...]], ...] = ()
     hardest: bytes | None = None
     program: Program | None = None
+    places: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()

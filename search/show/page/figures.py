@@ -194,7 +194,8 @@ def _error_axis(axes: Axes, what: str, values: Iterable[float]) -> None:
 
 def _error_ticks(low: float, high: float) -> list[float]:
     coarse, fine = ([tick for tick in ticks if low <= tick <= high] for ticks in ERROR_TICKS)
-    return coarse if len(coarse) >= FEWEST_TICKS else fine
+    found = coarse if len(coarse) >= FEWEST_TICKS else fine
+    return found or [float(f"{(low * high) ** 0.5:.2g}")]  # in the middle of a logarithmic axis
 
 
 def draw_curves(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:
@@ -567,7 +568,7 @@ class _WorkingTime:
         return self(self._busy[-1][1]) if self._busy else 0.0
 
 
-def mean_saved(trials: Sequence[ShownTrial]) -> float | None:
+def mean_length(trials: Sequence[ShownTrial]) -> float | None:
     """After how many epochs pruned trials ended, on average."""
     ended = [max(trial.curve) for trial in trials if trial.state == "pruned" and trial.curve]
     return mean(ended) if ended else None

@@ -24,7 +24,7 @@ for (const marked of document.querySelectorAll(".tip")) {
   marked.dataset.tip = title.textContent;
   title.remove();
 }
-document.addEventListener("pointermove", (event) => {
+function point(event) {
   const marked = event.target.closest ? event.target.closest(".tip") : null;
   tip.hidden = !marked;
   if (!marked) return;
@@ -33,4 +33,6 @@ document.addEventListener("pointermove", (event) => {
   tip.style.left = right ? "auto" : `${event.clientX + 14}px`;
   tip.style.right = right ? `${innerWidth - event.clientX + 14}px` : "auto";
   tip.style.top = `${Math.min(event.clientY + 14, innerHeight - 40)}px`;
-});
+}
+document.addEventListener("pointermove", point);
+document.addEventListener("pointerdown", point);  // a finger does not move before it taps

@@ -1,6 +1,7 @@
 """What the page says, in order: sections of words, figures, tables and pictures. An empty section is left out."""
 
 import base64
+import shlex
 from dataclasses import dataclass, field
 
 from search.config import TrialConfig
@@ -10,7 +11,7 @@ from search.show import ladder as ladder_words
 from search.show import proof as proof_words
 from search.show.page import figures
 from search.show.page.facts import Digit, PageFacts
-from search.show.page.figures import Drawing, mean_saved
+from search.show.page.figures import Drawing, mean_length
 from search.show.page.layers import layers_of
 from search.show.page.pictures import SHOWN_DIGITS, to_png
 from search.show.study import describe_leader, describe_work
@@ -97,18 +98,20 @@ def headline(facts: PageFacts) -> str:
 
 def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
     """What to do next, each with its command; nothing where all is done."""
-    name, total = facts.summary.study_name, facts.summary.trials.total
-    named = f" --study-name {name}"
-    unfinished = total < facts.num_planned or (facts.summary.winner is None and facts.summary.best is not None)
-    steps = []
-    if unfinished:
-        trials = max(facts.num_planned, total)
-        steps.append(("Finish the search", f"python cli.py search{named} --trials {trials}"))
-    elif facts.proof is None and facts.summary.winner is not None:
-        steps.append(("Prove the winner", f"python cli.py verify-best{named} --seeds 20"))
-    elif facts.proof is not None and facts.ladder is None:
-        steps.append(("See what each method earned", f"python cli.py ablate{named}"))
-    return steps
+    summary = facts.summary
+    to_search = summary.trials.total < facts.num_planned and not summary.stalled
+    if to_search or (summary.winner is None and summary.best is not None):
+        trials = max(facts.num_planned, summary.trials.total)
+        return [("Finish the search", _command(facts, "search", "--trials", str(trials)))]
+    if summary.winner is not None and facts.proof is None:
+        return [("Prove the winner", _command(facts, "verify-best", "--seeds", "20"))]
+    if facts.proof is not None and facts.ladder is None:
+        return [("See what each method earned", _command(facts, "ablate"))]
+    return []
+
+
+def _command(facts: PageFacts, *words: str) -> str:
+    return shlex.join(["python", "cli.py", *words, *facts.places])
 
 
 def sections(facts: PageFacts) -> list[Section]:
@@ -223,9 +226,9 @@ def _search(facts: PageFacts) -> Section | None:
         return None
     winner = facts.summary.winner.number if facts.summary.winner is not None else None
     words = [*describe_work(facts.summary, facts.num_planned), *describe_leader(facts.summary)]
-    saved = mean_saved(facts.trials)
-    if saved is not None:
-        words.append(f"Pruned trials ended after {saved:.1f} of {facts.summary.settings.epochs} epochs on average.")
+    length = mean_length(facts.trials)
+    if length is not None:
+        words.append(f"Pruned trials ended after {length:.1f} of {facts.summary.settings.epochs} epochs on average.")
     blocks = [figures.draw_curves(facts.trials, winner), figures.draw_history(facts.trials, winner)]
     return Section(id="search", title="The search", words=tuple(words), blocks=(*blocks, _trials_table(facts, winner)))
 

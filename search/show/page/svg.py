@@ -34,6 +34,7 @@ BY_DAY = {  # in pictures, which have no theme
 WIDTH = 5.4  # inches: as wide as a phone's screen, so that text is not scaled down there
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may hold any sign
     "svg.hashsalt": "figure",  # the same figure is the same file
     "font.size": 9,
     "axes.titlesize": 9,
@@ -96,7 +97,7 @@ def _opening(label: str) -> str:
 def to_png(figure: Figure, title: str = "") -> bytes:
     """The figure as a picture, in the colours of the day."""
     if title:
-        figure.suptitle(title, fontsize="medium", wrap=True)
+        figure.suptitle(title, fontsize="medium", wrap=True, parse_math=False)
     svg_colours = dict(zip(THEME.values(), BY_DAY.values(), strict=True))
     for artist in figure.findobj():
         for what in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):

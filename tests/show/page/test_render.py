@@ -8,7 +8,9 @@ import pytest
 from evidence import (
     CONFIG,
     RERANKED,
+    make_ladder,
     make_proof,
+    make_rung,
     make_summary,
     searched,
 )
@@ -16,10 +18,12 @@ from pages import ALL, BEGUN, TRIALS, UNDER_WAY, WON, make_trial
 
 from search.proof.summaries import Earned
 from search.show.page.facts import PageFacts
+from search.show.page.figures import draw_history, draw_ladder
 from search.show.page.pictures import to_png
 from search.show.page.render import render, render_figures
 from search.show.page.sections import headline, next_steps, sections
 from search.show.page.svg import THEME
+from search.show.page.svg import to_png as to_picture
 
 
 class Page(HTMLParser):
@@ -100,7 +104,7 @@ def test_a_page_of_a_study_that_has_just_begun_says_so() -> None:
     begun = replace(BEGUN, num_planned=80)
     assert headline(begun) == "Nothing to see yet: no trial is complete."
     assert [section.id for section in sections(begun)] == ["provenance"]
-    assert next_steps(begun) == [("Finish the search", "python cli.py search --study-name mnist-7999p-15e --trials 80")]
+    assert next_steps(begun) == [("Finish the search", "python cli.py search --trials 80")]
     assert "no trial is complete" in render(begun)
 
 
@@ -111,17 +115,33 @@ def test_where_all_is_done_there_is_no_next_step() -> None:
 
 def test_a_page_of_an_unfinished_search_says_how_far_it_is_and_how_to_finish_it() -> None:
     assert headline(UNDER_WAY) == "Under way: 50 trials of 80 done."
-    assert next_steps(UNDER_WAY)[0][1] == "python cli.py search --study-name mnist-7999p-15e --trials 80"
+    assert next_steps(UNDER_WAY)[0][1] == "python cli.py search --trials 80"
     assert [section.id for section in sections(UNDER_WAY)] == ["network", "search", "parameters", "work", "provenance"]
     assert "The best network so far" in render(UNDER_WAY)
 
 
 def test_a_page_of_a_winner_without_a_proof_does_not_claim_anything() -> None:
     assert headline(WON) == "Not proved yet: trial 7 has won the search, on validation digits alone."
-    assert next_steps(WON)[0][1] == "python cli.py verify-best --study-name mnist-7999p-15e --seeds 20"
+    assert next_steps(WON)[0][1] == "python cli.py verify-best --seeds 20"
     text = render(WON)
     assert "CONFIRMED" not in text
     assert 'class="open"' in text
+
+
+def test_a_search_that_has_stalled_is_over() -> None:
+    stalled = WON.summary.model_copy(update={"stalled": True})
+    facts = replace(WON, num_planned=80, summary=stalled, places=("--study-name", "two words"))
+    assert next_steps(facts) == [("Prove the winner", "python cli.py verify-best --seeds 20 --study-name 'two words'")]
+
+
+def test_a_name_with_signs_of_mathematics_is_drawn_as_it_is() -> None:
+    assert to_picture(draw_ladder(make_ladder(make_rung("$x^", 99.0))).figure, title="$x^").startswith(b"\x89PNG")
+
+
+def test_an_error_without_a_tick_in_its_range_has_one_nevertheless() -> None:
+    trials = (make_trial(0, 60.0, curve={1: 60.0}),)
+    drawing = draw_history(trials, None)
+    assert len(drawing.figure.axes[0].get_yticks()) == 1
 
 
 def test_a_page_of_a_miss_says_so_in_the_same_place() -> None:
