@@ -109,5 +109,5 @@ def test_the_study_and_its_winner_carry_a_note(detail: dict[str, Any], summary: 
     best = summary["best"]
     assert "1,999" in detail["note"]["body"]
     assert f"trial {best['number']}, {best['val_accuracy']:.2f} %" in detail["note"]["body"]
-    assert "Winner of the re-ranking" in detail["note"]["body"]
+    assert f"Not proved yet: trial {summary['winner']['number']} has won" in detail["note"]["body"]
     assert "Winner of the re-ranking" in detail["trials"][summary["winner"]["number"]]["note"]["body"]

@@ -20,9 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in docs.pages()}
 README = PAGES["README.md"]
 BENCHMARKS = (
-    "accuracy", "chaos", "crowds", "orchestration", "pruners", "repeat", "scaling", "step_profile", "throughput",
+    "accuracy", "beyond_random", "chaos", "crowds", "orchestration", "points", "pruners", "repeat", "samplers",
+    "scaling", "step_profile", "throughput",
 )  # fmt: skip
-OTHERS_OPTIONS = {"--extra-index-url", "--array", "--batch", "--signal"}  # pip's and Slurm's
+OTHERS_OPTIONS = {"--extra-index-url", "--array", "--batch", "--signal", "--artifact-dir"}  # pip's, Slurm's, Optuna's
 
 
 def code_in(text: str) -> Iterator[str]:

@@ -36,7 +36,12 @@ def _packages() -> list[Path]:
     search = ROOT / "search"
     found = {path.parent.name for path in search.glob("*/__init__.py")}
     assert found == set(LAYERS), f"LAYERS in {__file__} has to name these packages: {sorted(found)}"
-    return [search, *(search / layer for layer in LAYERS), ROOT / "benchmarks", ROOT / "tools"]
+    inner = [path for layer in LAYERS for path in (search / layer, *_folders_in(search / layer))]
+    return [search, *inner, ROOT / "benchmarks", ROOT / "tools"]
+
+
+def _folders_in(package: Path) -> list[Path]:
+    return sorted(path.parent for path in package.glob("*/__init__.py"))
 
 
 def _modules_of(package: Path) -> list[Path]:

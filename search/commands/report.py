@@ -15,10 +15,11 @@ from search.settings import RunSettings
 @study_name_option
 @place_options
 def report(figures: bool, **given: Any) -> None:
-    """Writes a study's page: what was found, why to believe it, what to do next.
+    """Writes a study's page.
 
-    It is one file that asks nothing of the network: results/NAME/report.html. Search, proof and ladder write it by
-    themselves; this writes it anew, of an unfinished study as well.
+    It says what was found, why to believe it, and what to do next. It is one file that asks nothing of the network:
+    results/NAME/report.html. Search, proof and ladder write it by themselves; this writes it anew, of an unfinished
+    study as well.
 
     \b
     Example:

@@ -32,11 +32,12 @@ PLACES = ("storage", "results_dir")
 @storage_option
 @json_option
 def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool) -> None:
-    """Lists the studies of a storage; with NAME, the leading trials of that search, too.
+    """Lists the studies of a storage, or a search's leaders.
 
-    How their trials ended, the best of a search, and the trials whose worker has died. With --fix it mends what a kill,
-    a full disk or manual changes have left: trials without a worker, half-written files, records that are missing,
-    damaged or old, and the winner's model where its run's is there.
+    With NAME, the leading trials of that search are listed, too. How their trials ended, the best of a search, and the
+    trials whose worker has died. With --fix it mends what a kill, a full disk or manual changes have left: trials
+    without a worker, half-written files, records that are missing, damaged or old, and the winner's model where its
+    run's is there.
 
     \b
     Example:

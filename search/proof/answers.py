@@ -20,6 +20,7 @@ class Miss(Part):
 
     Attributes:
         place: In the file of test digits, from 0.
+        label, answer: What it is, and what it is taken for.
         probability, of_label: That the network gives its answer, and the label.
     """
 
@@ -40,6 +41,7 @@ class Bin(Part):
     """Answers that are about as sure as each other.
 
     Attributes:
+        num: How many.
         num_right: How many of them are right: if networks know how sure they may be, a share like `probability`.
         probability: Of the answers, on average.
     """
@@ -59,6 +61,8 @@ class SeedAnswers(Part):
     """Those of a network, by all views.
 
     Attributes:
+        seed: That it was trained from.
+        misses: The digits that it gets wrong.
         bins: One more than there are `edges`.
     """
 

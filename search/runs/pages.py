@@ -238,6 +238,8 @@ def _show_digits(
     generator = torch.Generator().manual_seed(0)
     shown = []
     for label in SHOWN_LABELS:
+        if label not in split.labels:
+            continue
         place = int((split.labels == label).nonzero()[0])
         digit = split.select(torch.tensor([place] * NUM_DISTORTED))
         shown.append((_digit(digit.images[0, 0], label), _distort(digit, config, generator)))

@@ -62,13 +62,15 @@ def read_proof(place: Path) -> RecordedProof:
             f"{path} is missing. Name a folder that 'verify-best' has written to, like results/reference."
         ) from None
     model = proof.model
-    return RecordedProof(
-        proof=proof, path=path, model_path=path.parent / Path(model.file).name if model is not None else None
-    )
+    return RecordedProof(proof=proof, path=path, model_path=path.parent / model.file if model is not None else None)
 
 
-def _refuse_other_recipe(recorded: RecordedProof) -> None:
-    """Of the search space nothing is needed: the configuration is all in the record."""
+def refuse_other_recipe(recorded: RecordedProof) -> None:
+    """Of the search space nothing is needed: the configuration is all in the record.
+
+    Raises:
+        RecordError: If what was proved cannot be repeated by this version of the tool.
+    """
     proof = recorded.proof
     if proof.recipe != RECIPE:
         raise RecordError(
@@ -80,7 +82,7 @@ def _refuse_other_recipe(recorded: RecordedProof) -> None:
 def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) -> Ended[Reproduction]:
     """Trains a recorded winner anew, and compares. Raises as `run_search` does."""
     recorded = read_proof(settings.place)
-    _refuse_other_recipe(recorded)
+    refuse_other_recipe(recorded)
     proof = recorded.proof
     dataset = dataset_row(proof.dataset)
     session = Session.open(settings, space, screen, create=True)

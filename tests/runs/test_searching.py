@@ -26,6 +26,7 @@ from search.net.train import Evaluation, evaluate
 from search.proof.summaries import ModelOrigin, StudySummary
 from search.provenance import versions
 from search.runs.models import model_path
+from search.runs.pages import PAGE
 from search.runs.searching import run_search
 from search.runs.session import Ended
 from search.settings import BEST_MODEL, SearchSettings
@@ -191,7 +192,7 @@ def test_a_search_leaves_its_records_and_its_models(finished: tuple[Path, Ended[
     leading = [standing.number for standing in summary.reranking.standings]
     assert len(leading) == 2
     further = [f"further-runs/trial-{number}.safetensors" for number in leading]
-    assert names_in(folder) == sorted([BEST_MODEL, *further, "summary.json", "trials.csv", "winner.safetensors"])
+    assert names_in(folder) == sorted([BEST_MODEL, *further, PAGE, "summary.json", "trials.csv", "winner.safetensors"])
 
 
 @pytest.mark.usefixtures("search_again")

@@ -49,6 +49,8 @@ TRIAL = TrialFacts(
     num_images=10_000,
     num_views=27,
     train_accuracy=99.5,
+    misses=((7, 4, 9, 0.75, 0.25),),
+    confidence=((10, 9, 0.8),),
 )
 STUDY = StudyFacts(
     kind=Kind.VERIFY,
@@ -62,6 +64,7 @@ STUDY = StudyFacts(
     pruner="percentile",
     seed=7,
     patience=20,
+    num_trials=50,
     warm_start="smaller",
     num_reranked=5,
     commit="0123abc",
