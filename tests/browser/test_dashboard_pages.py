@@ -15,6 +15,7 @@ import pytest
 from search.runs.boards import CURVE
 from search.settings import ARTIFACTS
 
+pytestmark = pytest.mark.slow
 Open = Callable[..., Any]
 
 

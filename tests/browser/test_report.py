@@ -22,6 +22,7 @@ from search.settings import REFERENCE
 from search.show.page.facts import PageFacts, Program
 from search.show.page.render import render
 
+pytestmark = pytest.mark.slow
 Open = Callable[..., Any]
 NETWORK = load_network(next(REFERENCE.glob("verify-*.safetensors")))
 
