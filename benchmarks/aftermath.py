@@ -14,10 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.files import PARTIAL
 from search.net.model_file import load_model
+from search.proof.answers import Answers
 from search.proof.evidence import Ladder, Proof, Reproduction
 from search.proof.parts import Record
 from search.proof.summaries import StudySummary
 from search.runs.models import read_model_origin
+from search.settings import ARTIFACTS
 from search.studies.facts import TrialFacts
 from search.studies.optuna_private import fixed_params
 from search.studies.storage import open_storage
@@ -28,6 +30,7 @@ RESULTS = "results"
 RECORDS: dict[str, type[Record]] = {
     "summary.json": StudySummary,
     "verify.json": Proof,
+    "answers.json": Answers,
     "ablation.json": Ladder,
     "reproduce.json": Reproduction,
 }
@@ -178,6 +181,16 @@ def _read_picture(path: Path) -> None:
         raise ValueError("the picture is not whole")
 
 
+def _read_page(path: Path) -> None:
+    if not path.read_text(encoding="utf-8").endswith("</html>"):
+        raise ValueError("the page is not whole")
+
+
+def _read_artifact(path: Path) -> None:
+    if path.parent.name != ARTIFACTS or not path.stat().st_size:
+        raise ValueError("nobody knows what it is")
+
+
 def _whole_lines(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
     if not text.endswith("\n"):
@@ -192,4 +205,6 @@ READERS: dict[str, Callable[[Path], object]] = {
     ".csv": _read_table,
     ".md": _whole_lines,
     ".png": _read_picture,
+    ".html": _read_page,
+    "": _read_artifact,
 }

@@ -67,7 +67,8 @@ def _keep(search: StoredStudy, number: int | None, folder: Path, files: dict[str
     """Adds files to a trial or to the search. A file is there before it is listed."""
     known = artifacts_of(search.study, number)
     for name, content in files.items():
-        identifier = known.get(name) or str(uuid.uuid4())
+        # The same wherever and whenever the same study comes to the same: a repetition leaves no other files.
+        identifier = known.get(name) or str(uuid.uuid5(uuid.NAMESPACE_URL, f"{search.name}/{number}/{name}"))
         write_atomically(folder / identifier, content)
         if name not in known:
             list_artifact(search.study, number, name, identifier)
