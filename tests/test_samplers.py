@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 from benchmarks import samplers
 from benchmarks.points import read_points
 from benchmarks.records import Point, Points, read, to_json
-from benchmarks.samplers import DEFAULT_RULE, RULES, Lab, Rule, Trial, search
+from benchmarks.simulation import CANDIDATES, DEFAULT_RULE, FEWEST_TRIALS, RULES, Lab, Rule, Trial, search
 from benchmarks.surrogate import ROUGH, SMOOTH, Params, Surrogate, World, distributions, encode, log_error, to_accuracy
 from search.commands.output import the_space
 from search.config import RECIPE, ExplainedError
@@ -152,7 +152,7 @@ def test_a_simulated_curve_has_the_shape_of_a_recorded_one_of_about_as_many_erro
     ]
 
 
-@pytest.mark.parametrize("sampler", [name for name in samplers.CANDIDATES if name != samplers.SLOW])
+@pytest.mark.parametrize("sampler", [name for name in CANDIDATES if name != samplers.SLOW])
 def test_a_simulated_search_begins_with_the_reference_and_keeps_to_its_cost(surrogate: Surrogate, sampler: str) -> None:
     lab = Lab(surrogate, 0)
     trials = search(lab, sampler, make_pruner("none"), 10 * EPOCHS + 1, seed=0)
@@ -225,7 +225,7 @@ def test_rules_differ_in_name() -> None:
 
 
 def test_the_command_compares_all_in_the_same_worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samplers, "CANDIDATES", {name: samplers.CANDIDATES[name] for name in ("tpe", "random")})
+    monkeypatch.setattr(samplers, "CANDIDATES", {name: CANDIDATES[name] for name in ("tpe", "random")})
     path = tmp_path / "points.json"
     path.write_text(to_json(POINTS))
     options = ["--points", str(path), "--searches", "2", "--trials", "40", "--workers", "0", "--json"]
@@ -264,7 +264,7 @@ def test_points_that_say_nothing_of_this_space_are_one_line(points: Points, word
 
 
 def test_too_few_trials_for_a_rule_are_refused() -> None:
-    ended = CliRunner().invoke(samplers.main, ["--trials", str(samplers.FEWEST_TRIALS - 1)])
+    ended = CliRunner().invoke(samplers.main, ["--trials", str(FEWEST_TRIALS - 1)])
     assert ended.exit_code == 2
 
 

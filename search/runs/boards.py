@@ -10,7 +10,7 @@ from search.runs.models import kept_model
 from search.settings import ARTIFACTS
 from search.show.board import PLOTS, explain_follower, no_longer, plots, tell_story
 from search.show.page.facts import PageFacts
-from search.show.page.figures import draw_curves
+from search.show.page.search_figures import draw_curves
 from search.show.page.svg import to_png
 from search.studies.optuna_private import artifacts_of, forget_artifacts, list_artifact, plots_of
 from search.studies.study import StoredStudy, followers_of

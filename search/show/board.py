@@ -6,7 +6,7 @@ from typing import Any
 from search.proof.evidence import Proof
 from search.proof.frontier import Frontier
 from search.show.page.facts import PageFacts, ShownTrial
-from search.show.page.sections import headline, next_steps
+from search.show.page.headline import headline, next_steps
 from search.show.study import describe_leader
 from search.show.words import escape_markdown
 from search.studies.kinds import Kind

@@ -105,7 +105,7 @@ def frontier_report(frontier: Frontier) -> RenderableType:
 
 def plot(frontier: Frontier) -> bytes:
     """Accuracy against parameters as PNG: every seed a dot, the means, the target, and published nets beside them."""
-    from search.show.page.figures import draw_frontier  # loads matplotlib
+    from search.show.page.proof_figures import draw_frontier  # loads matplotlib
     from search.show.page.svg import to_png
 
     return to_png(draw_frontier(frontier).figure, title=claim(frontier))

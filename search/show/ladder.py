@@ -89,7 +89,7 @@ def ladder_table(ladder: Ladder) -> RenderableType:
 
 def plot(ladder: Ladder) -> bytes:
     """The test error of every rung, with a point per seed, as PNG."""
-    from search.show.page.figures import draw_ladder  # loads matplotlib
+    from search.show.page.proof_figures import draw_ladder  # loads matplotlib
     from search.show.page.svg import to_png
 
     return to_png(draw_ladder(ladder).figure, title=f"{_origin(ladder)}, {describe_seeds(ladder.seeds)}")

@@ -11,7 +11,8 @@ from optuna.storages import RDBStorage
 from search.config import TrialConfig
 from search.net.datasets import BundledSample
 from search.net.sample import load_sample
-from search.runs.pages import PAGE, estimate_importance, gather, write_page
+from search.runs.pages import PAGE, gather, write_page
+from search.runs.shown import estimate_importance
 from search.settings import RunSettings, frontier_record
 from search.show.page.pictures import MISSES
 from search.show.screen import Screen

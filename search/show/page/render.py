@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from search.config import IMAGE_SIZE, MARGIN
 from search.show.page.facts import PageFacts
-from search.show.page.figures import Drawing
-from search.show.page.sections import headline, next_steps, sections
+from search.show.page.headline import headline, next_steps
+from search.show.page.sections import sections
+from search.show.page.sketch import Drawing
 from search.show.page.svg import to_png
 
 FOLDER = Path(__file__).parent

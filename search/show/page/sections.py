@@ -1,117 +1,22 @@
 """What the page says, in order: sections of words, figures, tables and pictures. An empty section is left out."""
 
 import base64
-import shlex
-from dataclasses import dataclass, field
 
 from search.config import TrialConfig
 from search.proof.parts import describe_environment
 from search.show import frontier as frontier_words
 from search.show import ladder as ladder_words
 from search.show import proof as proof_words
-from search.show.page import figures
+from search.show.page import proof_figures, search_figures
+from search.show.page.blocks import Block, Canvas, Commands, Picture, Pictures, Section, Table
 from search.show.page.facts import Digit, PageFacts
-from search.show.page.figures import Drawing, mean_length
 from search.show.page.layers import layers_of
 from search.show.page.pictures import SHOWN_DIGITS, to_png
+from search.show.page.timeline import draw_timeline
 from search.show.study import describe_leader, describe_work
 from search.show.words import describe_seeds, format_network, format_seconds, plural
 
 FEW = 25  # complete trials below which an importance says little
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Cells are words; numbers are aligned to the right.
-
-    Attributes:
-        caption: What it is of.
-        marked: The row that is told apart, by its place.
-        folded: Whether it is behind a line that opens it.
-    """
-
-    caption: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    marked: int | None = None
-    folded: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture with its words below; `source` is a data URL, and a part of it may be shown.
-
-    Attributes:
-        offset: Of a picture of tiles, the place of the one that is shown.
-    """
-
-    source: str
-    alternative: str
-    caption: str
-    offset: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """Pictures in a row, as many as fit."""
-
-    caption: str
-    pictures: tuple[Picture, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Commands:
-    """Lines to type."""
-
-    lines: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Canvas:
-    """A place to draw a digit."""
-
-
-Block = Drawing | Table | Pictures | Commands | Canvas
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A part of the page."""
-
-    id: str
-    title: str
-    words: tuple[str, ...] = ()
-    blocks: tuple[Block, ...] = field(default=())
-
-
-def headline(facts: PageFacts) -> str:
-    """The verdict, or how far the study has come."""
-    if facts.proof is not None:
-        return proof_words.verdict(facts.proof)
-    summary = facts.summary
-    if summary.winner is not None:
-        return f"Not proved yet: trial {summary.winner.number} has won the search, on validation digits alone."
-    if summary.best is not None:
-        return f"Under way: {plural(summary.trials.total, 'trial')} of {facts.num_planned} done."
-    return "Nothing to see yet: no trial is complete."
-
-
-def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
-    """What to do next, each with its command; nothing where all is done."""
-    summary = facts.summary
-    to_search = summary.trials.total < facts.num_planned and not summary.stalled
-    if to_search or (summary.winner is None and summary.best is not None):
-        trials = max(facts.num_planned, summary.trials.total)
-        return [("Finish the search", _command(facts, "search", "--trials", str(trials)))]
-    if summary.winner is not None and facts.proof is None:
-        return [("Prove the winner", _command(facts, "verify-best", "--seeds", "20"))]
-    if facts.proof is not None and facts.ladder is None:
-        return [("See what each method earned", _command(facts, "ablate"))]
-    return []
-
-
-def _command(facts: PageFacts, *words: str) -> str:
-    return shlex.join(["python", "cli.py", *words, *facts.places])
 
 
 def sections(facts: PageFacts) -> list[Section]:
@@ -146,7 +51,7 @@ def _verdict(facts: PageFacts) -> Section | None:
         id="evidence",
         title="Why to believe it",
         words=tuple(proof_words.evidence(proof)),
-        blocks=(figures.draw_seeds(proof), table),
+        blocks=(proof_figures.draw_seeds(proof), table),
     )
 
 
@@ -161,7 +66,7 @@ def _frontier(facts: PageFacts) -> Section | None:
         title="Accuracy against parameters",
         words=(frontier_words.claim(frontier), *frontier_words.notes(frontier)),
         blocks=(
-            figures.draw_frontier(frontier),
+            proof_figures.draw_frontier(frontier),
             Table(caption="Every budget", headings=headings, rows=tuple(rows), marked=own),
         ),
     )
@@ -203,7 +108,7 @@ def _winner(facts: PageFacts) -> Section | None:
             f"{_training(facts.config)}",
         ),
         blocks=(
-            figures.draw_network(layers),
+            proof_figures.draw_network(layers),
             Table(
                 caption="Shapes, parameters and multiply-adds for one view of an image",
                 headings=("Stage", "Layer", "Gives", "Parameters", "Multiply-adds"),
@@ -226,10 +131,10 @@ def _search(facts: PageFacts) -> Section | None:
         return None
     winner = facts.summary.winner.number if facts.summary.winner is not None else None
     words = [*describe_work(facts.summary, facts.num_planned), *describe_leader(facts.summary)]
-    length = mean_length(facts.trials)
+    length = search_figures.mean_length(facts.trials)
     if length is not None:
         words.append(f"Pruned trials ended after {length:.1f} of {facts.summary.settings.epochs} epochs on average.")
-    blocks = [figures.draw_curves(facts.trials, winner), figures.draw_history(facts.trials, winner)]
+    blocks = [search_figures.draw_curves(facts.trials, winner), search_figures.draw_history(facts.trials, winner)]
     return Section(id="search", title="The search", words=tuple(words), blocks=(*blocks, _trials_table(facts, winner)))
 
 
@@ -260,8 +165,8 @@ def _parameters(facts: PageFacts) -> Section | None:
     if facts.importance:
         caution = " That is few: read it as a hint." if len(complete) < FEW else ""
         words.append(f"Importance is estimated from {plural(len(complete), 'complete trial')}.{caution}")
-        blocks.append(figures.draw_importance(facts.importance))
-    blocks += [figures.draw_parallel(facts.trials, winner), figures.draw_sizes(facts.trials, winner)]
+        blocks.append(search_figures.draw_importance(facts.importance))
+    blocks += [search_figures.draw_parallel(facts.trials, winner), search_figures.draw_sizes(facts.trials, winner)]
     return Section(id="parameters", title="What matters", words=tuple(words), blocks=tuple(blocks))
 
 
@@ -279,7 +184,10 @@ def _earned(facts: PageFacts) -> Section | None:
             else "So these runs do not show that the search has found anything better than its first trial."
         )
     return Section(
-        id="earned", title="What the search earned", words=tuple(words), blocks=(figures.draw_reranking(reranking),)
+        id="earned",
+        title="What the search earned",
+        words=tuple(words),
+        blocks=(search_figures.draw_reranking(reranking),),
     )
 
 
@@ -293,7 +201,7 @@ def _ladder(facts: PageFacts) -> Section | None:
         title="What each method earned",
         words=tuple(ladder_words.notes(ladder)),
         blocks=(
-            figures.draw_ladder(ladder),
+            proof_figures.draw_ladder(ladder),
             Table(caption="The rungs", headings=headings, rows=tuple(rows)),
         ),
     )
@@ -336,7 +244,7 @@ def _answers(facts: PageFacts) -> Section | None:
         return None
     hardest = answers.hardest(SHOWN_DIGITS)
     n = len(answers.seeds)
-    blocks: list[Block] = [figures.draw_confusion(answers), figures.draw_calibration(answers)]
+    blocks: list[Block] = [proof_figures.draw_confusion(answers), proof_figures.draw_calibration(answers)]
     if facts.hardest is not None and hardest:
         source = _data_url(facts.hardest)
         pictures = tuple(
@@ -384,7 +292,7 @@ def _work(facts: PageFacts) -> Section | None:
         id="work",
         title="Who trained when",
         words=(f"{format_seconds(facts.summary.seconds)} of training in all.",),
-        blocks=(figures.draw_timeline(facts.trials),),
+        blocks=(draw_timeline(facts.trials),),
     )
 
 

@@ -18,10 +18,12 @@ from pages import ALL, BEGUN, TRIALS, UNDER_WAY, WON, make_trial
 
 from search.proof.summaries import Earned
 from search.show.page.facts import PageFacts
-from search.show.page.figures import draw_history, draw_ladder
+from search.show.page.headline import headline, next_steps
 from search.show.page.pictures import to_png
+from search.show.page.proof_figures import draw_ladder
 from search.show.page.render import render, render_figures
-from search.show.page.sections import headline, next_steps, sections
+from search.show.page.search_figures import draw_history
+from search.show.page.sections import sections
 from search.show.page.svg import THEME
 from search.show.page.svg import to_png as to_picture
 

@@ -1,0 +1,37 @@
+"""What comes first: the verdict, or how far a study has come, and what to do next."""
+
+import shlex
+
+from search.show import proof as proof_words
+from search.show.page.facts import PageFacts
+from search.show.words import plural
+
+
+def headline(facts: PageFacts) -> str:
+    """The verdict, or how far the study has come."""
+    if facts.proof is not None:
+        return proof_words.verdict(facts.proof)
+    summary = facts.summary
+    if summary.winner is not None:
+        return f"Not proved yet: trial {summary.winner.number} has won the search, on validation digits alone."
+    if summary.best is not None:
+        return f"Under way: {plural(summary.trials.total, 'trial')} of {facts.num_planned} done."
+    return "Nothing to see yet: no trial is complete."
+
+
+def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
+    """What to do next, each with its command; nothing where all is done."""
+    summary = facts.summary
+    to_search = summary.trials.total < facts.num_planned and not summary.stalled
+    if to_search or (summary.winner is None and summary.best is not None):
+        trials = max(facts.num_planned, summary.trials.total)
+        return [("Finish the search", _command(facts, "search", "--trials", str(trials)))]
+    if summary.winner is not None and facts.proof is None:
+        return [("Prove the winner", _command(facts, "verify-best", "--seeds", "20"))]
+    if facts.proof is not None and facts.ladder is None:
+        return [("See what each method earned", _command(facts, "ablate"))]
+    return []
+
+
+def _command(facts: PageFacts, *words: str) -> str:
+    return shlex.join(["python", "cli.py", *words, *facts.places])
