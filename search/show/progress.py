@@ -99,8 +99,8 @@ class StudyProgress:
     def _table(self, running: Sequence[FrozenTrial]) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for heading in ("", "epoch", "accuracy", "parameters"):
-            table.add_column(heading, justify="right")
-        table.add_column("channels", no_wrap=True)
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("channels")  # alone gives way in a narrow terminal
         for trial in running:
             facts = TrialFacts.of(trial)
             latest = trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None
