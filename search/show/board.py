@@ -5,6 +5,7 @@ from typing import Any
 
 from search.proof.evidence import Proof
 from search.proof.frontier import Frontier
+from search.show.notes import describe_objective
 from search.show.page.facts import PageFacts, ShownTrial
 from search.show.page.headline import headline, next_steps
 from search.show.study import describe_leader
@@ -55,10 +56,7 @@ def tell_story(facts: PageFacts, page: str) -> str:
     winner, best = facts.summary.winner, facts.summary.best
     paragraphs = [
         f"**{escape_markdown(headline(facts))}**",
-        f"Tiny networks (data set: {facts.summary.dataset}) of at most **{settings.max_params:,} parameters**, trained "
-        f"for at most **{settings.epochs} epochs**. The objective is the accuracy on held-out *validation* digits, in "
-        "percent, after the last epoch, with all views of each digit; intermediate values are those of one view. A "
-        "search never opens the test digits.",
+        describe_objective(facts.summary.dataset, settings.max_params, settings.epochs),
         *map(escape_markdown, describe_leader(facts.summary)),
     ]
     if winner is not None and best is not None and winner.number != best.number:
@@ -67,9 +65,7 @@ def tell_story(facts: PageFacts, page: str) -> str:
             "that one owes more to luck."
         )
     paragraphs += [f"{words}: {_code(command)}" for words, command in next_steps(facts)]
-    paragraphs.append(
-        f"The whole report: {_code(page)}. `num_params`, `channels` and `epochs` are attributes of every trial."
-    )
+    paragraphs.append(f"The whole report: {_code(page)}.")
     return "\n\n".join(paragraphs)
 
 

@@ -33,13 +33,7 @@ class NoteKeeper:
         from optuna_dashboard import save_note
 
         study, binding = self._search.study, self._search.binding
-        paragraphs = [
-            f"Tiny networks (data set: {binding.dataset}) of at most **{binding.max_params:,} parameters**, trained "
-            f"for at most **{binding.epochs} epochs**.",
-            "The objective is the accuracy on held-out *validation* digits, in percent, after the last epoch, with "
-            "all views of each digit; intermediate values are those of one view. A search never opens the test digits.",
-            "`num_params`, `channels` and `epochs` are user attributes of every trial.",
-        ]
+        paragraphs = [describe_objective(binding.dataset, binding.max_params, binding.epochs)]
         if best is not None:
             described = f"trial {best.number}, {best.value:.2f} % with {_describe_network(best)}"
             paragraphs.append(f"Best single run so far: {described}.")
@@ -52,6 +46,16 @@ class NoteKeeper:
             paragraphs.append(f"**Winner of the re-ranking: {described}.** `python cli.py verify-best` proves it.")
             save_note(writable(study, winner), f"Winner of the re-ranking: {described}.")
         save_note(study, "\n\n".join(paragraphs))
+
+
+def describe_objective(dataset: str, max_params: int, epochs: int) -> str:
+    """What a search looks for, and what its numbers are."""
+    return (
+        f"Tiny networks (data set: {dataset}) of at most **{max_params:,} parameters**, trained for at most **{epochs} "
+        "epochs**. The objective is the accuracy on held-out *validation* digits, in percent, after the last epoch, "
+        "with all views of each digit; intermediate values are those of one view. A search never opens the test "
+        "digits. `num_params`, `channels` and `epochs` are user attributes of every trial."
+    )
 
 
 def _describe_network(trial: FrozenTrial) -> str:

@@ -220,6 +220,8 @@ def draw_calibration(answers: Answers) -> Drawing:
     return sketch.drawing(
         "calibration",
         label="How often answers are wrong, by how sure the networks were.",
-        caption="A dot is a group of answers about as sure as each other. Above the line, networks are too sure. "
-        + (f"Calibration error: {error:.2%}." if error is not None else ""),
+        caption=(
+            "A dot is a group of answers about as sure as each other. Above the line, networks are too sure; at the "
+            "bottom, no answer is wrong." + (f" Calibration error: {error:.2%}." if error is not None else "")
+        ),
     )
