@@ -1,4 +1,4 @@
-"""Accuracy of the reference net on the validation digits, over several seeds: what a faster step must not cost.
+"""Accuracy of the reference net on the validation images, over several seeds: what a faster step must not cost.
 
 python -m benchmarks.accuracy --data-dir data
 python -m benchmarks.accuracy --json > results/reference/accuracy.json

@@ -27,7 +27,7 @@ from search.provenance import code_commit, versions
 from search.settings import SUMMARY, RunSettings
 from space import REFERENCE
 
-FLOOR = 100 / 10_000 / 2  # points: half of a validation digit of MNIST
+FLOOR = 100 / 10_000 / 2  # points: half of a validation image of MNIST
 FIRST_PARAMS = REFERENCE
 
 

@@ -198,7 +198,7 @@ class StepProfile(Measurement):
 
 @dataclass(frozen=True, kw_only=True)
 class SeedAccuracy:
-    """The reference net after its last epoch; accuracies in percent, on the validation digits."""
+    """The reference net after its last epoch; accuracies in percent, on the validation images."""
 
     seed: int
     accuracy: float

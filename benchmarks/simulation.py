@@ -30,10 +30,6 @@ def _patient_tpe(seed: int) -> BaseSampler:
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
 
 
-def _gp(seed: int) -> BaseSampler:
-    return optuna.samplers.GPSampler(seed=seed)
-
-
 def _cma_es(seed: int) -> BaseSampler:
     return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
 
@@ -42,7 +38,6 @@ CANDIDATES: dict[str, Callable[[int], BaseSampler]] = {
     **SAMPLERS,
     "tpe, univariate": _univariate_tpe,
     "tpe, start-up 20": _patient_tpe,
-    "gp": _gp,
     "cma-es": _cma_es,
 }
 

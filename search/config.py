@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from typing import Any, Literal, Protocol
@@ -243,6 +244,11 @@ def shortened(value: object) -> str:
     """A value as an error quotes it."""
     words = repr(value)
     return words if len(words) <= LONGEST_QUOTE else f"{words[:LONGEST_QUOTE]}..."
+
+
+def short_name(dataset: str) -> str:
+    """What a data set's studies and files are called after: its name, or, of a path, the last part."""
+    return re.sub(r"[^\w.-]+", "-", dataset.rstrip("/").rpartition("/")[2])
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS
+from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, short_name
 
 DEFAULT_STORAGE = "sqlite:///study.db"
 AUTO = "auto"
@@ -146,4 +146,4 @@ class AblateSettings(RunSettings):
 
 def frontier_record(dataset: str, epochs: int) -> Path:
     """Where in the results folder the frontier of a data set is on record."""
-    return Path(f"frontier-{dataset}-{epochs}e") / FRONTIER_RECORD
+    return Path(f"frontier-{short_name(dataset)}-{epochs}e") / FRONTIER_RECORD

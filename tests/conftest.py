@@ -63,25 +63,25 @@ def _same_weights_in_any_order() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_looks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The committed reference's looks at the test digits would count as a test's own."""
+    """The committed reference's looks at the test images would count as a test's own."""
     monkeypatch.setattr("search.runs.history.REFERENCE", NOWHERE)
 
 
 @pytest.fixture(scope="session")
 def sample_splits() -> tuple[Split, Split]:
-    """The 3,200 training and 800 validation digits of the sample."""
+    """The 3,200 training and 800 validation images of the sample."""
     return load_search_splits(SAMPLE, NOWHERE)
 
 
 @pytest.fixture(scope="session")
 def final_splits() -> tuple[Split, Split]:
-    """All 4,000 training and the 1,000 test digits of the sample."""
+    """All 4,000 training and the 1,000 test images of the sample."""
     return load_final_splits(SAMPLE, NOWHERE)
 
 
 @pytest.fixture(scope="session")
 def few_digits(sample_splits: tuple[Split, Split]) -> Split:
-    """256 training digits of all classes (the sample is sorted by class), for what does not need accuracy."""
+    """256 training images of all classes (the sample is sorted by class), for what does not need accuracy."""
     return sample_splits[0].select(torch.arange(256) * 25 // 2)
 
 
@@ -169,7 +169,7 @@ def mnist_dir() -> Path:
 
 @pytest.fixture
 def training_files(mnist_dir: Path, tmp_path: Path) -> Path:
-    """A data folder that holds the complete MNIST's training files, and no test digits."""
+    """A data folder that holds the complete MNIST's training files, and no test images."""
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     source = DATASETS["mnist"].source

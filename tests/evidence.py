@@ -73,7 +73,7 @@ OTHER_ATTEMPT = make_tested(
 
 
 def make_proof(errors: Sequence[int], *, first_seed: int = 10_000, **changes: Any) -> Proof:
-    """The proof of a network whose seeds made so many errors, of 10,000 test digits, with what is given changed.
+    """The proof of a network whose seeds made so many errors, of 10,000 test images, with what is given changed.
 
     Args:
         changes: Of the record's fields; `target` is what was asked for.
@@ -111,7 +111,7 @@ def changed(proof: Proof, **changes: Any) -> Proof:
 
 
 def make_rung(name: str, *test: float, by_hand: ByHand | None = None, diverged: int = 0) -> Rung:
-    """A rung whose runs reached these accuracies, on the training digits and with one view as with all."""
+    """A rung whose runs reached these accuracies, on the training images and with one view as with all."""
     spread = Spread(accuracies=test)
     errors = (*(round(10_000 - 100 * each) for each in test), *[10_000] * diverged)
     return Rung(
@@ -270,7 +270,7 @@ def make_answers(*misses: tuple[Miss, ...], num: int = 100, seeds: Sequence[int]
 
 
 def make_point(max_params: int, *accuracies: float, **changes: Any) -> FrontierPoint:
-    """A budget whose winner's seeds reached so much, of 10,000 test digits."""
+    """A budget whose winner's seeds reached so much, of 10,000 test images."""
     errors = tuple(round(100 * (100 - each)) for each in accuracies)
     fields = {
         "max_params": max_params,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from search.net.data import Split
-from search.net.datasets import DATASETS, DataSet, IdxFiles
+from search.net.datasets import DATASETS, DataSet, Files, IdxFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ def write_miniature(folder: Path, training: Split, test: Split) -> Miniature:
     raw = folder / row.source.folder / "raw"
     raw.mkdir(parents=True)
 
-    def write(names: dict[str, str], split: Split, num_digits: int) -> dict[str, str]:
+    def write(names: Files, split: Split, num_digits: int) -> Files:
         images, labels = names
         some = split.select(torch.arange(num_digits) * (len(split) // num_digits))
         return {images: write_idx(raw / images, some.images[:, 0]), labels: write_idx(raw / labels, some.labels)}
@@ -39,7 +39,7 @@ def write_miniature(folder: Path, training: Split, test: Split) -> Miniature:
     files = replace(
         row.source, training=write(row.source.training, training, 400), test=write(row.source.test, test, 100)
     )
-    return Miniature(folder=folder, row=replace(row, source=files, num_validation=80), files=files)
+    return Miniature(folder=folder, row=replace(row, source=files, held_out=5), files=files)
 
 
 def write_idx(path: Path, array: Tensor) -> str:

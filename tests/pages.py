@@ -49,18 +49,17 @@ TRIALS = (
     make_trial(4, 99.1),
     make_trial(7, 99.2),
 )
-BEGUN = PageFacts(summary=make_summary(best=None), num_planned=50, trials=())
-UNDER_WAY = PageFacts(summary=make_summary(), num_planned=80, trials=TRIALS, config=CONFIG)
-WON = PageFacts(
-    summary=make_summary(**RERANKED), num_planned=50, trials=TRIALS, config=CONFIG, importance={"lr": 0.7, "shift": 0.3}
-)
+DIGITS = tuple("0123456789")
+BEGUN = PageFacts(summary=make_summary(best=None), num_planned=50, trials=(), classes=DIGITS, side=24)
+UNDER_WAY = PageFacts(summary=make_summary(), num_planned=80, trials=TRIALS, config=CONFIG, classes=DIGITS, side=24)
+WON = replace(UNDER_WAY, summary=make_summary(**RERANKED), num_planned=50, importance={"lr": 0.7, "shift": 0.3})
 ALL = replace(
     WON,
     proof=make_proof([60, 58, 58]),
     answers=make_answers((FOUR,), (FOUR, FOUR.model_copy(update={"place": 8, "answer": 1})), ()),
     ladder=make_ladder(make_rung("plain", 99.0, 99.1), make_rung("all but dropout", 99.4, 99.5)),
     frontier=make_frontier(make_point(1_000, 98.9, 99.0), make_point(7_999, 99.6, 99.65)),
-    digits=((DIGIT, (DIGIT, DIGIT)),),
+    images=((DIGIT, (DIGIT, DIGIT)),),
     hardest=to_png(DIGIT.pixels * 2),
     commands=("python cli.py search --trials 50",),
 )

@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import FrozenTrial
 from torch import Tensor
 
-from search.net.datasets import DATASETS
+from search.net.datasets import DATASETS, MNIST_PIXELS
 from search.provenance import Code
 from search.studies.facts import StudyFacts
 from search.studies.job import Job, JobSettings, Result, ShouldStop, Task
@@ -61,6 +61,8 @@ def after_an_epoch() -> ShouldStop:
 
 class EveryTenth:
     """Every tenth digit of the bundled sample."""
+
+    pixels = MNIST_PIXELS
 
     def provide(self, data_dir: Path, *, test: bool) -> None:
         pass

@@ -48,7 +48,7 @@ def _describe_step(measured: StepProfile) -> str:
 
 def _describe_accuracy(measured: Accuracy) -> str:
     return (
-        f"What that net reaches on the validation digits: {measured.mean:.3f} % on average over {len(measured.seeds)} "
+        f"What that net reaches on the validation images: {measured.mean:.3f} % on average over {len(measured.seeds)} "
         f"seeds (standard deviation {measured.std:.3f}, minimum {measured.min:.2f}; by one view "
         f"{measured.mean_one_view:.3f}; batches of {measured.batch_size})."
     )

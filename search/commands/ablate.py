@@ -23,7 +23,7 @@ def ablate(quiet: bool, as_json: bool, **given: Any) -> None:
     """Tells what each part of the winner's recipe earns.
 
     Batch norm, dropout and augmentation are added to a plain network in turn, and each is left out of the full recipe
-    alone. All are measured on the test digits, for the record: nothing is picked by it.
+    alone. All are measured on the test images, for the record: nothing is picked by it.
 
     \b
     Example:

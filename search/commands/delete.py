@@ -16,7 +16,7 @@ def delete(name: str, yes: bool, storage: str) -> None:
     """Deletes a search and what followed it from the storage.
 
     Lists these studies (the search NAME, its re-ranking, verifications, ablations and reproductions), and asks. Records
-    and models in the results folder stay, and so does what the studies have seen of the test digits: it still counts.
+    and models in the results folder stay, and so does what the studies have seen of the test images: it still counts.
 
     \b
     Example:

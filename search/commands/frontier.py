@@ -5,11 +5,10 @@ from typing import Any
 import click
 
 from search.commands.group import EXIT_INTERRUPTED
-from search.commands.options import percent, run_options
+from search.commands.options import dataset_option, percent, run_options
 from search.commands.output import finish, the_space
 from search.config import LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, SMALLEST_MAX_PARAMS, shortened
-from search.net.datasets import DATASETS
-from search.settings import AUTO, FrontierSettings
+from search.settings import FrontierSettings
 
 
 def budgets(text: str) -> tuple[int, ...]:
@@ -42,9 +41,7 @@ DEFAULT_BUDGETS = ",".join(map(str, FrontierSettings.budgets))
 @click.option(
     "--seeds", type=click.IntRange(1, MAX_SEEDS), default=FrontierSettings.seeds, help="Seeds of each budget's proof."
 )
-@click.option(
-    "--dataset", type=click.Choice([AUTO, *DATASETS]), default=FrontierSettings.dataset, help="As with search."
-)
+@dataset_option("As with search.")
 @click.option(
     "--epochs", type=click.IntRange(1, MAX_EPOCHS), default=FrontierSettings.epochs, help="Epochs of an unpruned trial."
 )
@@ -54,7 +51,7 @@ def frontier(quiet: bool, as_json: bool, **given: Any) -> None:
     """Draws accuracy against parameters, every point proved.
 
     At each budget it searches, and proves the winner. Each search tries what the one before has found. All searches end
-    before the first test digit is seen. Each is an ordinary study, called like mnist-2000p-15e. The same command goes
+    before the first test image is seen. Each is an ordinary study, called like mnist-2000p-15e. The same command goes
     on where it was.
 
     \b

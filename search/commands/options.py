@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from search.config import LARGEST_INTEGER, MAX_SECONDS, MAX_WORKERS, shortened
-from search.settings import AUTO, DEFAULT_STORAGE, DEVICES, PRECISIONS, RunSettings
+from search.net.datasets import DATASETS, is_folder_name
+from search.settings import AUTO, DEFAULT_STORAGE, DEVICES, PRECISIONS, RunSettings, SearchSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -75,6 +78,32 @@ def results_option(command: Command) -> Command:
     return click.option("--results-dir", type=folder, default=RunSettings.results_dir, help=help_text)(command)
 
 
+class DataSetName(click.ParamType[str]):
+    """A row of the table of data sets, or the path of a folder."""
+
+    name = "data set"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join([AUTO, *DATASETS])}|FOLDER]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in (AUTO, *DATASETS):
+            return value
+        if is_folder_name(value):
+            return str(Path(value).resolve())
+        close = get_close_matches(value, [AUTO, *DATASETS], n=1)
+        meant = f"Did you mean {close[0]!r}?" if close else f"Known are: {', '.join([AUTO, *DATASETS])}."
+        self.fail(f"{shortened(value)} is neither a data set nor a folder. {meant}", param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        known = [CompletionItem(name) for name in (AUTO, *DATASETS) if name.startswith(incomplete)]
+        return [*known, CompletionItem(incomplete, type="dir")]
+
+
+def dataset_option(help_text: str) -> Callable[[Command], Command]:
+    return click.option("--dataset", type=DataSetName(), default=SearchSettings.dataset, help=help_text)
+
+
 def place_options(command: Command) -> Command:
     """Where things are."""
     folder = click.Path(path_type=Path)
@@ -86,7 +115,7 @@ def place_options(command: Command) -> Command:
             default=RunSettings.data_dir,
             envvar="MNIST_DIR",
             show_envvar=True,
-            help="The folder that holds MNIST/raw/, or gets it.",
+            help="The folder that holds MNIST/raw/ or the like, or gets it.",
         ),
         storage_option,
     ):

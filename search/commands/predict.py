@@ -29,10 +29,10 @@ def predict(
     storage: str,
     as_json: bool,
 ) -> None:
-    """Tells which digits pictures show.
+    """Tells what pictures show.
 
-    Each picture holds one digit, of any size and colour, dark on light or light on dark. It is cut out, scaled and
-    centred as MNIST's digits are. The model was made for handwriting like theirs, and was measured on nothing else.
+    Each picture holds one thing, of any size and colour, dark on light or light on dark. It is cut out, scaled and
+    centred as the images of the model's data set are, MNIST's digits say. The model was measured on nothing else.
 
     \b
     Example:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from search.commands.group import EXIT_INTERRUPTED
-from search.commands.options import duration, run_options
+from search.commands.options import dataset_option, duration, run_options
 from search.commands.output import command_line, show, the_space
 from search.config import (
     LARGEST_INTEGER,
@@ -16,15 +16,16 @@ from search.config import (
     SMALLEST_MAX_PARAMS,
     printable,
 )
-from search.net.datasets import AUTO_ORDER, DATASETS
-from search.settings import AUTO, SearchSettings
+from search.net.datasets import AUTO_ORDER
+from search.settings import SearchSettings
 from search.studies.choices import PRUNERS, SAMPLERS
 
 if TYPE_CHECKING:
     from search.proof.summaries import StudySummary
 
 DATASET_HELP = (
-    f"Found in --data-dir, or downloaded. auto: {AUTO_ORDER[0]} where it can be had, else the bundled {AUTO_ORDER[1]}."
+    f"Found in --data-dir, or downloaded; or a folder of one's own with four files like MNIST's. auto: {AUTO_ORDER[0]} "
+    f"where it can be had, else the bundled {AUTO_ORDER[1]}."
 )
 
 
@@ -35,7 +36,7 @@ DATASET_HELP = (
     default=SearchSettings.trials,
     help="Trials in all, those done before included.",
 )
-@click.option("--dataset", type=click.Choice([AUTO, *DATASETS]), default=SearchSettings.dataset, help=DATASET_HELP)
+@dataset_option(DATASET_HELP)
 @click.option(
     "--max-params",
     type=click.IntRange(SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS),

@@ -11,7 +11,7 @@ from search.config import MAX_SEEDS
 from search.net.datasets import DATASETS
 from search.settings import VerifySettings
 
-TARGETS = ", ".join(f"{row.target} for {row.name}" for row in DATASETS.values() if row.judged)
+TARGETS = ", ".join(f"{row.target} for {row.name}" for row in DATASETS.values() if row.judged and row.target)
 LARGEST_FIRST_SEED = 2**31 - 1 - MAX_SEEDS  # the ladder's seeds begin at 2**31
 
 
@@ -31,14 +31,14 @@ LARGEST_FIRST_SEED = 2**31 - 1 - MAX_SEEDS  # the ladder's seeds begin at 2**31
 @click.option(
     "--target",
     type=percent,
-    help=f"The test accuracy that every seed has to reach, in percent. Default: {TARGETS}.",
+    help=f"The test accuracy that every seed has to reach, in percent. Default: {TARGETS}; for others, name it.",
 )
 @study_name_option
 @run_options
 def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:
-    """Proves the winner over fresh seeds, on the test digits.
+    """Proves the winner over fresh seeds, on the test images.
 
-    Trains it anew with each seed, on all training digits. Exits with 3 when a seed misses the target. On the bundled
+    Trains it anew with each seed, on all training images. Exits with 3 when a seed misses the target. On the bundled
     sample nothing is judged, and it exits with 0.
 
     \b

@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from search.config import IMAGE_SIZE, AugmentConfig
-from search.net.data import Split, normalise
+from search.config import AugmentConfig
+from search.net.data import Split, add_frame, standardise
 from search.net.datasets import Pixels
 
 BATCHES_AT_ONCE = 4  # that are augmented (results/LOG.md)
 
-Batch = tuple[Float[Tensor, "b 1 28 28"], Int64[Tensor, " b"]]
+Batch = tuple[Float[Tensor, "b 1 s s"], Int64[Tensor, " b"]]
 
 
 def augmented_batches(split: Split, size: int, strengths: AugmentConfig, generator: torch.Generator) -> Iterator[Batch]:
@@ -28,14 +28,16 @@ def augmented_batches(split: Split, size: int, strengths: AugmentConfig, generat
 
 def augment(
     images: UInt8[Tensor, "n 1 28 28"], pixels: Pixels, strengths: AugmentConfig, generator: torch.Generator
-) -> Float[Tensor, "n 1 28 28"]:
-    """Rotates, shifts, scales and shears every image by its own draw, then normalises.
+) -> Float[Tensor, "n 1 s s"]:
+    """Rotates, shifts, scales and shears every image by its own draw, mirrors half of them where the data set allows
+    that, then normalises.
 
     One affine grid serves the whole batch. What comes in from outside the image is black: it is filled in
     before normalising.
     """
-    if strengths == AugmentConfig():
-        return normalise(images, pixels, check=False)
+    images = add_frame(images, pixels)
+    if strengths == AugmentConfig() and not pixels.mirror:
+        return standardise(images, pixels)
     draws = torch.rand(len(images), 5, generator=generator, device=images.device).mul_(2).sub_(1)
     angle, shift_x, shift_y, scale, shear = draws.unbind(dim=1)
     angle = angle * (strengths.rotation * torch.pi / 180)
@@ -43,19 +45,22 @@ def augment(
     # The grid says where each output pixel comes from: hence the division by the size.
     cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
     slant = strengths.shear * shear
-    shift = strengths.shift * 2 / IMAGE_SIZE  # the grid spans -1 to 1
+    shift = strengths.shift * 2 / images.shape[-1]  # the grid spans -1 to 1
     rows = torch.stack([cos, cos * slant - sin, shift * shift_x, sin, sin * slant + cos, shift * shift_y], dim=1)
-    grid = affine_grid(rows.view(-1, 2, 3))
+    if pixels.mirror:
+        mirrored = torch.rand(len(images), 1, generator=generator, device=images.device) < 0.5
+        rows[:, :3] *= 1 - 2 * mirrored.float()
+    grid = affine_grid(rows.view(-1, 2, 3), images.shape[-1])
     moved = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return normalise(moved, pixels, check=False)
+    return standardise(moved, pixels)
 
 
-def affine_grid(matrices: Float[Tensor, "n 2 3"]) -> Float[Tensor, "n 28 28 2"]:
-    """`F.affine_grid(matrices, (n, 1, 28, 28), align_corners=False)`, as one matrix product.
+def affine_grid(matrices: Float[Tensor, "n 2 3"], side: int) -> Float[Tensor, "n s s 2"]:
+    """`F.affine_grid(matrices, (n, 1, side, side), align_corners=False)`, as one matrix product.
 
     Faster on a CPU, and all x before all y, which `grid_sample` reads faster than pairs.
     """
-    centres = (2 * torch.arange(IMAGE_SIZE, device=matrices.device) + 1) / IMAGE_SIZE - 1
+    centres = (2 * torch.arange(side, device=matrices.device) + 1) / side - 1
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     pixels = torch.stack([x.flatten(), y.flatten(), torch.ones_like(x).flatten()])
-    return (matrices.view(-1, 3) @ pixels).view(-1, 2, IMAGE_SIZE, IMAGE_SIZE).permute(0, 2, 3, 1)
+    return (matrices.view(-1, 3) @ pixels).view(-1, 2, side, side).permute(0, 2, 3, 1)

@@ -8,45 +8,63 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from search.config import IMAGE_SIZE, MARGIN
+from search.config import MARGIN
+from search.net.datasets import Pixels
 
 
 class Crop(NamedTuple):
-    """The image resized to so many pixels a side, and the part of it that is so many down and right of its centre."""
+    """The image resized to so many pixels a side more than it has, mirrored or not, and the part of it that is so many
+    down and right of its centre.
+    """
 
-    side: int
+    larger: int
     down: int
     right: int
+    mirrored: bool = False
 
 
 Crops = tuple[Crop, ...]
-CROP_SIDE = IMAGE_SIZE - 2 * MARGIN  # pixels
-SIDES = (IMAGE_SIZE - 2, IMAGE_SIZE, IMAGE_SIZE + 2)
+LARGER = (-2, 0, 2)
 SHIFTS = (-1, 0, 1)
-CENTRE: Crops = (Crop(IMAGE_SIZE, 0, 0),)
-ALL_CROPS: Crops = tuple(Crop(side, down, right) for side in SIDES for down in SHIFTS for right in SHIFTS)
+CENTRE: Crops = (Crop(0, 0, 0),)
+ALL_CROPS: Crops = tuple(Crop(larger, down, right) for larger in LARGER for down in SHIFTS for right in SHIFTS)
+
+
+def views_of(pixels: Pixels) -> Crops:
+    """All views by which an image of a data set is classified."""
+    return ALL_CROPS + tuple(crop._replace(mirrored=True) for crop in ALL_CROPS) if pixels.mirror else ALL_CROPS
 
 
 def describe_crops(crops: Crops) -> str:
     """For example "27 views: 3 sizes, 9 shifts of up to 1 pixel"."""
-    sizes, shifts = {crop.side for crop in crops}, {(crop.down, crop.right) for crop in crops}
+    sizes, shifts = {crop.larger for crop in crops}, {(crop.down, crop.right) for crop in crops}
     furthest = max(abs(pixels) for shift in shifts for pixels in shift)
     unit = "pixel" if furthest == 1 else "pixels"
-    return f"{len(crops)} views: {len(sizes)} sizes, {len(shifts)} shifts of up to {furthest} {unit}"
+    mirrored = ", mirrored and not" if any(crop.mirrored for crop in crops) else ""
+    return f"{len(crops)} views: {len(sizes)} sizes, {len(shifts)} shifts of up to {furthest} {unit}{mirrored}"
+
+
+def crop_side(image_side: int) -> int:
+    """How many pixels a side of such an image a network looks at."""
+    return image_side - 2 * MARGIN
 
 
 def take_regions(
     images: Float[Tensor, "n 1 h h"], crops: Crops
 ) -> Iterator[tuple[Float[Tensor, "n 1 r r"], list[tuple[int, int]]]]:
-    """For each size, the part of the resized images that its crops cover, and where in it each begins (top, left).
+    """For each size, mirrored or not, the part of the resized images that its crops cover, and where in it each begins
+    (top, left).
 
     What neighbouring crops have in common, a network without padding computes once.
     """
-    for side in dict.fromkeys(crop.side for crop in crops):
-        shifts = [(crop.down, crop.right) for crop in crops if crop.side == side]
+    image_side = images.shape[-1]
+    for larger, mirrored in dict.fromkeys((crop.larger, crop.mirrored) for crop in crops):
+        shifts = [(crop.down, crop.right) for crop in crops if (crop.larger, crop.mirrored) == (larger, mirrored)]
         reach = max(abs(pixels) for shift in shifts for pixels in shift)
+        resized = resize(images.flip(-1) if mirrored else images, image_side + larger)
+        begin = (image_side + larger - crop_side(image_side)) // 2 - reach
         yield (
-            take(resize(images, side), -reach, -reach, CROP_SIDE + 2 * reach),
+            window(resized, begin, begin, crop_side(image_side) + 2 * reach),
             [(reach + down, reach + right) for down, right in shifts],
         )
 
@@ -56,12 +74,6 @@ def resize(images: Float[Tensor, "n 1 h h"], side: int) -> Float[Tensor, "n 1 s 
     if images.shape[-1] == side:
         return images
     return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
-
-
-def take(images: Float[Tensor, "n 1 h h"], down: int, right: int, side: int) -> Float[Tensor, "n 1 s s"]:
-    """The part of the images, of so many pixels a side, that begins so far from where the central crop begins."""
-    begin = (images.shape[-1] - CROP_SIDE) // 2
-    return window(images, begin + down, begin + right, side)
 
 
 def window(images: Float[Tensor, "n c h w"], top: int, left: int, side: int) -> Float[Tensor, "n c s s"]:

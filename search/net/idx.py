@@ -1,4 +1,7 @@
-"""IDX files, as MNIST and its like are published: found, unpacked, downloaded, checked, and mapped into memory."""
+"""IDX files, as MNIST and its like are published: found, unpacked, downloaded, checked, and mapped into memory.
+
+Their form is described at the end of LeCun, Cortes and Burges' page of MNIST: a magic number, the sizes, the bytes.
+"""
 
 import contextlib
 import gzip
@@ -6,6 +9,7 @@ import hashlib
 import io
 import os
 import socket
+import struct
 import zlib
 from collections.abc import Iterator
 from http.client import HTTPException
@@ -16,16 +20,17 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from search.config import IMAGE_SIZE
+from search.config import IMAGE_SIZE, NUM_CLASSES
 from search.files import read_regular, write_atomically
-from search.net.datasets import DataError
+from search.net.datasets import DataError, Files
 
 DOWNLOAD_TIMEOUT = 15.0  # seconds that a server may stay silent
 IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes
+IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801  # bytes of three dimensions, and of one
 LARGEST_FILE = 2**26  # bytes; MNIST's largest has 47 MB
 
 
-def provide_files(data_dir: Path, dataset: str, files: dict[str, str]) -> None:
+def provide_files(data_dir: Path, dataset: str, files: Files) -> None:
     """Makes sure that the files are there and undamaged; unpacks or downloads those that are absent.
 
     Args:
@@ -40,37 +45,64 @@ def provide_files(data_dir: Path, dataset: str, files: dict[str, str]) -> None:
     for name, md5 in files.items():
         path, archive = folder / name, folder / f"{name}.gz"
         if not path.exists() and archive.exists():
-            write_atomically(path, _checked(archive, _unpacked(archive), md5))
+            write_atomically(path, _checked(archive, unpack(archive, read_whole(archive)), md5))
         elif not path.exists():
             _download(folder, dataset, name)
-        _checked(path, _content(path), md5)
+        _checked(path, read_whole(path), md5)
 
 
-def _content(path: Path) -> bytes:
+def read_whole(path: Path, limit: int = LARGEST_FILE) -> bytes:
+    """Raises DataError if it cannot be read, or is larger."""
     try:
-        return read_regular(path, limit=LARGEST_FILE)
+        return read_regular(path, limit=limit)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def _unpacked(archive: Path) -> bytes:
+def unpack(archive: Path, content: bytes, limit: int = LARGEST_FILE) -> bytes:
+    """Raises DataError if it is damaged."""
     try:
-        with gzip.open(io.BytesIO(_content(archive))) as file:
-            return file.read(LARGEST_FILE)  # however much more it would come to
+        with gzip.open(io.BytesIO(content)) as file:
+            return file.read(limit)  # however much more it would come to
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{archive} is damaged ({error}). Delete it, and the file is fetched anew.") from error
 
 
-def _checked(path: Path, content: bytes, md5: str) -> bytes:
+def _checked(path: Path, content: bytes, md5: str | None) -> bytes:
+    if md5 is None:
+        count_rows(path, content)
+        return content
     actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if actual != md5:
         raise DataError(f"{path} is damaged (MD5 {actual}, not {md5}). Delete it, and it is fetched anew.")
     return content
 
 
-def load_pair(
-    data_dir: Path, dataset: str, files: dict[str, str]
-) -> tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]:
+def count_rows(path: Path, content: bytes | bytearray) -> int:
+    """How many images or labels there are, which the name tells apart.
+
+    Raises:
+        DataError: If they are not of MNIST's form: images of 28x28 bytes, labels from 0 to 9.
+    """
+    images = "images" in path.name
+    size, header = (IMAGE_SIZE * IMAGE_SIZE, IMAGES_HEADER) if images else (1, LABELS_HEADER)
+    if len(content) < header:
+        raise DataError(f"{path} is no IDX file: it has {len(content)} bytes.")
+    magic, num_rows, *sides = struct.unpack(f">{header // 4}i", content[:header])
+    if magic != (IMAGES_MAGIC if images else LABELS_MAGIC):
+        raise DataError(f"{path} holds no {'images' if images else 'labels'}: its magic number is {magic:#x}.")
+    if images and sides != [IMAGE_SIZE, IMAGE_SIZE]:
+        raise DataError(
+            f"{path} holds images of {sides[0]}x{sides[1]} pixels: scale them to {IMAGE_SIZE}x{IMAGE_SIZE}."
+        )
+    if len(content) != header + num_rows * size:
+        raise DataError(f"{path} is cut off or too long: {num_rows} rows have {header + num_rows * size} bytes.")
+    if not images and max(content[header:], default=0) >= NUM_CLASSES:
+        raise DataError(f"{path} has a label of {max(content[header:])}: the classes are 0 to {NUM_CLASSES - 1}.")
+    return int(num_rows)
+
+
+def load_pair(data_dir: Path, dataset: str, files: Files) -> tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]:
     """A pair of files, checked before; the images are mapped into memory, so processes share them."""
     images, labels = (data_dir / dataset / "raw" / name for name in files)
     pixels = _read_idx(images, IMAGES_HEADER).view(-1, 1, IMAGE_SIZE, IMAGE_SIZE)

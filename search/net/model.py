@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from search.config import NUM_CLASSES, NUM_UNPADDED, ModelConfig
-from search.net.crops import CENTRE, CROP_SIDE, Crops, take_regions, window
+from search.net.crops import CENTRE, Crops, crop_side, take_regions, window
 
 
 class DenseConv2d(nn.Conv2d):
@@ -46,7 +46,8 @@ class TinyCNN(nn.Module):
     of the pixels.
 
     The first two convolutions of the first stage and the very last one are unpadded, for the border of an image is
-    empty: the stages work at 20, 10 and 5 pixels a side (11 and 5 after a first stage of a single convolution).
+    empty: without a frame, the stages work at 20, 10 and 5 pixels a side (11 and 5 after a first stage of a single
+    convolution).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -79,7 +80,7 @@ class TinyCNN(nn.Module):
         self._shared, self._rest = layers[:num_shared], layers[num_shared:]
         self.head = nn.Linear(fan_in, NUM_CLASSES)
 
-    def forward(self, images: Float[Tensor, "n 1 28 28"], crops: Crops = CENTRE) -> Float[Tensor, "n 10"]:
+    def forward(self, images: Float[Tensor, "n 1 s s"], crops: Crops = CENTRE) -> Float[Tensor, "n 10"]:
         """Logits of normalised images (`search.net.data.normalise`): their mean over the crops, in fp32 at least.
 
         Several views of a test image are as old as AlexNet's ten crops (Krizhevsky et al., 2012). Here shifts undo
@@ -90,7 +91,7 @@ class TinyCNN(nn.Module):
         for region, corners in take_regions(images, crops):
             # What neither pads nor pools is the same for every crop: it is computed once for all of a size.
             features = _apply(self._shared, region)
-            side = CROP_SIDE - (region.shape[-1] - features.shape[-1])
+            side = crop_side(images.shape[-1]) - (region.shape[-1] - features.shape[-1])
             for top, left in corners:
                 seen = _apply(self._rest, window(features, top, left, side))
                 logits.append(self.head(seen.mean(dim=(2, 3))))

@@ -1,7 +1,9 @@
-"""Pictures of digits, whatever their size and colours, brought into the form in which MNIST's digits are.
+"""Pictures, whatever their size and colours, brought into the form in which a data set's images are.
 
 MNIST's makers scaled each digit to fit 20x20 pixels, keeping its proportions, and put its centre of mass into the
-middle of 28x28 ("Gradient-Based Learning Applied to Document Recognition", LeCun et al., 1998): white on black.
+middle of 28x28 ("Gradient-Based Learning Applied to Document Recognition", LeCun et al., 1998): white on black. Other
+sets fill the image, as Fashion-MNIST does ("Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+Algorithms", Xiao et al., 2017).
 """
 
 import io
@@ -17,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from search.config import IMAGE_SIZE, ExplainedError
 from search.files import read_regular
 
-BOX = 20  # pixels a side into which a digit is scaled
+BOX = 20  # pixels a side into which a digit is scaled; what is not centred by its mass fills the image
 LARGEST_FILE = 2**27  # bytes
 LARGEST_PICTURE = 50_000_000  # pixels
 LARGEST_SIDE = 1_000  # pixels, of what is looked at
@@ -45,13 +47,16 @@ class PictureError(ExplainedError):
     """A file is no picture, or holds nothing that could be a digit."""
 
 
-def read_digit(path: Path) -> NDArray[np.uint8]:
-    """The digit in a picture, as the network sees it: 28x28, white on black.
+def read_picture(path: Path, *, centred: bool = True) -> NDArray[np.uint8]:
+    """What a picture shows, as the network sees it: 28x28, white on black.
+
+    Args:
+        centred: Whether it is to be like a digit of MNIST; else it fills the image.
 
     Raises:
         PictureError: If the file cannot be read, is far too large, or is empty.
     """
-    return cut_out(_read_grey(path), path)
+    return cut_out(_read_grey(path), path, centred=centred)
 
 
 def _read_grey(path: Path) -> Grey:
@@ -77,8 +82,8 @@ def _read_grey(path: Path) -> Grey:
     return np.asarray(Image.alpha_composite(paper, whole).convert("L"), dtype=np.float64)
 
 
-def cut_out(grey: Grey, source: object) -> NDArray[np.uint8]:
-    """The digit, scaled and centred as MNIST's are.
+def cut_out(grey: Grey, source: object, *, centred: bool = True) -> NDArray[np.uint8]:
+    """What is shown, scaled and centred as MNIST's digits are, or filling the image.
 
     Args:
         grey: Brightness from 0 to 255, dark on light or light on dark: what the rim has is the ground.
@@ -94,13 +99,13 @@ def cut_out(grey: Grey, source: object) -> NDArray[np.uint8]:
     rows, columns = np.nonzero(ink >= INK * strongest)
     top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
     part = ink[top:bottom, left:right] * (255 / strongest)
-    scale = BOX / max(part.shape)
+    scale = (BOX if centred else IMAGE_SIZE) / max(part.shape)
     height, width = (max(1, round(scale * side)) for side in part.shape)
     shrunk = Image.fromarray(part.astype(np.float32)).resize((width, height), Image.Resampling.BOX if scale < 1 else
                                                              Image.Resampling.BILINEAR)  # fmt: skip
     digit = np.asarray(shrunk, dtype=np.float64)
     digit = digit * (255 / max(1.0, float(digit.max())))  # thin lines fade when they are scaled down
-    return _centre(digit.clip(0, 255))
+    return _centre(digit.clip(0, 255), by_mass=centred)
 
 
 def _ground_of(grey: Grey) -> float:
@@ -110,12 +115,13 @@ def _ground_of(grey: Grey) -> float:
     return float(np.median(np.concatenate([part.ravel() for part in parts])))
 
 
-def _centre(digit: Grey) -> NDArray[np.uint8]:
-    """The digit in 28x28 pixels, its centre of mass as near to the middle as whole pixels go."""
+def _centre(digit: Grey, *, by_mass: bool) -> NDArray[np.uint8]:
+    """In 28x28 pixels, its centre (of mass) as near to the middle as whole pixels go."""
     height, width = digit.shape
-    mass = digit.sum()
-    row = float((digit.sum(axis=1) * np.arange(height)).sum() / mass)
-    column = float((digit.sum(axis=0) * np.arange(width)).sum() / mass)
+    weights = digit if by_mass else np.ones_like(digit)
+    mass = weights.sum()
+    row = float((weights.sum(axis=1) * np.arange(height)).sum() / mass)
+    column = float((weights.sum(axis=0) * np.arange(width)).sum() / mass)
     middle = (IMAGE_SIZE - 1) / 2
     top = min(max(0, round(middle - row)), IMAGE_SIZE - height)
     left = min(max(0, round(middle - column)), IMAGE_SIZE - width)

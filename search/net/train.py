@@ -65,7 +65,7 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
     the same arguments give the same weights to the last bit, also when several runs take turns.
 
     Raises:
-        ValueError: If the digits do not fill a batch.
+        ValueError: If the images do not fill a batch.
         DivergedError: After the first epoch whose loss is not finite.
     """
     if len(split) < config.batch_size:
@@ -104,7 +104,7 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
 def augment_strength(epoch: int, epochs: int, final: float) -> float:
     """The strength of an epoch's augmentation, as a fraction of the configured one.
 
-    It falls over the last third of the epochs, while the learning rate does: the network ends on digits more like
+    It falls over the last third of the epochs, while the learning rate does: the network ends on images more like
     those it is judged by (as in "Data Augmentation Revisited: Rethinking the Distribution Gap between Clean and
     Augmented Data", He et al., 2019).
     """
@@ -129,7 +129,7 @@ def evaluate(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops = CENT
 
 
 def judge(logits: Float[Tensor, "n 10"], split: Split) -> Evaluation:
-    """How logits do on the digits that they are of."""
+    """How logits do on the images that they are of."""
     errors = (logits.argmax(dim=1) != split.labels).sum()
     loss = F.cross_entropy(logits, split.labels)
     return Evaluation(errors=int(errors), num_images=len(split), loss=float(loss))

@@ -1,4 +1,4 @@
-"""The record of single answers: which test digits networks miss, and how sure they are. No verdict rests on it."""
+"""The record of single answers: which test images networks miss, and how sure they are. No verdict rests on it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ Label = Annotated[int, Field(ge=0, lt=NUM_CLASSES)]
 
 
 class Miss(Part):
-    """A digit that a network gets wrong.
+    """An image that a network gets wrong.
 
     Attributes:
-        place: In the file of test digits, from 0.
+        place: In the file of test images, from 0.
         label, answer: What it is, and what it is taken for.
         probability, of_label: That the network gives its answer, and the label.
     """
@@ -62,7 +62,7 @@ class SeedAnswers(Part):
 
     Attributes:
         seed: That it was trained from.
-        misses: The digits that it gets wrong.
+        misses: The images that it gets wrong.
         bins: One more than there are `edges`.
     """
 
@@ -72,7 +72,7 @@ class SeedAnswers(Part):
 
 
 class HardDigit(Part):
-    """A digit that several networks miss, and what they take it for.
+    """An image that several networks miss, and what they take it for.
 
     Attributes:
         num_missed: By how many networks.
@@ -91,7 +91,7 @@ class Answers(Record):
     """The answers of a proof's networks, one by one (`verify-best`).
 
     Attributes:
-        num_by_label: The test digits of each class.
+        num_by_label: The test images of each class.
         edges: Between bins of an answer's probability.
         seeds: Those of which the answers are on record: that they trained is told in `verify.json`.
     """
@@ -114,7 +114,7 @@ class Answers(Record):
         for row in self.seeds:
             places = [miss.place for miss in row.misses]
             if len(set(places)) < len(places) or max(places, default=0) >= num_images:
-                raise ValueError(f"seed {row.seed}: its misses are not different ones of {num_images} digits")
+                raise ValueError(f"seed {row.seed}: its misses are not different ones of {num_images} images")
             if len(row.bins) != len(self.edges) + 1 or sum(each.num for each in row.bins) != num_images:
                 raise ValueError(f"seed {row.seed}: its bins do not hold {num_images} answers")
             if sum(each.num - each.num_right for each in row.bins) != len(row.misses):
@@ -151,7 +151,7 @@ class Answers(Record):
         return tuple(_join(column) for column in zip(*(row.bins for row in self.seeds), strict=True))
 
     def hardest(self, most: int) -> list[HardDigit]:
-        """The digits that most networks miss."""
+        """The images that most networks miss."""
         by_place: dict[int, list[Miss]] = {}
         for row in self.seeds:
             for miss in row.misses:

@@ -1,4 +1,4 @@
-"""The records that rest on the test digits: a proof, a ladder, a reproduction."""
+"""The records that rest on the test images: a proof, a ladder, a reproduction."""
 
 from abc import abstractmethod
 from decimal import Decimal
@@ -39,7 +39,7 @@ class KeptModel(Part):
 
     Attributes:
         file: Its name, in the folder of the record.
-        errors, errors_one_view: What it makes on the test digits.
+        errors, errors_one_view: What it makes on the test images.
     """
 
     file: FileName
@@ -58,7 +58,7 @@ class OneView(Part):
 
 
 class Witness(Record):
-    """A record that rests on looks at the test digits.
+    """A record that rests on looks at the test images.
 
     Attributes:
         dataset: What was trained and measured on.
@@ -80,11 +80,11 @@ class Witness(Record):
     @property
     @abstractmethod
     def tested(self) -> tuple[Tested, ...]:
-        """The configurations of which it knows looks at the test digits."""
+        """The configurations of which it knows looks at the test images."""
 
 
 class Proof(Witness):
-    """A configuration, re-trained over fresh seeds and measured on the test digits (`verify-best`).
+    """A configuration, re-trained over fresh seeds and measured on the test images (`verify-best`).
 
     Attributes:
         study_name, trial: The search and its trial.
@@ -125,7 +125,7 @@ class Proof(Witness):
             raise ValueError("the seeds are not in order")
         for row in self.seeds:
             if max(max(each.errors, each.errors_one_view) for each in row.outcomes) > self.num_images:
-                raise ValueError(f"seed {row.seed}: more errors than test digits")
+                raise ValueError(f"seed {row.seed}: more errors than test images")
             if row.errors < max(each.errors for each in row.outcomes):
                 raise ValueError(f"seed {row.seed}: its worst outcome has to count")
             if not agree(row.test_accuracy, accuracy(row.errors, self.num_images)):
@@ -244,7 +244,7 @@ class ByHand(Part):
     """What the hand-made study that this tool replaces reached; in percent.
 
     Attributes:
-        train: On training digits as they were trained on.
+        train: On training images as they were trained on.
         test: The best epoch's, of one run.
     """
 
@@ -258,11 +258,11 @@ class Rung(Part):
     Attributes:
         rung: Its name.
         methods: Those that it has, of "norm", "dropout" and "augmentation".
-        errors, errors_one_view: Of each seed, by all views and by the central one; all digits where it diverged.
+        errors, errors_one_view: Of each seed, by all views and by the central one; all images where it diverged.
         diverged: Runs that diverged; they are left out of the accuracies.
         test: By all views.
         test_one_view: By the central view alone.
-        train_one_view: On the training digits as they are, without distortions.
+        train_one_view: On the training images as they are, without distortions.
     """
 
     rung: str
@@ -282,7 +282,7 @@ class Rung(Part):
 
 
 class Ladder(Witness):
-    """What each method earned on the test digits, one added after the other, and each left out alone (`ablate`).
+    """What each method earned on the test images, one added after the other, and each left out alone (`ablate`).
 
     Attributes:
         dropout: The rate of the rungs that have dropout.
@@ -367,7 +367,7 @@ class Reproduction(Witness):
         recorded_mean: Of the recorded seeds.
         margin: Half of the 95 % prediction interval for the mean of so many.
         within_spread: Whether the mean lies within the margin of the recorded one; null if that cannot be told.
-        model_errors: What the recorded model's file makes on the test digits; null without one.
+        model_errors: What the recorded model's file makes on the test images; null without one.
         recorded_model_errors: What is on record of that model's seed.
         model_agrees: Whether both are the same.
         num_earlier: Seeds that an earlier command had trained with this storage.

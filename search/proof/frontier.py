@@ -12,7 +12,7 @@ from search.proof.summaries import Earned
 
 
 class FrontierPoint(Part):
-    """A budget: the network that its search has chosen, and what the test digits have shown of it.
+    """A budget: the network that its search has chosen, and what the test images have shown of it.
 
     Attributes:
         max_params: The budget.
@@ -21,7 +21,7 @@ class FrontierPoint(Part):
         trial, num_params, channels, blocks, residual, params: Its winner; null, or empty, before it is settled.
         earned: The winner beside the study's first trial, on validation.
         errors, errors_one_view: Of every seed of the winner that was measured, by whichever command.
-        num_images: On how many test digits.
+        num_images: On how many test images.
         num_planned: Seeds that proofs of it were asked for.
         target: The highest that a proof of it was asked for, in percent.
         num_attempts: Configurations of this study of which a proof was asked for.
@@ -47,7 +47,7 @@ class FrontierPoint(Part):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.errors) != len(self.errors_one_view) or max((*self.errors, 0)) > self.num_images:
-            raise ValueError(f"budget {self.max_params}: the errors are not those of {self.num_images} test digits")
+            raise ValueError(f"budget {self.max_params}: the errors are not those of {self.num_images} test images")
         return self
 
     @property

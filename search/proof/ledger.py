@@ -1,4 +1,4 @@
-"""The ledger: every look at the test digits, appended once and never changed. What a verdict may say derives from it.
+"""The ledger: every look at the test images, appended once and never changed. What a verdict may say derives from it.
 
 An entry is what was asked for (a proof: its seeds and its target) or what was seen (a configuration trained from a
 seed, by whichever command). Ledgers of several places are joined: an entry is known by its content.
@@ -54,7 +54,7 @@ class Asked(_Entry):
 
 
 class Look(_Entry):
-    """A configuration was trained from a seed, and measured on the test digits.
+    """A configuration was trained from a seed, and measured on the test images.
 
     Attributes:
         outcome: What it came to.
@@ -74,7 +74,7 @@ class Look(_Entry):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if max(self.outcome.errors, self.outcome.errors_one_view) > self.num_images:
-            raise ValueError(f"seed {self.seed}: more errors than test digits")
+            raise ValueError(f"seed {self.seed}: more errors than test images")
         return self
 
     @property
@@ -128,7 +128,7 @@ def entries_of(tested: Tested) -> Iterator[Entry]:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All that is known of looks at the test digits, in order of time."""
+    """All that is known of looks at the test images, in order of time."""
 
     entries: tuple[Entry, ...]
 
@@ -145,7 +145,7 @@ class Ledger:
         """A configuration: every proof of it that was asked for, and every seed that was measured; None if neither.
 
         Raises:
-            RecordError: If not all were measured on as many test digits: then their errors do not compare.
+            RecordError: If not all were measured on as many test images: then their errors do not compare.
         """
         found = self._by_subject.get(subject.key)
         if found is None:
@@ -159,7 +159,7 @@ class Ledger:
         if len(sizes) > 1:
             raise RecordError(
                 f"Trial {looks[0].trial} of {looks[0].study_name} was measured on {' and on '.join(map(str, sizes))} "
-                f"test digits of {subject.dataset}: a record of it or an attempts.jsonl is damaged. Restore it."
+                f"test images of {subject.dataset}: a record of it or an attempts.jsonl is damaged. Restore it."
             )
         num_images = sizes[0] if sizes else 0
         named = (asked or looks)[0]
@@ -191,7 +191,7 @@ class Ledger:
         return found
 
     def other_looks(self, dataset: str) -> tuple[OtherLooks, ...]:
-        """What ladders and reproductions have shown of a data set's test digits."""
+        """What ladders and reproductions have shown of a data set's test images."""
         looks = Counter(
             (entry.outcome.command, entry.study_name, entry.trial)
             for entry in self.entries

@@ -9,13 +9,13 @@ from search.proof.parts import Environment
 from search.settings import PRECISIONS
 
 # Errors by which a recorded model's file may differ in arithmetic that rounds otherwise: in bf16, both committed models
-# answer at most one of 10,000 validation digits otherwise than in fp32.
+# answer at most one of 10,000 validation images otherwise than in fp32.
 MODEL_TOLERANCE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repeated:
-    """A seed that was trained again: its number, accuracy in percent, and errors on the test digits."""
+    """A seed that was trained again: its number, accuracy in percent, and errors on the test images."""
 
     seed: int
     test_accuracy: float
@@ -40,7 +40,7 @@ def compare(
 
     Args:
         environment: Where the runs were trained.
-        model_errors: What the recorded model makes on the test digits; None without one.
+        model_errors: What the recorded model makes on the test images; None without one.
         num_earlier: How many of the runs an earlier command has trained.
     """
     recorded = {row.seed: [outcome.errors for outcome in row.outcomes] for row in proof.seeds}

@@ -1,4 +1,4 @@
-"""The records that rest on no test digit: of a search, of the studies of a storage, of a model's file."""
+"""The records that rest on no test image: of a search, of the studies of a storage, of a model's file."""
 
 from typing import Annotated, Literal, Self
 
@@ -58,7 +58,7 @@ class EpochCounts(Part):
 
 
 class SearchedTrial(Part):
-    """A trial of a search; its accuracy is that of the searched run, on the validation digits.
+    """A trial of a search; its accuracy is that of the searched run, on the validation images.
 
     Attributes:
         params: What it has drawn, by name.
@@ -162,7 +162,7 @@ class StudySummary(Record):
         peak_memory_mb: The most that one worker has used.
         winner: What `verify-best` proves; null while that is not settled.
         best: The best single run.
-        winner_model: The winner's model, in the folder of this record: trained on the search's training digits.
+        winner_model: The winner's model, in the folder of this record: trained on the search's training images.
         winner_model_missing: Why a winner has none.
         stalled: Whether so many trials in a row were no better (`--patience`) that no other follows.
     """
@@ -174,7 +174,7 @@ class StudySummary(Record):
     storage: str
     dataset: str
     judged: bool
-    target: Percent
+    target: Percent | None
     device: str | None
     settings: SearchedWith
     trials: TrialCounts

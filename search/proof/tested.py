@@ -1,4 +1,4 @@
-"""What was seen of a configuration on the test digits, and what was asked for before."""
+"""What was seen of a configuration on the test images, and what was asked for before."""
 
 import hashlib
 import json
@@ -12,11 +12,11 @@ from search.config import MAX_SEEDS, TrialConfig, as_json
 from search.proof.estimates import accuracy, max_errors, mean_of
 from search.proof.parts import Count, Environment, Part, Percent, Versions, derived
 
-Command = Literal["verify-best", "ablate", "reproduce"]  # what measures on the test digits
+Command = Literal["verify-best", "ablate", "reproduce"]  # what measures on the test images
 
 
 class Subject(Part):
-    """What is measured on test digits: a configuration, trained so on a data set, whatever its study is called.
+    """What is measured on test images: a configuration, trained so on a data set, whatever its study is called.
 
     Attributes:
         config: As JSON has it, for that of an earlier recipe may lack what there is today.
@@ -68,7 +68,7 @@ class Outcome(Part):
 
 
 class MeasuredSeed(Outcome):
-    """A network that was trained from a seed, on the test digits. Where it was measured repeatedly, its worst counts.
+    """A network that was trained from a seed, on the test images. Where it was measured repeatedly, its worst counts.
 
     Attributes:
         others: What else it came to, on another machine or by another command.
@@ -92,7 +92,7 @@ class MeasuredSeed(Outcome):
 
 
 class Tested(Part):
-    """A configuration on the test digits: which proofs of it were asked for, and what every command has measured.
+    """A configuration on the test images: which proofs of it were asked for, and what every command has measured.
 
     Attributes:
         study_name, trial: The search and its trial; one of them, where several have drawn it.
@@ -144,7 +144,7 @@ class Tested(Part):
 
 
 class OtherLooks(Part):
-    """What a command has shown of the test digits without a proof: of rungs of a ladder, say.
+    """What a command has shown of the test images without a proof: of rungs of a ladder, say.
 
     Attributes:
         study_name, trial: The search and its trial.

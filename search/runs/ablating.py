@@ -115,8 +115,8 @@ def _describe_rung(rung: str, config: TrialConfig, runs: list[Measured], compare
         diverged=len(runs) - len(ended),
         test=Spread(accuracies=tuple(run.accuracy for run, _ in ended)),
         test_one_view=Spread(accuracies=tuple(run.accuracy_one_view for run, _ in ended)),
-        # By one view, for all views of 60,000 digits would take longer than the training; so it compares with the
-        # test digits by one view. On the digits as they are, without distortions.
+        # By one view, for all views of 60,000 images would take longer than the training; so it compares with the
+        # test images by one view. On the images as they are, without distortions.
         train_one_view=Spread(accuracies=tuple(each.train_accuracy or 0.0 for _, each in ended)),
         by_hand=BY_HAND.get(rung) if compares_by_hand else None,
     )

@@ -11,12 +11,12 @@ import torch
 
 from search.config import IMAGE_SIZE, ExplainedError
 from search.files import write_atomically
-from search.net.crops import ALL_CROPS, CENTRE, Crops
+from search.net.crops import CENTRE, Crops, views_of
 from search.net.data import normalise
 from search.net.datasets import DataSet, dataset_row
 from search.net.model import TinyCNN
 from search.net.model_file import load_model
-from search.net.pictures import PictureError, read_digit
+from search.net.pictures import PictureError, read_picture
 from search.proof.parts import RecordError
 from search.runs.models import check_proved_model, kept_model, read_model_origin
 from search.runs.reproducing import read_proof
@@ -48,8 +48,8 @@ class KeptNetwork:
             return logits.softmax(dim=1)
 
 
-def crops_of(views: str) -> Crops:
-    return CENTRE if views == "1" else ALL_CROPS
+def crops_of(views: str, dataset: DataSet) -> Crops:
+    return CENTRE if views == "1" else views_of(dataset.pixels)
 
 
 def run_export(settings: ExportSettings) -> tuple[Path, ...]:
@@ -73,7 +73,8 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
         from search.net.onnx_file import save_onnx  # loads the exporter
 
         views = "one view" if settings.views == "1" else proof.views
-        save_onnx(path, network.model, network.dataset.pixels, crops_of(settings.views), f"{network.origin}; {views}")
+        crops = crops_of(settings.views, network.dataset)
+        save_onnx(path, network.model, network.dataset.pixels, crops, f"{network.origin}; {views}")
     else:
         write_atomically(path, source.read_bytes())
     card = path.with_name(f"{path.name}.md")  # the proved model has one of its own
@@ -100,7 +101,7 @@ def load_network(path: Path) -> KeptNetwork:
         raise RecordError(f"{error} Restore it.") from error
     accuracy = origin.test_accuracy if origin.test_accuracy is not None else origin.val_accuracy
     where = "test" if origin.test_accuracy is not None else "validation"
-    words = f"{origin.num_params:,} parameters, {accuracy} % on the {where} digits of {origin.dataset}"
+    words = f"{origin.num_params:,} parameters, {accuracy} % on the {where} images of {origin.dataset}"
     return KeptNetwork(model=model, dataset=dataset_row(origin.dataset), origin=words)
 
 
@@ -110,7 +111,7 @@ def measure_latency(network: KeptNetwork) -> tuple[float, float]:
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _median_ms(network, image, CENTRE), _median_ms(network, image, ALL_CROPS)
+        return _median_ms(network, image, CENTRE), _median_ms(network, image, views_of(network.dataset.pixels))
     finally:
         torch.set_num_threads(num_threads)
 
@@ -131,16 +132,22 @@ def predict_pictures(model_path: Path, images: Sequence[Path], views: str) -> tu
         RecordError: If there is no model.
     """
     network = load_network(model_path)
-    return tuple(_predict(network, path, crops_of(views)) for path in images)
+    crops = crops_of(views, network.dataset)
+    return tuple(_predict(network, path, crops) for path in images)
 
 
 def _predict(network: KeptNetwork, path: Path, crops: Crops) -> Prediction:
     try:
-        digit = read_digit(path)
+        seen = read_picture(path, centred=network.dataset.centred)
     except PictureError as error:
         return Prediction(file=str(path), complaint=str(error))
-    probabilities = network.look(torch.from_numpy(digit)[None, None], crops)[0].tolist()
-    return Prediction(file=str(path), probabilities=tuple(probabilities), pixels=digit.tobytes())
+    probabilities = network.look(torch.from_numpy(seen)[None, None], crops)[0].tolist()
+    return Prediction(
+        file=str(path),
+        probabilities=tuple(probabilities),
+        pixels=seen.tobytes(),
+        classes=network.dataset.classes,
+    )
 
 
 def proved_model(place: Path) -> Path:

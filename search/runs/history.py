@@ -1,4 +1,4 @@
-"""What is known of all looks at the test digits, wherever it is on record; which seeds of a proof are still fresh."""
+"""What is known of all looks at the test images, wherever it is on record; which seeds of a proof are still fresh."""
 
 import contextlib
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ _CONFIG = TypeAdapter(TrialConfig)
 
 
 def read_ledger(storage: RDBStorage, results_dir: Path) -> Ledger:
-    """All that is known here, with this project's own looks at the test digits: they came before yours.
+    """All that is known here, with this project's own looks at the test images: they came before yours.
 
     Raises:
         RecordError: If something cannot be read: the misses that it may tell of would be forgotten.
@@ -151,7 +151,7 @@ def plan_proof(
 
 @patient()
 def delete_and_remember(storage: RDBStorage, names: list[str]) -> None:
-    """Deletes studies; what they have seen of the test digits stays on record."""
+    """Deletes studies; what they have seen of the test images stays on record."""
     with exclusive(storage):
         for entry in _entries_of_studies([StoredStudy.load(storage, name) for name in names]):
             add_line(storage, entry.id, entry.model_dump_json())

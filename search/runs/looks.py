@@ -1,4 +1,4 @@
-"""Puts looks at the test digits on record: in the database and beside the records, before they count."""
+"""Puts looks at the test images on record: in the database and beside the records, before they count."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,7 +43,7 @@ def look_of(trial: optuna.Trial | FrozenTrial, command: Command, facts: StudyFac
     Args:
         facts: Of its study, with its own configuration.
     """
-    # Before a digit was looked at repeatedly, one view was all.
+    # Before an image was looked at repeatedly, one view was all.
     attributes = {"errors_one_view": trial.user_attrs.get("errors"), "num_views": 1, **trial.user_attrs}
     measured = MeasuredFacts.read(attributes, trial.number)
     return Look(

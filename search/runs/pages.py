@@ -1,4 +1,4 @@
-"""Gathers what a study's page shows, and writes it. Opens no test digit: what those have shown is on record."""
+"""Gathers what a study's page shows, and writes it. Opens no test image: what those have shown is on record."""
 
 import shlex
 from pathlib import Path
@@ -7,8 +7,10 @@ from typing import TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import ExplainedError, TrialConfig
+from search.config import IMAGE_SIZE, ExplainedError, TrialConfig
 from search.files import read_regular, write_atomically
+from search.net.crops import crop_side
+from search.net.datasets import OWN_FRAME, DataError, DataSet, dataset_row
 from search.proof.answers import Answers
 from search.proof.evidence import Ladder, Proof
 from search.proof.frontier import Frontier
@@ -16,7 +18,7 @@ from search.proof.parts import Record
 from search.proof.summaries import StudySummary
 from search.runs.boards import decorate
 from search.runs.reporting import summarise
-from search.runs.shown import describe_trial, estimate_importance, program_to_try, show_digits
+from search.runs.shown import describe_trial, estimate_importance, program_to_try, show_images
 from search.runs.standings import read_ranking
 from search.runs.winner import find_winner, rebuild_config
 from search.settings import ANSWERS, DEFAULT_STORAGE, RunSettings, SearchSettings, frontier_record
@@ -87,6 +89,7 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
     if ladder is not None and ladder.config != config:
         ladder = None
     binding = search.binding
+    dataset = dataset_row(binding.dataset)
     places = _places(search, settings, summary.storage)
     misses = folder / MISSES
     answers = _read(Answers, folder / ANSWERS) if proof is not None else None
@@ -96,6 +99,8 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
         summary=summary,
         num_planned=search.facts.num_trials or summary.trials.total,
         trials=tuple(describe_trial(trial) for trial in search.trials() if trial.state != TrialState.WAITING),
+        classes=dataset.classes,
+        side=_looked_at(dataset),
         importance=estimate_importance(search),
         config=config,
         proof=proof,
@@ -103,11 +108,20 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
         hardest=read_regular(misses, limit=LARGEST_PICTURE) if answers is not None and misses.exists() else None,
         ladder=ladder,
         frontier=_read(Frontier, settings.results_dir / frontier_record(binding.dataset, binding.epochs)),
-        digits=show_digits(binding.dataset, settings.data_dir, config),
-        program=program_to_try(folder, proof, config, binding.dataset),
+        images=show_images(dataset, settings.data_dir, config),
+        program=program_to_try(folder, proof, config, dataset),
         places=places,
         commands=_commands(search, places, summary, proof, ladder),
     )
+
+
+def _looked_at(dataset: DataSet) -> int:
+    """How many pixels a side of an image."""
+    try:
+        frame = dataset.pixels.frame
+    except DataError:  # the files are not at hand
+        frame = OWN_FRAME
+    return crop_side(IMAGE_SIZE + 2 * frame)
 
 
 def _is_of(proof: Proof, search: StoredStudy, trial: FrozenTrial | None) -> bool:

@@ -1,4 +1,4 @@
-"""Proves a trial over fresh seeds, on the test digits.
+"""Proves a trial over fresh seeds, on the test images.
 
 Each seed is a trial of a study of its own, in the same storage: so verification resumes, runs in parallel and
 shows in the dashboard like a search does.
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from search.config import IMAGE_SIZE, NUM_CLASSES, TrialConfig
 from search.files import write_atomically
-from search.net.crops import ALL_CROPS, describe_crops
+from search.net.crops import describe_crops, views_of
 from search.net.data import Split, load_final_splits
-from search.net.datasets import dataset_row
+from search.net.datasets import NO_TARGET, DataError, dataset_row
 from search.proof.answers import EDGES, Answers, Bin, Miss, SeedAnswers
 from search.proof.evidence import KeptModel, Proof
 from search.proof.ledger import Ledger
@@ -30,7 +30,7 @@ from search.runs.testing import Measured, measured_seeds
 from search.settings import ANSWERS, VerifySettings
 from search.show import card
 from search.show import proof as words
-from search.show.page.pictures import MISSES, SHOWN_DIGITS, to_png
+from search.show.page.pictures import MISSES, SHOWN_IMAGES, to_png
 from search.show.screen import Screen
 from search.studies.kinds import Kind
 from search.studies.space import Space
@@ -43,6 +43,9 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
     follow_up = FollowUp.begin(settings, space, screen, trial=settings.trial)
     search, session, config, number = follow_up.search, follow_up.session, follow_up.config, follow_up.number
     dataset, rule = dataset_row(follow_up.test.dataset), follow_up.choice.rule
+    target = settings.target if settings.target is not None else dataset.target
+    if target is None:
+        raise DataError(NO_TARGET.format(dataset=dataset.name))
     # A trial that is asked for has a record of its own, so that it does not replace the winner's.
     record_name = "verify.json" if settings.trial is None else f"verify-{number}.json"
     record_path = settings.results_dir / search.name / record_name
@@ -52,7 +55,7 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
         settings.results_dir,
         first_seed=settings.first_seed,
         num_seeds=settings.seeds,
-        target=settings.target if settings.target is not None else dataset.target,
+        target=target,
         chosen_by=rule,
     )
     screen.say(f"Verifying trial {number} of {search.name}, {rule}.")
@@ -75,7 +78,7 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
     answers_path, misses_path = (
         record_path.with_name(f"{Path(name).stem}{of_trial}{Path(name).suffix}") for name in (ANSWERS, MISSES)
     )
-    _, test_digits = load_final_splits(dataset, settings.data_dir)
+    _, test_images = load_final_splits(dataset, settings.data_dir)
 
     @patient()
     def prove(verification: StoredStudy) -> Proof:
@@ -86,9 +89,9 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
             write_atomically(record_path.with_suffix(".md"), words.to_markdown(record))
             if record.model is not None:
                 write_atomically(model_path.with_suffix(".md"), card.model_card(record))
-            answers = make_answers(verification, record, test_digits.labels)
+            answers = make_answers(verification, record, test_images.labels)
             answers.write(answers_path)
-            write_atomically(misses_path, draw_misses(answers, test_digits))
+            write_atomically(misses_path, draw_misses(answers, test_images))
         return record
 
     record = prove(verification)
@@ -121,6 +124,7 @@ def make_proof(
     tested = ledger.tested(subject)
     assert tested is not None, subject
     dataset = dataset_row(str(facts.dataset))
+    crops = views_of(dataset.pixels)
     return Proof.model_validate(
         {
             "study_name": facts.search_study,
@@ -135,8 +139,8 @@ def make_proof(
             "num_images": tested.num_images,
             "asked": tested.asked,
             "seeds": tested.seeds,
-            "num_views": len(ALL_CROPS),
-            "views": describe_crops(ALL_CROPS),
+            "num_views": len(crops),
+            "views": describe_crops(crops),
             "earlier_attempts": tuple(other for other in ledger.attempts(subject.dataset) if other.subject != subject),
             "other_looks": ledger.other_looks(subject.dataset),
             **dict(tested.environment),
@@ -149,7 +153,7 @@ def make_answers(verification: StoredStudy, record: Proof, labels: Int64[Tensor,
     """What the networks of this study, which a proof rests on, have answered, one by one.
 
     Args:
-        labels: Of the test digits.
+        labels: Of the test images.
     """
     runs = sorted(map(Measured.of, verification.complete_trials()), key=lambda run: run.seed)
     return Answers(
@@ -162,10 +166,10 @@ def make_answers(verification: StoredStudy, record: Proof, labels: Int64[Tensor,
     )
 
 
-def draw_misses(answers: Answers, test_digits: Split) -> bytes:
-    """The digits that most networks miss, side by side, as PNG; a black one where none misses any."""
-    places = [digit.place for digit in answers.hardest(SHOWN_DIGITS)]
-    images = test_digits.select(torch.tensor(places, dtype=torch.int64)).images
+def draw_misses(answers: Answers, test_images: Split) -> bytes:
+    """The images that most networks miss, side by side, as PNG; a black one where none misses any."""
+    places = [image.place for image in answers.hardest(SHOWN_IMAGES)]
+    images = test_images.select(torch.tensor(places, dtype=torch.int64)).images
     return to_png(images.numpy().tobytes() or bytes(IMAGE_SIZE * IMAGE_SIZE))
 
 

@@ -46,7 +46,7 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
         storage=hide_password(str(search.storage.url)),
         dataset=binding.dataset,
         judged=dataset.judged,
-        target=float(dataset.target),
+        target=float(dataset.target) if dataset.target is not None else None,
         device="+".join(sorted({each.device for each in facts if each.device is not None})) or None,
         settings=SearchedWith(
             max_params=binding.max_params,

@@ -10,7 +10,7 @@ import torch
 from optuna.storages import RDBStorage
 
 from search.config import RECIPE
-from search.net.crops import ALL_CROPS
+from search.net.crops import views_of
 from search.net.data import Split, load_final_splits
 from search.net.datasets import dataset_row
 from search.net.device import Runtime
@@ -88,8 +88,8 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
     session = Session.open(settings, space, screen, create=True)
     if settings.precision == AUTO:
         session = session.with_precision(precision_to_repeat(proof, session.precision))
-    _, test_digits = load_final_splits(dataset, settings.data_dir)
-    model_errors = count_errors(recorded, test_digits)
+    _, test_images = load_final_splits(dataset, settings.data_dir)
+    model_errors = count_errors(recorded, test_images)
     learn(session.storage, proof)
     repetition = open_reproduction_study(session.storage, proof)
     first_seed = proof.first_seed if settings.first_seed is None else settings.first_seed
@@ -124,7 +124,7 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
 
 
 def count_errors(recorded: RecordedProof, test: Split) -> int | None:
-    """The errors that the recorded model makes on the test digits, on the CPU; None without a model.
+    """The errors that the recorded model makes on the test images, on the CPU; None without a model.
 
     Raises:
         RecordError: If its file is missing or damaged, or says that it is of another run.
@@ -137,7 +137,7 @@ def count_errors(recorded: RecordedProof, test: Split) -> int | None:
     except ValueError as error:
         raise RecordError(f"{error} Restore it.") from error
     runtime = Runtime(device=torch.device("cpu"), precision=precision_to_repeat(recorded.proof, "fp32"))
-    return evaluate(model, test, runtime, ALL_CROPS).errors
+    return evaluate(model, test, runtime, views_of(test.pixels)).errors
 
 
 def open_reproduction_study(storage: RDBStorage, proof: Proof) -> StoredStudy:

@@ -4,7 +4,7 @@ What the search has earned, the winner's lead over the first trial, is measured 
 that chose a winner flatter it.
 
 Each run is a trial of a study of its own, in the same storage: so re-ranking resumes, runs in parallel and shows in
-the dashboard like a search does. It measures on the validation digits, as the search did.
+the dashboard like a search does. It measures on the validation images, as the search did.
 """
 
 from optuna.trial import FrozenTrial

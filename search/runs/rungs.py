@@ -42,7 +42,7 @@ class RungTask:
     """Computes a rung with one seed.
 
     Attributes:
-        folder: Where its looks at the test digits are put on record.
+        folder: Where its looks at the test images are put on record.
     """
 
     test: FinalTest

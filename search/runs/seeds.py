@@ -1,4 +1,4 @@
-"""What a worker computes of a proof or its repetition: a configuration with one seed, on the test digits."""
+"""What a worker computes of a proof or its repetition: a configuration with one seed, on the test images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ class SeedTask:
     """Computes a seed of a verification or a reproduction.
 
     Attributes:
-        folder: Where its looks at the test digits are put on record.
+        folder: Where its looks at the test images are put on record.
         kept_seed: The seed whose model is kept, whatever it reaches; None for none.
         model_path: Where.
     """

@@ -1,4 +1,4 @@
-"""What a page shows beside the records: trials, what matters, digits as they are trained on, a network to try."""
+"""What a page shows beside the records: trials, what matters, images as they are trained on, a network to try."""
 
 import warnings
 from datetime import datetime, timedelta
@@ -9,11 +9,11 @@ import torch
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import TrialConfig
+from search.config import IMAGE_SIZE, TrialConfig
 from search.net.augment import augment
-from search.net.crops import ALL_CROPS
+from search.net.crops import views_of
 from search.net.data import Split, load_search_splits
-from search.net.datasets import DATASETS, DataError
+from search.net.datasets import DataError, DataSet
 from search.net.model_file import load_model
 from search.net.program import program_of
 from search.proof.evidence import Proof
@@ -23,7 +23,7 @@ from search.show.page.facts import Digit, Program, ShownTrial, State
 from search.studies.facts import TrialFacts
 from search.studies.study import FINISHED, StoredStudy
 
-SHOWN_LABELS = (2, 4, 5, 8)  # of the digits that are shown with their distortions
+SHOWN_LABELS = (2, 4, 5, 8)  # of the images that are shown with their distortions
 NUM_DISTORTED = 7
 FEWEST_FOR_IMPORTANCE = 20  # complete trials: the best quarter of them are five
 
@@ -79,14 +79,14 @@ def estimate_importance(search: StoredStudy) -> dict[str, float]:
             return {}
 
 
-def show_digits(
-    dataset: str, data_dir: Path, config: TrialConfig | None
+def show_images(
+    dataset: DataSet, data_dir: Path, config: TrialConfig | None
 ) -> tuple[tuple[Digit, tuple[Digit, ...]], ...]:
-    """Some training digits, and how each may be trained on; none where they are not at hand."""
-    if config is None or dataset not in DATASETS:
+    """Some training images, and how each may be trained on; none where they are not at hand."""
+    if config is None:
         return ()
     try:
-        split, _ = load_search_splits(DATASETS[dataset], data_dir)
+        split, _ = load_search_splits(dataset, data_dir)
     except (DataError, FileNotFoundError):
         return ()
     generator = torch.Generator().manual_seed(0)
@@ -95,8 +95,8 @@ def show_digits(
         if label not in split.labels:
             continue
         place = int((split.labels == label).nonzero()[0])
-        digit = split.select(torch.tensor([place] * NUM_DISTORTED))
-        shown.append((_digit(digit.images[0, 0], label), _distort(digit, config, generator)))
+        copies = split.select(torch.tensor([place] * NUM_DISTORTED))
+        shown.append((_image(copies.images[0, 0], label), _distort(copies, config, generator)))
     return tuple(shown)
 
 
@@ -104,17 +104,21 @@ def _distort(split: Split, config: TrialConfig, generator: torch.Generator) -> t
     pixels = split.pixels
     images = augment(split.images, pixels, config.augment, generator)
     images = images.mul(255 * pixels.std).add(255 * pixels.mean).round().clamp(0, 255).to(torch.uint8)
-    return tuple(_digit(image[0], int(label)) for image, label in zip(images, split.labels, strict=True))
+    inner = slice(pixels.frame, images.shape[-1] - pixels.frame)
+    return tuple(_image(image[0, inner, inner], int(label)) for image, label in zip(images, split.labels, strict=True))
 
 
-def _digit(image: torch.Tensor, label: int) -> Digit:
+def _image(image: torch.Tensor, label: int) -> Digit:
     return Digit(pixels=image.contiguous().numpy().tobytes(), label=label)
 
 
-def program_to_try(folder: Path, proof: Proof | None, config: TrialConfig | None, dataset: str) -> Program | None:
-    """The model that was proved, or before there is one the searched winner's; None where neither is at hand."""
+def program_to_try(folder: Path, proof: Proof | None, config: TrialConfig | None, dataset: DataSet) -> Program | None:
+    """The model that was proved, or before there is one the searched winner's.
+
+    None where neither is at hand, or where the data set holds nothing that a hand draws.
+    """
     path = kept_model(folder, proof)
-    if config is None or path is None or dataset not in DATASETS:
+    if config is None or path is None or not dataset.centred:
         return None
     try:
         origin, model = read_model_origin(path), load_model(path)
@@ -125,12 +129,12 @@ def program_to_try(folder: Path, proof: Proof | None, config: TrialConfig | None
     steps, numbers = program_of(model)
     proved = proof is not None and proof.model is not None
     whose = f"The network of seed {origin.seed} of the proof" if proved else "The winner, as it was searched"
-    pixels = DATASETS[dataset].pixels
+    pixels = dataset.pixels
     return Program(
         whose=whose,
         steps=tuple(steps),
         numbers=numbers,
         mean=pixels.mean,
         std=pixels.std,
-        crops=tuple((crop.side, crop.down, crop.right) for crop in ALL_CROPS),
+        crops=tuple((IMAGE_SIZE + crop.larger, crop.down, crop.right) for crop in views_of(pixels)),
     )

@@ -1,4 +1,4 @@
-"""A run that trains on all training digits, and measures on the test digits once, after the last epoch."""
+"""A run that trains on all training images, and measures on the test images once, after the last epoch."""
 
 import time
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from torch import Tensor
 
 from search.config import TrialConfig
-from search.net.crops import ALL_CROPS, CENTRE
+from search.net.crops import CENTRE, views_of
 from search.net.data import Split, load_final_splits
 from search.net.datasets import dataset_row
 from search.net.device import Runtime
@@ -38,10 +38,10 @@ class FinalResources:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalResult:
-    """A network after its last epoch, and how it does on the test digits; no network where training diverged.
+    """A network after its last epoch, and how it does on the test images; no network where training diverged.
 
     Attributes:
-        evaluation: With all views of every digit: this is the result.
+        evaluation: With all views of every image: this is the result.
         one_view: With the central view alone, for comparison.
     """
 
@@ -74,17 +74,18 @@ class FinalTest(Training):
     ) -> FinalResult:
         """Trains with one seed, and measures.
 
-        A run that diverges gets every digit wrong: it is a result, not an accident.
+        A run that diverges gets every image wrong: it is a result, not an accident.
 
         Raises:
             TrialInterruptedError: After the epoch in which `should_stop` became true.
         """
         test, runtime = resources.test, resources.runtime
         TrialFacts(device=runtime.device.type, precision=runtime.precision).write(trial)
+        crops = views_of(test.pixels)
         start = time.monotonic()
         try:
             model = self._train(trial, config, resources, seed, should_stop)
-            logits = predict(model, test, runtime, ALL_CROPS)
+            logits = predict(model, test, runtime, crops)
             if not logits.isfinite().all():  # its very last steps may do what no loss has shown
                 raise DivergedError("The logits are not finite.")
         except DivergedError:
@@ -98,10 +99,10 @@ class FinalTest(Training):
             errors=tested.evaluation.errors,
             errors_one_view=tested.one_view.errors,
             num_images=tested.evaluation.num_images,
-            num_views=len(ALL_CROPS),
+            num_views=len(crops),
             seconds=round(time.monotonic() - start, 2),
         ).write(trial)
-        answers.write(trial)  # the count comes first: whoever has seen a digit missed has to find it counted
+        answers.write(trial)  # the count comes first: whoever has seen an image missed has to find it counted
         return tested
 
     def _train(
@@ -118,7 +119,7 @@ class FinalTest(Training):
 
 
 def describe_answers(logits: Float[Tensor, "n 10"], test: Split) -> TrialFacts:
-    """Which digits are missed, and how sure the network is of its answers."""
+    """Which images are missed, and how sure the network is of its answers."""
     probabilities, labels = logits.softmax(dim=1).cpu(), test.labels.cpu()
     confidences, answers = probabilities.max(dim=1)
     of_labels = probabilities.gather(1, labels[:, None]).flatten()
@@ -140,7 +141,7 @@ def _rounded(probability: Tensor) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A run on the test digits that is on record, complete."""
+    """A run on the test images that is on record, complete."""
 
     trial: FrozenTrial
     facts: MeasuredFacts

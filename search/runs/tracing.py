@@ -1,17 +1,17 @@
 """Traces the frontier: for each of several budgets a search, and, once all of these have ended, a proof of each winner.
 
-Each is an ordinary study: it resumes, runs in parallel and shows in the dashboard. A command sees no test digit before
+Each is an ordinary study: it resumes, runs in parallel and shows in the dashboard. A command sees no test image before
 its last search has ended, so none can choose anything; the budgets are on record before its first search begins.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from optuna.storages import RDBStorage
 
 from search.files import write_atomically
-from search.net.datasets import DataSet, find_dataset
+from search.net.datasets import NO_TARGET, DataError, DataSet, find_dataset
 from search.proof.evidence import Proof
 from search.proof.frontier import Frontier, FrontierPoint
 from search.proof.summaries import StudySummary
@@ -30,6 +30,10 @@ from search.studies.turns import exclusive, patient
 def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> Ended[Frontier]:
     """Searches and proves at every budget. Raises as `run_search` does."""
     dataset = find_dataset(settings.dataset, settings.data_dir, screen.warn)
+    target = settings.target if settings.target is not None else dataset.target
+    if target is None:
+        raise DataError(NO_TARGET.format(dataset=dataset.name))
+    settings = replace(settings, target=target)
     path = settings.results_dir / frontier_record(dataset.name, settings.epochs)
     files = (path, path.with_suffix(".md"), path.with_suffix(".png"))
     session = Session.open(settings, space, screen, create=True)
@@ -84,7 +88,7 @@ def _refuse_other_studies(session: Session, settings: FrontierSettings, dataset:
 
 
 def _refuse_unfinished(summary: StudySummary, num_trials: int) -> None:
-    """No test digit is seen before the last search has ended, whoever is at work on it."""
+    """No test image is seen before the last search has ended, whoever is at work on it."""
     if summary.trials.total < num_trials or (summary.winner is None and summary.best is not None):
         raise StudyError(f"Another command is at work on {summary.study_name!r}. Run this one again when it has ended.")
     if summary.winner is None:
@@ -164,11 +168,12 @@ def _write(
 def _write_points(
     settings: FrontierSettings, dataset: DataSet, points: dict[int, FrontierPoint], path: Path
 ) -> Frontier:
+    assert settings.target is not None
     record = Frontier(
         dataset=dataset.name,
         judged=dataset.judged,
         epochs=settings.epochs,
-        target=float(settings.target if settings.target is not None else dataset.target),
+        target=float(settings.target),
         num_trials=settings.trials,
         num_seeds=settings.seeds,
         commit=code_commit(),

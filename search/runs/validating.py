@@ -1,4 +1,4 @@
-"""A run that trains on a search's training digits, and measures on its validation digits after every epoch."""
+"""A run that trains on a search's training images, and measures on its validation images after every epoch."""
 
 import math
 import time
@@ -8,7 +8,7 @@ import optuna
 import torch
 
 from search.config import TrialConfig
-from search.net.crops import ALL_CROPS
+from search.net.crops import views_of
 from search.net.data import Split, load_search_splits
 from search.net.datasets import dataset_row
 from search.net.device import Runtime
@@ -31,7 +31,7 @@ class ValidationResources:
 
 @dataclass(frozen=True, kw_only=True)
 class Validated:
-    """A network after its last epoch, and its accuracy on the validation digits, in percent, by all views."""
+    """A network after its last epoch, and its accuracy on the validation images, in percent, by all views."""
 
     accuracy: float
     model: TinyCNN
@@ -79,7 +79,7 @@ class Validation(Training):
                     raise DivergedError(f"The validation loss was {evaluation.loss} in epoch {result.epoch}.")
                 _report_epoch(trial, result, evaluation, time.monotonic() - start)
                 if result.epoch == self.epochs:
-                    final = evaluate(result.model, resources.validation, runtime, ALL_CROPS)
+                    final = evaluate(result.model, resources.validation, runtime, views_of(resources.validation.pixels))
                     TrialFacts(val_loss=final.loss, seconds=round(time.monotonic() - start, 2)).write(trial)
                     return Validated(accuracy=final.accuracy, model=result.model)
                 if should_stop():

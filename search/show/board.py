@@ -17,18 +17,18 @@ MAIN, GOOD, BAD, WARM = "#2a66c8", "#1c7c45", "#c0392b", "#c96f12"  # legible by
 # What the studies that follow a search are, and how to read them: the dashboard takes them for searches.
 FOLLOWERS = {
     Kind.RERANK: (
-        "Further runs of the leading trials of **{search}**, by other seeds, on validation digits. The mean of each "
+        "Further runs of the leading trials of **{search}**, by other seeds, on validation images. The mean of each "
         "trial's runs decides who wins: the *best trial* of this page is only the luckiest run, and an importance of "
         "`run` means nothing. `trial` is the number in {search}."
     ),
     Kind.VERIFY: (
         "The proof of trial {trial} of **{search}**. Each trial here is the same network, trained from another seed on "
-        "all training digits, and measured once on the test digits. Every seed counts: do not pick the *best trial* of "
+        "all training images, and measured once on the test images. Every seed counts: do not pick the *best trial* of "
         "this page, and read no importance of `seed`. The verdict is in the search's results, in `verify.md`."
     ),
     Kind.ABLATE: (
         "The recipe of trial {trial} of **{search}**, taken apart. `rung` says which methods a run has. All are "
-        "measured on the test digits, for the record: nothing is picked by it, least of all the *best trial* of this "
+        "measured on the test images, for the record: nothing is picked by it, least of all the *best trial* of this "
         "page."
     ),
     Kind.REPRODUCE: (
@@ -120,7 +120,7 @@ def _plot_sizes(trials: list[ShownTrial], winner: int | None) -> Any:
 
 
 def _plot_seeds(proof: Proof) -> Any:
-    figure = _figure(f"Every seed of trial {proof.trial}", "seed, in order", "accuracy on the test digits (%)")
+    figure = _figure(f"Every seed of trial {proof.trial}", "seed, in order", "accuracy on the test images (%)")
     figure.add_scatter(
         x=list(range(1, len(proof.seeds) + 1)),
         y=[row.test_accuracy for row in proof.seeds],
@@ -135,7 +135,7 @@ def _plot_seeds(proof: Proof) -> Any:
 
 
 def _plot_frontier(frontier: Frontier) -> Any:
-    figure = _figure("Accuracy against parameters, every seed", "parameters", "accuracy on the test digits (%)")
+    figure = _figure("Accuracy against parameters, every seed", "parameters", "accuracy on the test images (%)")
     dots = [(point.num_params, each) for point in frontier.points for each in point.test_accuracies]
     figure.add_scatter(
         x=[size for size, _ in dots], y=[each for _, each in dots], mode="markers", name="seeds", marker={"color": MAIN}

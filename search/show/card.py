@@ -40,13 +40,13 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         f"{format_network(config.model)} channels, dropout {config.model.dropout:.4g}; `TinyCNN` of "
         "`search/net/model.py` says the rest.",
         f"- **Which**: trial {proof.trial} of {search}.",
-        f"- **Trained**: on all training digits of data set {dataset}, epochs: {proof.epochs}, seed {kept.seed}; "
+        f"- **Trained**: on all training images of data set {dataset}, epochs: {proof.epochs}, seed {kept.seed}; "
         "state after the last epoch. AdamW, one cycle of the learning rate, averaged weights: "
         f"{hyper}. Augmentation, up to: {augment}.",
-        f"- **On the test digits**: {accuracy(kept.errors, proof.num_images):.2f} % ({kept.errors} errors of "
+        f"- **On the test images**: {accuracy(kept.errors, proof.num_images):.2f} % ({kept.errors} errors of "
         f"{proof.num_images:,}) by the mean logits of {views}; {kept.errors_one_view} errors by one view alone.",
         "- **Why this one**: its seed is the first that was asked for. No seed was picked by its result.",
-        "- **Limits**: made for centred digits of 28x28 pixels like MNIST's, and measured on nothing else.",
+        f"- **Limits**: made for images of 28x28 pixels like those of {dataset}, and measured on nothing else.",
     ]
     if exported is not None:
         facts.append(
@@ -55,14 +55,15 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         )
     use = [
         "```python",
-        "from search.net.crops import ALL_CROPS",
+        "from search.net.crops import views_of",
         "from search.net.data import normalise",
-        "from search.net.datasets import DATASETS",
+        "from search.net.datasets import dataset_row",
         "from search.net.model_file import load_model",
         "",
         f"model = load_model({json.dumps(name)})",
-        f"inputs = normalise(images, DATASETS[{json.dumps(proof.dataset)}].pixels)  # images: uint8, n x 1 x 28 x 28",
-        "digits = model(inputs, ALL_CROPS).argmax(dim=1)",
+        f"pixels = dataset_row({json.dumps(proof.dataset)}).pixels",
+        "inputs = normalise(images, pixels)  # images: uint8, n x 1 x 28 x 28",
+        "answers = model(inputs, views_of(pixels)).argmax(dim=1)",
         "```",
     ]
     paragraphs = [

@@ -14,7 +14,7 @@ def claim(frontier: Frontier) -> str:
     """What it has shown, in one sentence."""
     if not frontier.judged:
         return (
-            f"NOT JUDGED: {frontier.target:.15g} % is a claim about a complete set of test digits, not about the "
+            f"NOT JUDGED: {frontier.target:.15g} % is a claim about a complete set of test images, not about the "
             f"{frontier.dataset}."
         )
     if frontier.smallest_held is None:
@@ -71,7 +71,7 @@ def notes(frontier: Frontier) -> list[str]:
     """What the table rests on, one sentence each."""
     again = [f"{point.max_params:,} ({point.num_attempts})" for point in frontier.points if point.num_attempts > 1]
     return [
-        f"Accuracies in % on the test digits of {frontier.dataset}, epochs: {frontier.epochs}. Trials: of the search; "
+        f"Accuracies in % on the test images of {frontier.dataset}, epochs: {frontier.epochs}. Trials: of the search; "
         "Seeds: of its winner, all that were measured.",
         f"Held: whether every seed reaches {frontier.target:.15g} %, or what else a proof of it was asked for. All "
         "budgets that were ever asked for are shown.",

@@ -49,12 +49,12 @@ def notes(ladder: Ladder) -> list[str]:
     lines = [
         f"{_origin(ladder)}, {describe_seeds(seeds)}; {spread}, after the last epoch.",
         "Accuracies in %. Test: by the mean of several views, as in a proof; one view is the central one. Train: on "
-        "the training digits as they are, without distortions.",
+        "the training images as they are, without distortions.",
     ]
     if _has_by_hand(ladder):
         lines.append(
             "By hand: train / test of the hand-made study that this tool replaces: one run each, of another network "
-            "of under 8,000 parameters, one view, the best epoch on the test digits, train accuracy as it was trained."
+            "of under 8,000 parameters, one view, the best epoch on the test images, train accuracy as it was trained."
         )
     lines.append(
         "'all' is the trial as it was found."

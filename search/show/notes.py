@@ -52,9 +52,9 @@ def describe_objective(dataset: str, max_params: int, epochs: int) -> str:
     """What a search looks for, and what its numbers are."""
     return (
         f"Tiny networks (data set: {dataset}) of at most **{max_params:,} parameters**, trained for at most **{epochs} "
-        "epochs**. The objective is the accuracy on held-out *validation* digits, in percent, after the last epoch, "
-        "with all views of each digit; intermediate values are those of one view. A search never opens the test "
-        "digits. `num_params`, `channels` and `epochs` are user attributes of every trial."
+        "epochs**. The objective is the accuracy on held-out *validation* images, in percent, after the last epoch, "
+        "with all views of each image; intermediate values are those of one view. A search never opens the test "
+        "images. `num_params`, `channels` and `epochs` are user attributes of every trial."
     )
 
 

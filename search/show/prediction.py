@@ -19,7 +19,8 @@ class Prediction:
 
     Attributes:
         complaint: Why it could not be read; then there is nothing else.
-        probabilities: Of each digit, from 0 to 9.
+        probabilities: Of each class.
+        classes: What they are called.
         pixels: What the network saw: 28 times 28 bytes.
     """
 
@@ -27,16 +28,12 @@ class Prediction:
     complaint: str | None = None
     probabilities: tuple[float, ...] = ()
     pixels: bytes = b""
+    classes: tuple[str, ...] = ()
 
     @property
-    def digit(self) -> int:
-        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
-
-    @property
-    def second(self) -> int:
-        """The next best answer."""
-        others = (digit for digit in range(len(self.probabilities)) if digit != self.digit)
-        return max(others, key=self.probabilities.__getitem__)
+    def ranked(self) -> tuple[tuple[str, float], ...]:
+        """The answers and their probabilities, the likeliest first."""
+        return tuple(sorted(zip(self.classes, self.probabilities, strict=True), key=lambda answer: -answer[1]))
 
 
 def to_json(predictions: Sequence[Prediction]) -> str:
@@ -45,8 +42,10 @@ def to_json(predictions: Sequence[Prediction]) -> str:
         if each.complaint is not None
         else {
             "file": each.file,
-            "digit": each.digit,
-            "probabilities": {str(digit): round(value, 6) for digit, value in enumerate(each.probabilities)},
+            "answer": each.ranked[0][0],
+            "probabilities": {
+                name: round(value, 6) for name, value in zip(each.classes, each.probabilities, strict=True)
+            },
         }
         for each in predictions
     ]
@@ -56,12 +55,12 @@ def to_json(predictions: Sequence[Prediction]) -> str:
 def prediction_table(predictions: Sequence[Prediction], *, with_pixels: bool) -> RenderableType:
     """A row for each picture, and, if that is asked for, what the network saw of it."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("Picture", "Digit", "Sure", "Else"):
+    for heading in ("Picture", "Answer", "Sure", "Else"):
         table.add_column(heading, justify="left" if heading == "Picture" else "right")
     for each in predictions:
         if each.complaint is None:
-            sure, second = each.probabilities[each.digit], each.probabilities[each.second]
-            table.add_row(Text(each.file), str(each.digit), f"{sure:.1%}", f"{each.second} ({second:.1%})")
+            (answer, sure), (other, second), *_ = each.ranked
+            table.add_row(Text(each.file), answer, f"{sure:.1%}", f"{other} ({second:.1%})")
     parts: list[RenderableType] = [table] if table.row_count else []
     if with_pixels:
         parts += [Text(f"{each.file}:\n{draw(each.pixels)}") for each in predictions if each.complaint is None]
@@ -69,6 +68,6 @@ def prediction_table(predictions: Sequence[Prediction], *, with_pixels: bool) ->
 
 
 def draw(pixels: bytes) -> str:
-    """A digit in letters, two a pixel, for letters are about twice as high as they are wide."""
+    """An image in letters, two a pixel, for letters are about twice as high as they are wide."""
     rows = [pixels[start : start + IMAGE_SIZE] for start in range(0, len(pixels), IMAGE_SIZE)]
     return "\n".join("".join(2 * RAMP[value * (len(RAMP) - 1) // 255] for value in row).rstrip() for row in rows)

@@ -20,10 +20,10 @@ def verdict(proof: Proof) -> str:
     n, passed, target = len(proof.seeds), proof.num_passed, f"{proof.target:.15g} %"
     if proof.confirmed is None:
         return (
-            f"NOT JUDGED: {target} is a claim about a complete set of test digits; it cannot be judged on the "
+            f"NOT JUDGED: {target} is a claim about a complete set of test images; it cannot be judged on the "
             f"{proof.num_images:,} of the {proof.dataset}."
         )
-    bar = f"{target} on the {proof.num_images:,} test digits (at most {proof.max_errors} errors)"
+    bar = f"{target} on the {proof.num_images:,} test images (at most {proof.max_errors} errors)"
     if proof.confirmed:
         return f"CONFIRMED: {f'every one of {n} fresh seeds' if n > 1 else 'the one fresh seed'} reaches {bar}."
     return f"NOT CONFIRMED: {n - passed} of {n} fresh seeds miss {bar}."
@@ -46,7 +46,7 @@ def evidence(proof: Proof) -> list[str]:
             + (f"; {MANY_SEEDS} of {MANY_SEEDS} would prove 95 %." if n < MANY_SEEDS else ".")
         )
     lines.append(
-        f"Each digit is classified by the mean of {proof.views}. By one view alone: minimum {proof.one_view.min:.2f} "
+        f"Each image is classified by the mean of {proof.views}. By one view alone: minimum {proof.one_view.min:.2f} "
         f"%, mean {proof.one_view.mean:.3f} %."
     )
     lines += _describe_asked(proof)

@@ -19,7 +19,7 @@ def search_report(summary: StudySummary, num_planned: int, folder: Path) -> Rend
     if shown is not None:
         parts += [Text(f"Parameters of trial {shown.number}:"), _parameters(shown)]
     parts += [Text(line) for line in _where(summary, folder)]
-    if not summary.judged and summary.trials.total >= num_planned:
+    if not summary.judged and summary.target is not None and summary.trials.total >= num_planned:
         parts.append(Text(f"The {summary.target:g} % claim cannot be judged on the {summary.dataset}."))
     return Group(*parts)
 
@@ -120,7 +120,7 @@ def _where(summary: StudySummary, folder: Path) -> list[str]:
         lines.append(f"There is no winner.safetensors: {summary.winner_model_missing}")
     if models:
         lines.append(
-            f"Models there: {', '.join(models)}; trained on the search's training digits. verify-best trains the "
+            f"Models there: {', '.join(models)}; trained on the search's training images. verify-best trains the "
             f"winner on all of them, and that model is to be used."
         )
     return lines

@@ -35,6 +35,12 @@ def _random(seed: int) -> "BaseSampler":
     return optuna.samplers.RandomSampler(seed=seed)
 
 
+def _gp(seed: int) -> "BaseSampler":
+    import optuna
+
+    return optuna.samplers.GPSampler(seed=seed)
+
+
 def _percentile() -> "BasePruner":
     import optuna
 
@@ -49,7 +55,7 @@ def _none() -> "BasePruner":
     return optuna.pruners.NopPruner()
 
 
-SAMPLERS: dict[str, Callable[[int], "BaseSampler"]] = {"tpe": _tpe, "random": _random}
+SAMPLERS: dict[str, Callable[[int], "BaseSampler"]] = {"tpe": _tpe, "gp": _gp, "random": _random}
 PRUNERS: dict[str, Callable[[], "BasePruner"]] = {"percentile": _percentile, "none": _none}
 
 

@@ -68,8 +68,8 @@ class TrialFacts(_Facts):
         val_loss: By all views after the last epoch, by one before.
         worker_peak_memory_mb: Of its worker's trials so far: it never falls.
         searched_params: Of a further run: what the searched trial had drawn.
-        errors: Test digits that are classified wrongly, by all views.
-        train_accuracy: In percent, on the training digits as they are, by one view.
+        errors: Test images that are classified wrongly, by all views.
+        train_accuracy: In percent, on the training images as they are, by one view.
         misses: The digits that are classified wrongly, by all views: the place in the test file, the label, the answer,
             the answer's probability, the label's.
         confidence: By bin of the answer's probability (`search.proof.answers.EDGES`): digits, how many are right, and
@@ -139,7 +139,7 @@ class TrialFacts(_Facts):
 
 
 class MeasuredFacts(_Facts):
-    """What a complete trial carries that has measured on the test digits (see `TrialFacts`)."""
+    """What a complete trial carries that has measured on the test images (see `TrialFacts`)."""
 
     errors: Count
     errors_one_view: Count

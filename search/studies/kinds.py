@@ -39,7 +39,7 @@ class KindRow:
         metric: What its trials are measured by.
         stage: What a command calls the work on such a study.
         did: What such a study did to its subject, for the complaint that it did it to another.
-        shows_test: Whether its trials measure on the test digits.
+        shows_test: Whether its trials measure on the test images.
     """
 
     suffix: str = ""

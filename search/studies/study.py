@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import RECIPE, ExplainedError, shortened
+from search.config import RECIPE, ExplainedError, short_name, shortened
 from search.provenance import code_commit, versions
 from search.studies.facts import Environment, FactsError, StudyFacts
 from search.studies.kinds import KINDS, Kind, check_search_name, search_followed_by
@@ -175,7 +175,7 @@ def rank(trial: FrozenTrial) -> tuple[float, int]:
 
 
 def default_name(dataset: str, max_params: int, epochs: int) -> str:
-    return f"{dataset}-{max_params}p-{epochs}e"
+    return f"{short_name(dataset)}-{max_params}p-{epochs}e"
 
 
 @patient()

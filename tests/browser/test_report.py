@@ -37,7 +37,7 @@ def with_program(facts: PageFacts, model: TinyCNN) -> PageFacts:
             numbers=numbers,
             mean=MNIST_PIXELS.mean,
             std=MNIST_PIXELS.std,
-            crops=tuple((crop.side, crop.down, crop.right) for crop in ALL_CROPS),
+            crops=tuple((28 + crop.larger, crop.down, crop.right) for crop in ALL_CROPS),
         ),
     )
 

@@ -119,7 +119,7 @@ def test_pictures_are_told_and_shown(seven: Path) -> None:
     result = run("predict", seven, "--model", MODEL, "--show")
     assert result.exit_code == 0, result.output
     heading, row, name, *drawn = result.stdout.splitlines()
-    assert heading.split() == ["Picture", "Digit", "Sure", "Else"]
+    assert heading.split() == ["Picture", "Answer", "Sure", "Else"]
     assert row.split()[:2] == [str(seven), "7"]
     assert name == f"{seven}:"
     assert any("@@" in line for line in drawn)
@@ -129,9 +129,9 @@ def test_probabilities_of_all_digits_are_told_in_json(seven: Path, network: Kept
     for views in ("all", "1"):
         result = run("predict", seven, "--model", MODEL, "--json", "--views", views)
         [row] = json.loads(result.stdout)["predictions"]
-        assert (row["file"], row["digit"]) == (str(seven), 7)
+        assert (row["file"], row["answer"]) == (str(seven), "7")
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
-    assert len(crops_of("all")) == len(ALL_CROPS)
+    assert len(crops_of("all", network.dataset)) == len(ALL_CROPS)
 
 
 def test_a_picture_that_cannot_be_read_does_not_stop_the_others(seven: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others(seven: Path, tmp
     result = run("predict", absent, seven, text, "--model", MODEL, "--json")
     assert result.exit_code == 1
     rows = json.loads(result.stdout)["predictions"]
-    assert [row.get("digit") for row in rows] == [None, 7, None]
+    assert [row.get("answer") for row in rows] == [None, "7", None]
     assert rows[0]["error"] == f"{absent} is not there."
     complaints = result.stderr.splitlines()
     assert [line.startswith("Error: ") for line in complaints] == [True, True]
@@ -165,6 +165,6 @@ def test_a_digit_is_drawn_in_letters() -> None:
 
 
 def test_the_next_best_answer_is_told() -> None:
-    found = Prediction(file="a.png", probabilities=(0.1, 0.6, 0.3, *[0.0] * 7))
-    assert (found.digit, found.second) == (1, 2)
+    found = Prediction(file="a.png", probabilities=(0.1, 0.6, 0.3, *[0.0] * 7), classes=tuple("0123456789"))
+    assert found.ranked[:2] == (("1", 0.6), ("2", 0.3))
     assert json.loads(to_json([found]))["predictions"][0]["probabilities"]["2"] == 0.3

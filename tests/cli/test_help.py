@@ -51,7 +51,7 @@ def test_defaults_are_those_that_are_promised() -> None:
     for default in ("[default: 50;", "[default: 7999;", "[default: 15;", "[default: tpe]", "[default: percentile]"):
         assert default in text
     text = " ".join(run("verify-best", "--help").stdout.split())
-    for default in ("[default: 5;", "from 10000 on", "Default: 99.4 for mnist."):
+    for default in ("[default: 5;", "from 10000 on", "Default: 99.4 for mnist;"):
         assert default in text
 
 

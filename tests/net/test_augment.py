@@ -52,7 +52,7 @@ def test_each_image_of_an_epoch_draws_its_own_distortion(few_digits: Split) -> N
 def test_an_affine_grid_is_that_of_pytorch() -> None:
     matrices = torch.randn(5, 2, 3, generator=seeded(0))
     expected = torch.nn.functional.affine_grid(matrices, [5, 1, 28, 28], align_corners=False)
-    assert torch.allclose(affine_grid(matrices), expected, atol=1e-6)
+    assert torch.allclose(affine_grid(matrices, 28), expected, atol=1e-6)
 
 
 def test_without_strengths_augmenting_is_normalising(few_digits: Split) -> None:

@@ -1,10 +1,24 @@
 """The crops that a network looks at."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import Tensor
 
 from search.config import ModelConfig
-from search.net.crops import ALL_CROPS, CENTRE, Crop, Crops, describe_crops, resize, take, take_regions, window
+from search.net.crops import (
+    ALL_CROPS,
+    CENTRE,
+    Crop,
+    Crops,
+    crop_side,
+    describe_crops,
+    resize,
+    take_regions,
+    views_of,
+    window,
+)
 from search.net.data import Split, normalise
 from search.net.datasets import MNIST_PIXELS
 from search.net.model import TinyCNN
@@ -12,37 +26,51 @@ from search.net.model import TinyCNN
 
 def test_a_view_is_resized_and_shifted(few_digits: Split) -> None:
     images = normalise(few_digits.images, MNIST_PIXELS)
-    assert torch.equal(take(images, 1, -2, 24), images[:, :, 3:27, 0:24])
     larger = resize(images, 30)
     assert larger.shape[2:] == (30, 30)
-    assert torch.equal(take(larger, 0, 0, 24), larger[:, :, 3:27, 3:27])
     network = TinyCNN(ModelConfig(channels=((2,), (3,), (4,)))).eval()
     with torch.no_grad():
-        expected = network(larger[:, :, 2:30, 1:29])  # of which it looks at the centre
-        torch.testing.assert_close(network(images, (Crop(30, 1, 0),)), expected)
+        torch.testing.assert_close(network(images, (Crop(2, 1, 0),)), network(larger[:, :, 2:30, 1:29]))
+        torch.testing.assert_close(network(images, (Crop(0, 0, 0, mirrored=True),)), network(images.flip(-1)))
+        torch.testing.assert_close(
+            network(images, (Crop(2, 1, 0, mirrored=True),)), network(resize(images.flip(-1), 30)[:, :, 2:30, 1:29])
+        )
 
 
 def test_all_views_differ_and_lie_within_the_image() -> None:
     assert len(set(ALL_CROPS)) == len(ALL_CROPS) == 27
     assert set(CENTRE) < set(ALL_CROPS)
     for crop in ALL_CROPS:
-        image = torch.zeros(1, 1, crop.side, crop.side)
-        assert take(image, crop.down, crop.right, 24).shape == (1, 1, 24, 24)
+        margin = (28 + crop.larger - crop_side(28)) // 2
+        assert margin >= max(abs(crop.down), abs(crop.right))
+
+
+def test_a_data_set_whose_mirror_images_show_the_same_has_twice_as_many_views() -> None:
+    pixels = replace(MNIST_PIXELS, mirror=True)
+    assert views_of(MNIST_PIXELS) == ALL_CROPS
+    assert len(set(views_of(pixels))) == len(views_of(pixels)) == 54
+    assert describe_crops(views_of(pixels)) == "54 views: 3 sizes, 9 shifts of up to 1 pixel, mirrored and not"
 
 
 def test_regions_cover_their_crops_and_each_begins_where_it_should(few_digits: Split) -> None:
     images = normalise(few_digits.images[:3], MNIST_PIXELS)
-    crops = (*ALL_CROPS, Crop(30, -2, 1))
+    crops = (*ALL_CROPS, Crop(2, -2, 1))
     parts = [window(region, *corner, 24) for region, corners in take_regions(images, crops) for corner in corners]
-    expected = [take(resize(images, crop.side), crop.down, crop.right, 24) for crop in sorted(crops, key=by_side)]
+    expected = [see(images, crop) for crop in sorted(crops, key=by_size)]
     assert len(parts) == len(expected)
     for part, crop in zip(parts, expected, strict=True):
         assert torch.equal(part, crop)
     assert [region.shape[-1] for region, _ in take_regions(images, crops)] == [26, 26, 28]
 
 
-def by_side(crop: Crop) -> int:
-    return crop.side
+def see(images: Tensor, crop: Crop) -> Tensor:
+    """What a network sees by one crop."""
+    begin = 2 + crop.larger // 2
+    return window(resize(images, 28 + crop.larger), begin + crop.down, begin + crop.right, 24)
+
+
+def by_size(crop: Crop) -> int:
+    return crop.larger
 
 
 NETWORKS = [
@@ -69,7 +97,7 @@ def test_what_views_share_is_computed_once_and_changes_nothing(config: ModelConf
     ("crops", "words"),
     [
         (ALL_CROPS, "27 views: 3 sizes, 9 shifts of up to 1 pixel"),
-        ((*CENTRE, Crop(30, 2, 0), Crop(30, -1, 0)), "3 views: 2 sizes, 3 shifts of up to 2 pixels"),
+        ((*CENTRE, Crop(2, 2, 0), Crop(2, -1, 0)), "3 views: 2 sizes, 3 shifts of up to 2 pixels"),
     ],
 )
 def test_crops_are_described_by_their_sizes_and_shifts(crops: Crops, words: str) -> None:

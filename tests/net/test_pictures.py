@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from search.net.data import Split
-from search.net.pictures import BOX, PictureError, cut_out, read_digit
+from search.net.pictures import BOX, PictureError, cut_out, read_picture
 from search.runs.exporting import KeptNetwork, crops_of, load_network
 
 MODEL = next((Path(__file__).resolve().parents[2] / "results" / "reference").glob("verify-*.safetensors"))
@@ -29,7 +29,7 @@ def draw_seven(size: int = 200, ground: str = "white", ink: str = "black", width
 
 def read(picture: Image.Image, path: Path) -> NDArray[np.uint8]:
     picture.save(path)
-    return read_digit(path)
+    return read_picture(path)
 
 
 def answer(network: KeptNetwork, digit: NDArray[np.uint8]) -> int:
@@ -97,7 +97,7 @@ def test_a_picture_that_is_far_too_large_is_refused_before_it_is_read(tmp_path: 
     path = tmp_path / "huge.png"
     Image.new("1", (10_000, 5_001)).save(path)
     with pytest.raises(PictureError, match=r"has 10,000 x 5,001 pixels, and 50,000,000 are the most"):
-        read_digit(path)
+        read_picture(path)
 
 
 def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     for name in ("text.png", "cut.png", "empty.png"):
         with pytest.raises(PictureError, match=f"{name} is no picture that can be read"):
-            read_digit(tmp_path / name)
+            read_picture(tmp_path / name)
     with pytest.raises(PictureError, match="is not there"):
-        read_digit(tmp_path / "absent.png")
+        read_picture(tmp_path / "absent.png")
     with pytest.raises(PictureError, match="is no picture"):
-        read_digit(tmp_path)
+        read_picture(tmp_path)
 
 
 @pytest.mark.parametrize("shape", [(1, 300), (300, 1), (1, 1), (3, 5)])

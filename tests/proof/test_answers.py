@@ -38,7 +38,7 @@ def test_the_calibration_error_is_the_mean_gap_between_what_is_said_and_what_is_
         ({"num_by_label": [101] * 10}, "do not hold 1010 answers"),
         ({"num_by_label": [500] * 2}, "not as many labels as classes"),
         ({"edges": [0.9, 0.5]}, "edges are not in order"),
-        ({"num_by_label": [0] * 10}, "not different ones of 0 digits"),
+        ({"num_by_label": [0] * 10}, "not different ones of 0 images"),
         ({"edges": [0.5, 0.9]}, "do not hold 1000 answers"),
         ({"seeds": [{"seed": 1, "misses": [], "bins": make_answers((FOUR,)).seeds[0].bins}]}, "bins hold other misses"),
         ({"seeds": [{"seed": 1, "misses": [], "bins": [Bin(num=0, num_right=0, probability=0)]}]}, "do not hold"),

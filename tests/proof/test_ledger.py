@@ -291,7 +291,7 @@ def test_a_last_line_that_was_cut_off_is_none_yet() -> None:
 
 def test_errors_on_unlike_many_test_digits_are_not_pooled() -> None:
     found = Ledger.joined([look(10_000, 61)], [look(10_000, 61, num_images=1_000_000)])  # someone has edited one
-    with pytest.raises(RecordError, match="31 of small was measured on 10000 and on 1000000 test digits of mnist"):
+    with pytest.raises(RecordError, match="31 of small was measured on 10000 and on 1000000 test images of mnist"):
         found.tested(SUBJECT)
 
 

@@ -455,11 +455,11 @@ OUTCOME = {"command": "reproduce", "errors": 57, "errors_one_view": 66}
         ({"errors": 59}, "seed 10001: the test accuracy is not that of 59 errors"),
         ({"test_accuracy": 99.43}, "seed 10001: the test accuracy is not that of 58 errors"),
         ({"test_accuracy": float("nan")}, "seeds.1.test_accuracy: "),
-        ({"errors": 10_001}, "seed 10001: more errors than test digits"),
-        ({"errors_one_view": 10_001}, "seed 10001: more errors than test digits"),
+        ({"errors": 10_001}, "seed 10001: more errors than test images"),
+        ({"errors_one_view": 10_001}, "seed 10001: more errors than test images"),
         ({"others": [OUTCOME | {"errors": 59}]}, "seed 10001: its worst outcome has to count"),
-        ({"others": [OUTCOME | {"errors": 10_001}]}, "seed 10001: more errors than test digits"),
-        ({"others": [OUTCOME | {"errors_one_view": 10_001}]}, "seed 10001: more errors than test digits"),
+        ({"others": [OUTCOME | {"errors": 10_001}]}, "seed 10001: more errors than test images"),
+        ({"others": [OUTCOME | {"errors_one_view": 10_001}]}, "seed 10001: more errors than test images"),
         ({"others": [OUTCOME | {"command": "search"}]}, "seeds.1.others.0.command: "),
         ({"command": "search"}, "seeds.1.command: "),
     ],
@@ -672,7 +672,7 @@ def test_every_attempt_counts() -> None:
     assert make_proof([60], earlier_attempts=(OTHER_ATTEMPT, OTHER_ATTEMPT)).attempts == 3
 
 
-# What records know of the test digits
+# What records know of the test images
 
 
 def test_a_ladder_knows_each_rung_as_a_configuration_of_its_own() -> None:

@@ -33,7 +33,7 @@ def tiny(storage: RDBStorage, few_to_validate: ValidationResources, code: Code, 
 @pytest.fixture(scope="module")
 def few_digits_are_a_dataset() -> Iterator[None]:
     """A data set "few": every tenth digit of the sample."""
-    few = replace(DATASETS["sample"], name="few", source=EveryTenth(), num_validation=80)
+    few = replace(DATASETS["sample"], name="few", source=EveryTenth(), held_out=5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DATASETS, "few", few)
         yield

@@ -191,7 +191,7 @@ def test_runs_that_diverge_are_counted_and_left_out_of_the_means(
     train_runs(task, runs_of(1))
     rung, *others = make_ladder(ablation, TINY, 1).rungs
     assert (rung.diverged, rung.test.mean, rung.train_one_view.mean) == (1, None, None)
-    assert (rung.errors, rung.errors_one_view) == ((100,), (100,))  # of as many test digits
+    assert (rung.errors, rung.errors_one_view) == ((100,), (100,))  # of as many test images
     assert all(other.diverged == 0 for other in others)
 
 

@@ -1,4 +1,4 @@
-"""What is known of all looks at the test digits: wherever it is on record, and whatever of that is lost."""
+"""What is known of all looks at the test images: wherever it is on record, and whatever of that is lost."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""A study's page is gathered from what is on record, and opens no test digit."""
+"""A study's page is gathered from what is on record, and opens no test image."""
 
 from pathlib import Path
 
@@ -73,11 +73,11 @@ def test_digits_are_shown_as_they_are_and_as_they_may_be_trained_on(
     search_study: StoredStudy, settings: RunSettings, the_space: Space
 ) -> None:
     facts = gather(search_study, settings, the_space)
-    assert [original.label for original, _ in facts.digits] == [2, 4, 5, 8]
-    for original, distorted in facts.digits:
+    assert [original.label for original, _ in facts.images] == [2, 4, 5, 8]
+    for original, distorted in facts.images:
         assert {digit.label for digit in distorted} == {original.label}
         assert len({digit.pixels for digit in (original, *distorted)}) == 1 + len(distorted)
-    assert gather(search_study, settings, the_space).digits == facts.digits
+    assert gather(search_study, settings, the_space).images == facts.images
 
 
 def test_a_study_whose_space_was_edited_has_a_page_without_its_network(
@@ -85,7 +85,7 @@ def test_a_study_whose_space_was_edited_has_a_page_without_its_network(
 ) -> None:
     StudyFacts(space="0123").write(search_study.study)
     facts = gather(search_study, settings, the_space)
-    assert (facts.config, facts.digits) == (None, ())
+    assert (facts.config, facts.images) == (None, ())
     assert len(facts.trials) == 5
 
 
@@ -155,8 +155,8 @@ def test_a_page_opens_no_test_digit(
         return load_sample(self.num_test)[0]
 
     monkeypatch.setattr(BundledSample, "load", load)
-    monkeypatch.setattr(BundledSample, "provide", lambda *_args, test: None if not test else pytest.fail("test digits"))
-    assert len(gather(search_study, settings, the_space).digits) == 4
+    monkeypatch.setattr(BundledSample, "provide", lambda *_args, test: None if not test else pytest.fail("test images"))
+    assert len(gather(search_study, settings, the_space).images) == 4
 
 
 def test_a_trial_that_is_only_queued_is_not_shown(

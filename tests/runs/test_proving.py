@@ -699,7 +699,7 @@ def test_damaged_test_digits_are_told_before_a_verification_starts(
     assert optuna.get_all_study_names(search_study.storage) == ["small"]
 
 
-# The command: a verdict on complete test digits, of seeds that are on record
+# The command: a verdict on complete test images, of seeds that are on record
 
 
 RecordSeeds = Callable[..., None]

@@ -1,4 +1,4 @@
-"""A run that trains on a search's training digits, and measures on its validation digits."""
+"""A run that trains on a search's training images, and measures on its validation images."""
 
 import time
 from pathlib import Path

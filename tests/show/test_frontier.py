@@ -39,7 +39,7 @@ def test_a_network_holds_if_every_seed_reaches_the_highest_target(frontier: Fron
 
 
 def test_errors_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="budget 1000: the errors are not those of 10000 test digits"):
+    with pytest.raises(ValueError, match="budget 1000: the errors are not those of 10000 test images"):
         point(1_000, 99.0, errors=(10_001,))
 
 

@@ -11,7 +11,7 @@ from search.show.proof import evidence, to_markdown, verdict
 
 def test_confirmed_when_every_seed_reaches_the_target_exactly() -> None:
     assert verdict(make_proof([60, 58, 60, 55, 60])) == (
-        "CONFIRMED: every one of 5 fresh seeds reaches 99.4 % on the 10,000 test digits (at most 60 errors)."
+        "CONFIRMED: every one of 5 fresh seeds reaches 99.4 % on the 10,000 test images (at most 60 errors)."
     )
     assert verdict(make_proof([60])).startswith("CONFIRMED: the one fresh seed reaches 99.4 %")
 
@@ -77,7 +77,7 @@ def test_the_target_is_told_as_exactly_as_it_was_given(target: float, words: str
 def test_the_claim_cannot_be_judged_on_the_sample() -> None:
     proof = make_proof([0, 0, 0], **ON_THE_SAMPLE)
     assert verdict(proof) == (
-        "NOT JUDGED: 99.4 % is a claim about a complete set of test digits; it cannot be judged on the 1,000 of the "
+        "NOT JUDGED: 99.4 % is a claim about a complete set of test images; it cannot be judged on the 1,000 of the "
         "sample."
     )
     assert not any("proves" in sentence for sentence in evidence(proof))
@@ -86,7 +86,7 @@ def test_the_claim_cannot_be_judged_on_the_sample() -> None:
 def test_the_evidence_names_the_views_and_what_a_single_one_would_reach() -> None:
     [line] = [line for line in evidence(make_proof([60, 58])) if "views" in line]
     assert line == (
-        "Each digit is classified by the mean of 27 views: 3 sizes, 9 shifts of up to 1 pixel. By one view alone: "
+        "Each image is classified by the mean of 27 views: 3 sizes, 9 shifts of up to 1 pixel. By one view alone: "
         "minimum 99.31 %, mean 99.320 %."
     )
 

@@ -137,7 +137,7 @@ def test_the_report_says_whose_each_model_is(tmp_path: Path) -> None:
     told = models_told(folder=tmp_path, **RERANKED)
     assert told == (
         "Models there: winner.safetensors (the winner's: trial 7, its first further run), best-single-run.safetensors "
-        "(of the best single run whose results went there); trained on the search's training digits. verify-best "
+        "(of the best single run whose results went there); trained on the search's training images. verify-best "
         "trains the winner on all of them, and that model is to be used."
     )
     not_reranked = {"winner": searched(31, 99.25), "winner_model": "winner.safetensors"}

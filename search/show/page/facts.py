@@ -70,9 +70,11 @@ class PageFacts:
     Attributes:
         num_planned: Trials that its last command has asked for.
         importance: The share of each parameter in how trials differ; empty where that cannot be told.
+        classes: What the labels mean.
+        side: Pixels a side of an image that a network looks at.
         config: The winner's, or before there is one the best trial's.
-        digits: Training digits as they are, each with how it may be trained on.
-        hardest: A picture of the test digits that most networks miss, side by side, as PNG.
+        images: Training images as they are, each with how it may be trained on.
+        hardest: A picture of the test images that most networks miss, side by side, as PNG.
         program: The winner's network, to be tried.
         places: The options by which a command finds this study.
         commands: What was typed, or what leads to the same.
@@ -81,13 +83,15 @@ class PageFacts:
     summary: StudySummary
     num_planned: int
     trials: tuple[ShownTrial, ...]
+    classes: tuple[str, ...]
+    side: int
     importance: dict[str, float] = field(default_factory=dict)
     config: TrialConfig | None = None
     proof: Proof | None = None
     answers: Answers | None = None
     ladder: Ladder | None = None
     frontier: Frontier | None = None
-    digits: tuple[tuple[Digit, tuple[Digit, ...]], ...] = ()
+    images: tuple[tuple[Digit, tuple[Digit, ...]], ...] = ()
     hardest: bytes | None = None
     program: Program | None = None
     places: tuple[str, ...] = ()

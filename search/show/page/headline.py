@@ -13,7 +13,7 @@ def headline(facts: PageFacts) -> str:
         return proof_words.verdict(facts.proof)
     summary = facts.summary
     if summary.winner is not None:
-        return f"Not proved yet: trial {summary.winner.number} has won the search, on validation digits alone."
+        return f"Not proved yet: trial {summary.winner.number} has won the search, on validation images alone."
     if summary.best is not None:
         return f"Under way: {plural(summary.trials.total, 'trial')} of {facts.num_planned} done."
     return "Nothing to see yet: no trial is complete."
@@ -27,7 +27,8 @@ def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
         trials = max(facts.num_planned, summary.trials.total)
         return [("Finish the search", _command(facts, "search", "--trials", str(trials)))]
     if summary.winner is not None and facts.proof is None:
-        return [("Prove the winner", _command(facts, "verify-best", "--seeds", "20"))]
+        target = ("--target", "PERCENT") if summary.target is None else ()  # for the user to say
+        return [("Prove the winner", _command(facts, "verify-best", "--seeds", "20", *target))]
     if facts.proof is not None and facts.ladder is None:
         return [("See what each method earned", _command(facts, "ablate"))]
     return []

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from search.config import IMAGE_SIZE, KERNEL_AREA, MARGIN, NUM_CLASSES, NUM_UNPADDED, ModelConfig
+from search.config import KERNEL_AREA, NUM_CLASSES, NUM_UNPADDED, ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,10 @@ class Layer:
     multiply_adds: int
 
 
-def layers_of(model: ModelConfig) -> list[Layer]:
-    """All of them, in order."""
+def layers_of(model: ModelConfig, side: int) -> list[Layer]:
+    """All of them, in order, where the network looks at so many pixels a side."""
     found: list[Layer] = []
-    fan_in, side = 1, IMAGE_SIZE - 2 * MARGIN
+    fan_in = 1
     for stage, (widths, kind) in enumerate(zip(model.channels, model.blocks, strict=True)):
         last_stage = stage == len(model.channels) - 1
         for position, width in enumerate(widths):

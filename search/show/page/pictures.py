@@ -6,24 +6,24 @@ from PIL import Image
 
 from search.config import IMAGE_SIZE
 
-MISSES = "misses.png"  # beside a proof: the digits that most networks miss
-SHOWN_DIGITS = 24  # of those
+MISSES = "misses.png"  # beside a proof: the images that most networks miss
+SHOWN_IMAGES = 24  # of those
 
 
 def to_png(pixels: bytes) -> bytes:
     """Digits as a picture, side by side: each 28 times 28 bytes, 0 for black.
 
     Raises:
-        ValueError: If they are no whole digits.
+        ValueError: If they are no whole images.
     """
     size = IMAGE_SIZE * IMAGE_SIZE
     count, rest = divmod(len(pixels), size)
     if rest or not count:
-        raise ValueError(f"A digit has {size} pixels, but got {len(pixels)}.")
+        raise ValueError(f"An image has {size} pixels, but got {len(pixels)}.")
     strip = Image.new("L", (count * IMAGE_SIZE, IMAGE_SIZE))
     for place in range(count):
-        digit = Image.frombytes("L", (IMAGE_SIZE, IMAGE_SIZE), pixels[place * size : (place + 1) * size])
-        strip.paste(digit, (place * IMAGE_SIZE, 0))
+        image = Image.frombytes("L", (IMAGE_SIZE, IMAGE_SIZE), pixels[place * size : (place + 1) * size])
+        strip.paste(image, (place * IMAGE_SIZE, 0))
     buffer = io.BytesIO()
     strip.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -45,7 +45,7 @@ def draw_seeds(proof: Proof) -> Drawing:
         axes.set_ylim(0, highest + 1)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(f"accuracy on the {proof.num_images:,} test digits (%)")
+        axes.set_xlabel(f"accuracy on the {proof.num_images:,} test images (%)")
         sketch.figure.legend(loc="outside upper right", ncols=2)
     return sketch.drawing(
         "seeds",
@@ -84,7 +84,7 @@ def draw_frontier(frontier: Frontier) -> Drawing:
                     color=BAD,
                 )
         axes.set_xlabel("parameters")
-        axes.set_ylabel("accuracy on the test digits (%)")
+        axes.set_ylabel("accuracy on the test images (%)")
         axes.set_xlim(left=0)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower right")
@@ -149,7 +149,7 @@ def draw_ladder(ladder: Ladder) -> Drawing:
         axes.set_xticks(ticks, [f"{tick:g} %" for tick in ticks])
         axes.minorticks_off()
         by_hand = "; cross: by hand, best epoch of one run" if has_by_hand else ""
-        axes.set_xlabel(f"error on the test digits (dot: each seed; bar: mean{by_hand})")
+        axes.set_xlabel(f"error on the test images (dot: each seed; bar: mean{by_hand})")
     return sketch.drawing(
         "ladder",
         label="The test error with some of the recipe's methods alone.",
@@ -157,8 +157,8 @@ def draw_ladder(ladder: Ladder) -> Drawing:
     )
 
 
-def draw_confusion(answers: Answers) -> Drawing:
-    """Which digits are taken for which, over all seeds."""
+def draw_confusion(answers: Answers, classes: Sequence[str]) -> Drawing:
+    """Which images are taken for which, over all seeds."""
     with style():
         sketch = Sketch(4.0)
         axes = sketch.axes
@@ -181,15 +181,15 @@ def draw_confusion(answers: Answers) -> Drawing:
             axes.text(label, label, "·", ha="center", va="center", color=FAINT)
         axes.set_xlim(-0.5, 9.5)
         axes.set_ylim(9.5, -0.5)
-        axes.set_xticks(range(10))
-        axes.set_yticks(range(10))
+        axes.set_xticks(range(10), classes, rotation=0 if max(map(len, classes)) < 3 else 45)
+        axes.set_yticks(range(10), classes)
         axes.set_xlabel("answer")
         axes.set_ylabel("label")
         axes.set_aspect("equal")
         axes.grid(color=GRID, linewidth=0.5)
     return sketch.drawing(
         "confusion",
-        label="How often each digit was taken for each other one.",
+        label="How often each class was taken for each other one.",
         caption=f"Wrong answers of {plural(len(answers.seeds), 'network')} together; the right ones are left out.",
     )
 

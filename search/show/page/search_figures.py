@@ -51,7 +51,7 @@ def draw_curves(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:
     return sketch.drawing(
         "curves",
         label=f"Learning curves of {plural(len(sketch.tips), 'trial')}.",
-        caption="After every epoch, by one view of each digit. What trials are ranked by is the last one by all views.",
+        caption="After every epoch, by one view of each image. What trials are ranked by is the last one by all views.",
     )
 
 

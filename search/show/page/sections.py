@@ -11,7 +11,7 @@ from search.show.page import proof_figures, search_figures
 from search.show.page.blocks import Block, Canvas, Commands, Picture, Pictures, Section, Table
 from search.show.page.facts import Digit, PageFacts
 from search.show.page.layers import layers_of
-from search.show.page.pictures import SHOWN_DIGITS, to_png
+from search.show.page.pictures import SHOWN_IMAGES, to_png
 from search.show.page.timeline import draw_timeline
 from search.show.study import describe_leader, describe_work
 from search.show.words import describe_seeds, format_network, format_seconds, plural
@@ -29,7 +29,7 @@ def sections(facts: PageFacts) -> list[Section]:
         _parameters(facts),
         _earned(facts),
         _ladder(facts),
-        _digits(facts),
+        _images(facts),
         _answers(facts),
         _try(facts),
         _work(facts),
@@ -79,7 +79,7 @@ def _is_own(study_name: str | None, facts: PageFacts) -> bool:
 def _winner(facts: PageFacts) -> Section | None:
     if facts.config is None:
         return None
-    layers = layers_of(facts.config.model)
+    layers = layers_of(facts.config.model, facts.side)
     rows = tuple(
         (
             str(layer.stage),
@@ -104,7 +104,7 @@ def _winner(facts: PageFacts) -> Section | None:
         id="network",
         title="The winner, layer by layer" if is_winner else "The best network so far, layer by layer",
         words=(
-            f"{whose}: {format_network(facts.config.model)}. It looks at the inner 24 x 24 pixels of an image. "
+            f"{whose}: {format_network(facts.config.model)}. It sees {facts.side} x {facts.side} pixels of an image. "
             f"{_training(facts.config)}",
         ),
         blocks=(
@@ -207,22 +207,25 @@ def _ladder(facts: PageFacts) -> Section | None:
     )
 
 
-def _digits(facts: PageFacts) -> Section | None:
-    if not facts.digits or facts.config is None:
+def _images(facts: PageFacts) -> Section | None:
+    if not facts.images or facts.config is None:
         return None
     augment = facts.config.augment
     rows = tuple(
         Pictures(
-            caption=f"A {original.label}, as it is, and as it may be trained on",
-            pictures=(_picture(original, "as it is"), *(_picture(digit, "distorted") for digit in distorted)),
+            caption=f"{facts.classes[original.label]}: as it is, and as it may be trained on",
+            pictures=(
+                _picture(original, facts, "as it is"),
+                *(_picture(image, facts, "distorted") for image in distorted),
+            ),
         )
-        for original, distorted in facts.digits
+        for original, distorted in facts.images
     )
     return Section(
         id="augmentation",
         title="What it was trained on",
         words=(
-            f"Each time it is seen, a digit is rotated by up to {augment.rotation:.3g} degrees, shifted by up to "
+            f"Each time it is seen, an image is rotated by up to {augment.rotation:.3g} degrees, shifted by up to "
             f"{augment.shift:.3g} pixels, and scaled and sheared by up to {augment.scale:.3g} and {augment.shear:.3g}. "
             f"In the last third of the epochs that fades to {facts.config.final_augment:.0%} of it.",
         ),
@@ -230,8 +233,9 @@ def _digits(facts: PageFacts) -> Section | None:
     )
 
 
-def _picture(digit: Digit, caption: str) -> Picture:
-    return Picture(source=_data_url(to_png(digit.pixels)), alternative=f"a {digit.label}, {caption}", caption="")
+def _picture(image: Digit, facts: PageFacts, caption: str) -> Picture:
+    name = facts.classes[image.label]
+    return Picture(source=_data_url(to_png(image.pixels)), alternative=f"{name}, {caption}", caption="")
 
 
 def _data_url(png: bytes) -> str:
@@ -242,30 +246,40 @@ def _answers(facts: PageFacts) -> Section | None:
     answers = facts.answers
     if answers is None or not answers.seeds:
         return None
-    hardest = answers.hardest(SHOWN_DIGITS)
+    hardest = answers.hardest(SHOWN_IMAGES)
     n = len(answers.seeds)
-    blocks: list[Block] = [proof_figures.draw_confusion(answers), proof_figures.draw_calibration(answers)]
+    blocks: list[Block] = [
+        proof_figures.draw_confusion(answers, facts.classes),
+        proof_figures.draw_calibration(answers),
+    ]
     if facts.hardest is not None and hardest:
         source = _data_url(facts.hardest)
         pictures = tuple(
             Picture(
                 source=source,
                 offset=place,
-                alternative=f"test digit {digit.place}, a {digit.label}",
+                alternative=f"test image {miss.place}: {facts.classes[miss.label]}",
                 caption=(
-                    f"{digit.label}, taken for {digit.answer} ({digit.probability:.0%}) by {digit.num_missed} of {n}"
+                    f"{facts.classes[miss.label]}, taken for {facts.classes[miss.answer]} ({miss.probability:.0%}) "
+                    f"by {miss.num_missed} of {n}"
                 ),
             )
-            for place, digit in enumerate(hardest)
+            for place, miss in enumerate(hardest)
         )
-        blocks.insert(0, Pictures(caption="The digits that most networks miss", pictures=pictures))
+        blocks.insert(0, Pictures(caption="The images that most networks miss", pictures=pictures))
     elif hardest:
         rows = tuple(
-            (str(each.place), str(each.label), str(each.answer), f"{each.probability:.0%}", f"{each.num_missed} of {n}")
+            (
+                str(each.place),
+                facts.classes[each.label],
+                facts.classes[each.answer],
+                f"{each.probability:.0%}",
+                f"{each.num_missed} of {n}",
+            )
             for each in hardest
         )
-        headings = ("Test digit", "Label", "Taken for", "How surely", "By networks")
-        blocks.append(Table(caption="The digits that most networks miss", headings=headings, rows=rows, folded=True))
+        headings = ("Test image", "Label", "Taken for", "How surely", "By networks")
+        blocks.append(Table(caption="The images that most networks miss", headings=headings, rows=rows, folded=True))
     words = f"The answers of {plural(n, 'network')}, {describe_seeds(row.seed for row in answers.seeds)}."
     return Section(id="answers", title="What it gets wrong", words=(words,), blocks=tuple(blocks))
 

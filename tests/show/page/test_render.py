@@ -123,7 +123,7 @@ def test_a_page_of_an_unfinished_search_says_how_far_it_is_and_how_to_finish_it(
 
 
 def test_a_page_of_a_winner_without_a_proof_does_not_claim_anything() -> None:
-    assert headline(WON) == "Not proved yet: trial 7 has won the search, on validation digits alone."
+    assert headline(WON) == "Not proved yet: trial 7 has won the search, on validation images alone."
     assert next_steps(WON)[0][1] == "python cli.py verify-best --seeds 20"
     text = render(WON)
     assert "CONFIRMED" not in text
