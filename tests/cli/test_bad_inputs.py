@@ -498,7 +498,7 @@ EDITED += [
         name="search: a study of an older recipe",
         typed=SMALL,
         change=study_value("recipe", "3"),
-        told="(3, now 4). Go on with what it was made with (at commit ",
+        told=f"(3, now {RECIPE}). Go on with what it was made with (at commit ",
     ),
     Case(
         name="search: a study of an older recipe, with what to type",

@@ -49,7 +49,7 @@ def check_onnx(path: Path, network: KeptNetwork, views: str, digits: Split) -> N
     """The file answers as PyTorch does, whatever the number of images."""
     for images in (digits.images, digits.images[:1]):
         found = probabilities(path, images)
-        expected = network.look(images, crops_of(views)).numpy()
+        expected = network.look(images, crops_of(views, network.dataset)).numpy()
         assert np.abs(found - expected).max() < 1e-5
         assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
 

@@ -33,7 +33,7 @@ def read(picture: Image.Image, path: Path) -> NDArray[np.uint8]:
 
 
 def answer(network: KeptNetwork, digit: NDArray[np.uint8]) -> int:
-    return int(network.look(torch.from_numpy(digit)[None, None], crops_of("all")).argmax())
+    return int(network.look(torch.from_numpy(digit)[None, None], crops_of("all", network.dataset)).argmax())
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,21 @@ def test_a_digit_is_scaled_to_its_box_and_centred_by_its_mass(tmp_path: Path) ->
     assert abs(columns.mean() - 13.5) <= 0.5
 
 
+def test_what_is_no_digit_fills_the_image(tmp_path: Path) -> None:
+    picture = Image.new("L", (400, 300), 255)
+    ImageDraw.Draw(picture).rectangle((20, 30, 59, 229), fill=0)
+    path = tmp_path / "bar.png"
+    picture.save(path)
+    rows, columns = np.nonzero(read_picture(path, centred=False) > 60)
+    assert (rows.min(), rows.max()) == (0, 27)
+    assert (columns.min(), columns.max()) == (11, 16)  # six of 28 wide, in the middle
+
+
 def test_mnist_digits_as_large_dark_pictures_are_answered_as_before(
     network: KeptNetwork, final_splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
     digits = final_splits[1].select(torch.arange(0, 1_000, 5))
-    plain = network.look(digits.images, crops_of("all")).argmax(dim=1)
+    plain = network.look(digits.images, crops_of("all", network.dataset)).argmax(dim=1)
     right = 0
     for place, image in enumerate(digits.images[:, 0].numpy()):
         picture = Image.fromarray(255 - image).resize((336, 336), Image.Resampling.BICUBIC)

@@ -188,6 +188,6 @@ def test_a_trial_of_one_epoch_and_a_diverged_one_are_drawn() -> None:
     assert "curve-1" in render(replace(UNDER_WAY, trials=trials, summary=make_summary(best=searched(1, 100.0))))
 
 
-def test_digits_side_by_side_are_whole_ones() -> None:
-    with pytest.raises(ValueError, match="A digit has 784 pixels, but got 785"):
+def test_images_side_by_side_are_whole_ones() -> None:
+    with pytest.raises(ValueError, match="An image has 784 pixels, but got 785"):
         to_png(bytes(785))
