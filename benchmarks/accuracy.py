@@ -20,7 +20,6 @@ from rich.table import Table
 from benchmarks.command import Benchmark, data_options, finish, tell
 from benchmarks.records import Accuracy, SeedAccuracy
 from search.commands.options import auto_or_count, json_option
-from search.commands.output import the_space
 from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, ExplainedError, TrialConfig
 from search.net.datasets import find_dataset
 from search.provenance import code_commit, versions
@@ -32,6 +31,7 @@ from search.show.live import LiveScreen
 from search.studies.facts import TrialFacts
 from search.studies.job import Result, ShouldStop
 from search.studies.plan import GivenPlan
+from search.studies.space import load_space
 from search.studies.study import StoredStudy
 from space import reference_config
 
@@ -102,7 +102,7 @@ def main(dataset: str, data_dir: Path, seeds: int, epochs: int, workers: int | N
     with TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/accuracy.db"
         settings = RunSettings(storage=url, results_dir=Path(folder), data_dir=data_dir, device="cpu", workers=workers)
-        session = Session.open(settings, the_space(), LiveScreen(quiet=False), create=True)
+        session = Session.open(settings, load_space(), LiveScreen(quiet=False), create=True)
         validation = Validation(
             dataset=digits.name,
             data_dir=data_dir,

@@ -26,11 +26,11 @@ from benchmarks.command import Benchmark, finish, tell
 from benchmarks.disturbance import Aim, Ended, Place
 from benchmarks.records import Chaos, Phase, Round, Shot, SignalName, Since, Target, read, to_json
 from search.commands.options import json_option
-from search.commands.output import the_space
 from search.config import ExplainedError
 from search.files import write_atomically
 from search.net.device import num_cores
 from search.provenance import Code, versions
+from search.studies.space import load_space
 from search.studies.study import load_studies
 
 RECORD = Path("results") / "reference" / "chaos.json"
@@ -227,7 +227,7 @@ def read_rounds(path: Path, seed: int, code: Code) -> list[Round]:
 def main(moments: int, seed: int, phases: tuple[Phase, ...], index: int | None, record: Path, as_json: bool) -> None:
     """Hits commands by signals at random moments, and looks at what they leave; takes an hour or two on two cores."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing that was started may be left
-    code = Code.at_hand(the_space().path)
+    code = Code.at_hand(load_space().path)
     phases = phases or get_args(Phase)
     with TemporaryDirectory() as folder:
         if index is not None:

@@ -14,11 +14,11 @@ import click
 from benchmarks.command import Benchmark
 from benchmarks.light_study import LightTask, open_study, shorten_silence
 from search.commands.group import EXIT_INTERRUPTED
-from search.commands.output import the_space
 from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS
 from search.settings import SearchSettings
 from search.studies.choices import SAMPLERS
 from search.studies.plan import DrawnPlan
+from search.studies.space import load_space
 
 
 @click.command(cls=Benchmark)
@@ -47,7 +47,7 @@ def main(
             workers=workers,
             sampler=sampler,
         )
-        session = Session.open(settings, the_space(), LiveScreen(quiet=False), create=True)
+        session = Session.open(settings, load_space(), LiveScreen(quiet=False), create=True)
         stored = open_study(session.storage, DEFAULT_MAX_PARAMS, epochs)
         plan = DrawnPlan(num_trials=trials, sampler_name=sampler, seed=settings.seed)
         task = LightTask(max_params=DEFAULT_MAX_PARAMS, epochs=epochs, epoch_seconds=epoch_seconds, silence=silence)

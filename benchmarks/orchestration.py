@@ -33,7 +33,6 @@ from benchmarks.sleep_study import SleepTask
 from benchmarks.trial_times import seconds_outside, seconds_to_first_trial
 from search.commands.group import EXIT_INTERRUPTED
 from search.commands.options import json_option
-from search.commands.output import the_space
 from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS
 from search.net.datasets import find_dataset
 from search.net.device import num_cores
@@ -43,6 +42,7 @@ from search.runs.validating import Validation
 from search.settings import SearchSettings
 from search.show.live import LiveScreen
 from search.studies.plan import DrawnPlan
+from search.studies.space import load_space
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy
 
@@ -73,7 +73,7 @@ def measure(load: Load, validation: Validation, epoch_seconds: float) -> Orchest
         settings = SearchSettings(
             storage=load.url, results_dir=Path(folder), device="cpu", workers=load.num_workers, precision="fp32"
         )
-        session = Session.open(settings, the_space(), LiveScreen(quiet=True), create=False)
+        session = Session.open(settings, load_space(), LiveScreen(quiet=True), create=False)
         stored = StoredStudy.load(session.storage, STUDY_NAME)
         begun = len(stored.trials())
         num_trials = begun + load.num_trials * load.num_workers

@@ -23,7 +23,6 @@ from benchmarks.command import Benchmark, finish, tell
 from benchmarks.disturbance import Aim, Place
 from benchmarks.records import Repeat, RepeatedStudy, SignalName, Target
 from search.commands.options import json_option
-from search.commands.output import the_space
 from search.config import ExplainedError
 from search.proof.summaries import StudySummary
 from search.provenance import Code, versions
@@ -31,6 +30,7 @@ from search.runs.models import WINNER_MODEL
 from search.settings import BEST_MODEL, SearchSettings
 from search.studies.facts import TrialFacts
 from search.studies.kinds import KINDS, Kind
+from search.studies.space import load_space
 from search.studies.study import FINISHED, StoredStudy
 
 STUDY = "repeat"
@@ -127,7 +127,7 @@ def repeat(seed: int, folder: Path) -> RepeatedStudy:
 def main(seeds: tuple[int, ...], as_json: bool) -> None:
     """Makes searches twice, once undisturbed and once hit and resumed, and compares; takes minutes for each seed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing that was started may be left
-    code = Code.at_hand(the_space().path)
+    code = Code.at_hand(load_space().path)
     studies = []
     for seed in seeds:
         with TemporaryDirectory() as folder:

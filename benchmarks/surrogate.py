@@ -24,8 +24,8 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
 
 from benchmarks.records import Point, Points, SurrogateFit
-from search.commands.output import the_space
 from search.config import RECIPE, ExplainedError, derive_seed
+from search.studies.space import load_space
 from space import suggest_config
 
 LEAST_ERROR = 0.005  # percent: the logarithm needs one
@@ -117,7 +117,7 @@ class Surrogate:
     """
 
     def __init__(self, recorded: Points, smoothness: float = SMOOTH) -> None:
-        if (recorded.space, recorded.recipe) != (the_space().hash, RECIPE):
+        if (recorded.space, recorded.recipe) != (load_space().hash, RECIPE):
             raise ExplainedError(
                 f"The points of {recorded.study_name!r} are of another space or recipe than this code's: search anew, "
                 "and record them with benchmarks.points."

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 NUM_CLASSES = 10
@@ -16,6 +17,9 @@ KERNEL_AREA = 9  # every convolution is 3x3
 NUM_UNPADDED = 2  # convolutions at the start of the first stage, where it has as many
 MAX_STAGE_BLOCKS = 4  # that the space draws
 
+DISTRIBUTION = "tiny-mnist-search"
+CHECKOUT_PROGRAM = "python cli.py"  # as it is called in texts
+PROGRAM = CHECKOUT_PROGRAM if Path(__file__).parents[1].joinpath("cli.py").exists() else DISTRIBUTION
 RECIPE = 5  # raised whenever a configuration would build another network or train it otherwise than before
 
 DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"

@@ -16,16 +16,16 @@ from benchmarks.points import read_points
 from benchmarks.records import Point, Points, read, to_json
 from benchmarks.simulation import CANDIDATES, DEFAULT_RULE, FEWEST_TRIALS, RULES, Lab, Rule, Trial, search
 from benchmarks.surrogate import ROUGH, SMOOTH, Params, Surrogate, World, distributions, encode, log_error, to_accuracy
-from search.commands.output import the_space
 from search.config import RECIPE, ExplainedError
 from search.studies.choices import make_pruner
 from search.studies.facts import StudyFacts, TrialFacts
 from search.studies.kinds import KINDS, Kind
+from search.studies.space import load_space
 from search.studies.study import Binding, StoredStudy
 from space import REFERENCE, suggest_config
 
 EPOCHS, MAX_PARAMS, NOISE = 6, 2_000, 0.05
-SPACE = the_space()
+SPACE = load_space()
 
 
 def truth(params: Params) -> float:

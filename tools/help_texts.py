@@ -3,7 +3,7 @@
 import click
 
 from cli import cli
-from search.commands.group import PROGRAM
+from search.config import PROGRAM
 
 WIDTH = 100
 

@@ -1,11 +1,12 @@
 """`ablate`: takes the winner's recipe apart."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from search.commands.options import run_options, study_name_option, trial_option
-from search.commands.output import finish, the_space
+from search.commands.options import run_options, space_option, study_name_option, trial_option
+from search.commands.output import finish
 from search.settings import AblateSettings
 
 
@@ -18,8 +19,9 @@ from search.settings import AblateSettings
 )
 @trial_option("take apart")
 @study_name_option
+@space_option
 @run_options
-def ablate(quiet: bool, as_json: bool, **given: Any) -> None:
+def ablate(space: Path | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Tells what each part of the winner's recipe earns.
 
     Batch norm, dropout and augmentation are added to a plain network in turn, and each is left out of the full recipe
@@ -32,9 +34,10 @@ def ablate(quiet: bool, as_json: bool, **given: Any) -> None:
     from search.runs.ablating import run_ablation
     from search.show.ladder import ladder_table
     from search.show.live import LiveScreen
+    from search.studies.space import load_space
 
     finish(
-        run_ablation(AblateSettings(**given), the_space(), LiveScreen(quiet=quiet)),
+        run_ablation(AblateSettings(**given), load_space(space), LiveScreen(quiet=quiet)),
         ladder_table,
         quiet=quiet,
         as_json=as_json,

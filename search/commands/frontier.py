@@ -1,12 +1,13 @@
 """`frontier`: accuracy against parameters, every point of it proved."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from search.commands.group import EXIT_INTERRUPTED
-from search.commands.options import dataset_option, percent, run_options
-from search.commands.output import finish, the_space
+from search.commands.options import dataset_option, percent, run_options, space_option
+from search.commands.output import finish
 from search.config import LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, SMALLEST_MAX_PARAMS, shortened
 from search.settings import FrontierSettings
 
@@ -46,8 +47,9 @@ DEFAULT_BUDGETS = ",".join(map(str, FrontierSettings.budgets))
     "--epochs", type=click.IntRange(1, MAX_EPOCHS), default=FrontierSettings.epochs, help="Epochs of an unpruned trial."
 )
 @click.option("--target", type=percent, help="As with verify-best.")
+@space_option
 @run_options
-def frontier(quiet: bool, as_json: bool, **given: Any) -> None:
+def frontier(space: Path | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Draws accuracy against parameters, every point proved.
 
     At each budget it searches, and proves the winner. Each search tries what the one before has found. All searches end
@@ -61,8 +63,9 @@ def frontier(quiet: bool, as_json: bool, **given: Any) -> None:
     from search.runs.tracing import run_frontier
     from search.show.frontier import frontier_report
     from search.show.live import LiveScreen
+    from search.studies.space import load_space
 
-    ended = run_frontier(FrontierSettings(**given), the_space(), LiveScreen(quiet=quiet))
+    ended = run_frontier(FrontierSettings(**given), load_space(space), LiveScreen(quiet=quiet))
     finish(ended, frontier_report, quiet=quiet, as_json=as_json)
     if ended.interrupted:
         raise click.exceptions.Exit(EXIT_INTERRUPTED)

@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from search.config import ExplainedError, printable
+from search.config import CHECKOUT_PROGRAM, PROGRAM, ExplainedError, printable
 
 EXIT_NOT_CONFIRMED = 3
 EXIT_INTERRUPTED = 130
-PROGRAM = "python cli.py"
 
 
 class OneLineUsageError(click.ClickException):
@@ -22,6 +21,11 @@ class OneLineUsageError(click.ClickException):
 
 class Group(click.Group):
     """Turns what a user can mend into one line and an exit code."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        super().add_command(cmd, name)
+        if cmd.help is not None:  # its examples are typed as this program is
+            cmd.help = cmd.help.replace(CHECKOUT_PROGRAM, PROGRAM)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of their use, not of the alphabet

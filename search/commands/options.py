@@ -104,6 +104,13 @@ def dataset_option(help_text: str) -> Callable[[Command], Command]:
     return click.option("--dataset", type=DataSetName(), default=SearchSettings.dataset, help=help_text)
 
 
+def space_option(command: Command) -> Command:
+    """For the commands that draw configurations, or draw them again."""
+    folder = click.Path(path_type=Path)
+    help_text = "The file that defines the search space. Default: space.py beside cli.py."
+    return click.option("--space", type=folder, help=help_text)(command)
+
+
 def place_options(command: Command) -> Command:
     """Where things are."""
     folder = click.Path(path_type=Path)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from search.commands.group import EXIT_INTERRUPTED
-from search.config import printable
+from search.config import PROGRAM, printable
 
 if TYPE_CHECKING:
     from search.proof.parts import Record
     from search.runs.session import Ended
-    from search.studies.space import Space
 
 NO_LIMIT = 10_000  # columns
 
@@ -62,14 +61,6 @@ class _Printable:
             yield Segment("\n".join(lines), style, control)
 
 
-def the_space() -> "Space":
-    """The search space of `space.py`."""
-    import space
-    from search.studies.space import Space
-
-    return Space(suggest_config=space.suggest_config, reference=space.REFERENCE, path=Path(space.__file__))
-
-
 def command_line(*words: str, repeated: tuple[str, ...] = ()) -> str:
     """A command as it can be typed in the shell that this one was typed in, with the options that were typed.
 
@@ -80,7 +71,8 @@ def command_line(*words: str, repeated: tuple[str, ...] = ()) -> str:
     from search.studies.urls import hide_password
 
     context = click.get_current_context()
-    line, comment = [_python(), "cli.py", *words], ""
+    program = [_python(), "cli.py"] if PROGRAM.endswith("cli.py") else [PROGRAM]
+    line, comment = [*program, *words], ""
     for name in repeated:
         if context.get_parameter_source(name) != click.core.ParameterSource.COMMANDLINE:
             continue

@@ -1,11 +1,11 @@
 """`report`: the page of a study."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from search.commands.options import place_options, study_name_option
-from search.commands.output import the_space
+from search.commands.options import place_options, space_option, study_name_option
 from search.config import printable
 from search.settings import RunSettings
 
@@ -13,8 +13,9 @@ from search.settings import RunSettings
 @click.command()
 @click.option("--figures", is_flag=True, help="Write the page's figures as PNG, too.")
 @study_name_option
+@space_option
 @place_options
-def report(figures: bool, **given: Any) -> None:
+def report(figures: bool, space: Path | None, **given: Any) -> None:
     """Writes a study's page.
 
     It says what was found, why to believe it, and what to do next. It is one file that asks nothing of the network:
@@ -27,6 +28,7 @@ def report(figures: bool, **given: Any) -> None:
       python cli.py report --study-name mnist-2000p-15e --figures
     """
     from search.runs.pages import write_report
+    from search.studies.space import load_space
 
-    for path in write_report(RunSettings(**given), the_space(), with_figures=figures):
+    for path in write_report(RunSettings(**given), load_space(space), with_figures=figures):
         click.echo(printable(f"Written: {path}"))

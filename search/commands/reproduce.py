@@ -7,7 +7,7 @@ import click
 
 from search.commands.group import EXIT_NOT_CONFIRMED
 from search.commands.options import run_options
-from search.commands.output import finish, the_space
+from search.commands.output import finish
 from search.commands.verify_best import LARGEST_FIRST_SEED
 from search.config import MAX_SEEDS
 from search.settings import ReproduceSettings
@@ -39,7 +39,8 @@ def reproduce(quiet: bool, as_json: bool, **given: Any) -> None:
     from search.runs.reproducing import run_reproduction
     from search.show.live import LiveScreen
     from search.show.reproduction import reproduction_report
+    from search.studies.space import load_space
 
-    ended = run_reproduction(ReproduceSettings(**given), the_space(), LiveScreen(quiet=quiet))
+    ended = run_reproduction(ReproduceSettings(**given), load_space(), LiveScreen(quiet=quiet))
     if finish(ended, reproduction_report, quiet=quiet, as_json=as_json).reproduced is False:
         raise click.exceptions.Exit(EXIT_NOT_CONFIRMED)

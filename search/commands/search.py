@@ -1,12 +1,13 @@
 """`search`: searches, re-ranks, and names the winner."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from search.commands.group import EXIT_INTERRUPTED
-from search.commands.options import dataset_option, duration, run_options
-from search.commands.output import command_line, show, the_space
+from search.commands.options import dataset_option, duration, run_options, space_option
+from search.commands.output import command_line, show
 from search.config import (
     LARGEST_INTEGER,
     LARGEST_MAX_PARAMS,
@@ -88,8 +89,9 @@ DATASET_HELP = (
     help="A new study tries that one's leading trials first, fitted to its own budget.",
 )
 @click.option("--study-name", help="Default: data set, budget and epochs, like mnist-7999p-15e.")
+@space_option
 @run_options
-def search(quiet: bool, as_json: bool, **given: Any) -> None:
+def search(space: Path | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Searches architecture and hyper-parameters.
 
     In the end the leading trials are run twice more, which decides the winner, and further runs tell what it has over
@@ -104,9 +106,10 @@ def search(quiet: bool, as_json: bool, **given: Any) -> None:
     from search.runs.searching import run_search
     from search.show.live import LiveScreen
     from search.show.study import search_report
+    from search.studies.space import load_space
 
     settings = SearchSettings(**given)
-    ended = run_search(settings, the_space(), LiveScreen(quiet=quiet))
+    ended = run_search(settings, load_space(space), LiveScreen(quiet=quiet))
     summary = ended.record
     assert summary is not None
     if as_json:
@@ -129,5 +132,5 @@ def _next(summary: "StudySummary", settings: SearchSettings, *, interrupted: boo
         return "the same command goes on."
     if summary.best is None:
         return "every trial was pruned: ask for more --trials."
-    places = ("storage", "study_name", "data_dir", "results_dir")
+    places = ("storage", "study_name", "data_dir", "results_dir", "space")
     return command_line("verify-best", "--seeds", "5", repeated=places)

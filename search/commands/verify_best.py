@@ -1,12 +1,13 @@
 """`verify-best`: proves the winner over fresh seeds."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from search.commands.group import EXIT_NOT_CONFIRMED
-from search.commands.options import percent, run_options, study_name_option, trial_option
-from search.commands.output import finish, the_space
+from search.commands.options import percent, run_options, space_option, study_name_option, trial_option
+from search.commands.output import finish
 from search.config import MAX_SEEDS
 from search.net.datasets import DATASETS
 from search.settings import VerifySettings
@@ -34,8 +35,9 @@ LARGEST_FIRST_SEED = 2**31 - 1 - MAX_SEEDS  # the ladder's seeds begin at 2**31
     help=f"The test accuracy that every seed has to reach, in percent. Default: {TARGETS}; for others, name it.",
 )
 @study_name_option
+@space_option
 @run_options
-def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:
+def verify_best(space: Path | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Proves the winner over fresh seeds, on the test images.
 
     Trains it anew with each seed, on all training images. Exits with 3 when a seed misses the target. On the bundled
@@ -49,7 +51,8 @@ def verify_best(quiet: bool, as_json: bool, **given: Any) -> None:
     from search.runs.proving import run_verification
     from search.show.live import LiveScreen
     from search.show.proof import proof_report
+    from search.studies.space import load_space
 
-    ended = run_verification(VerifySettings(**given), the_space(), LiveScreen(quiet=quiet))
+    ended = run_verification(VerifySettings(**given), load_space(space), LiveScreen(quiet=quiet))
     if finish(ended, proof_report, quiet=quiet, as_json=as_json).confirmed is False:
         raise click.exceptions.Exit(EXIT_NOT_CONFIRMED)

@@ -8,30 +8,15 @@ from pathlib import Path
 
 import onnx
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
 from search.config import IMAGE_SIZE
 from search.files import write_atomically
+from search.net.classifier import Classifier
 from search.net.crops import Crops
-from search.net.data import normalise
 from search.net.datasets import Pixels
 from search.net.model import TinyCNN
 
 INPUT, OUTPUT = "pixels", "probabilities"
-
-
-class Whole(nn.Module):
-    """The network with what comes before and after it."""
-
-    def __init__(self, model: TinyCNN, pixels: Pixels, crops: Crops) -> None:
-        super().__init__()
-        self.model, self.pixels, self.crops = model, pixels, crops
-
-    def forward(self, pixels: Float[Tensor, "n 1 28 28"]) -> Float[Tensor, "n 10"]:
-        """Args: pixels: From 0, black, to 255."""
-        logits: Tensor = self.model(normalise(pixels, self.pixels, check=False), self.crops)
-        return logits.softmax(dim=1)
 
 
 def save_onnx(path: Path, model: TinyCNN, pixels: Pixels, crops: Crops, description: str) -> None:
@@ -40,7 +25,6 @@ def save_onnx(path: Path, model: TinyCNN, pixels: Pixels, crops: Crops, descript
     Args:
         description: Kept in the file, as its doc string.
     """
-    whole = Whole(model, pixels, crops).eval()
     example = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)
     level = logging.getLogger("torch.onnx").level
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it tells of its steps
@@ -48,7 +32,7 @@ def save_onnx(path: Path, model: TinyCNN, pixels: Pixels, crops: Crops, descript
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         try:
             program = torch.onnx.export(
-                whole,
+                Classifier(model, pixels, crops).eval(),
                 (example,),
                 input_names=[INPUT],
                 output_names=[OUTPUT],

@@ -11,8 +11,8 @@ import torch
 
 from search.config import IMAGE_SIZE, ExplainedError
 from search.files import write_atomically
+from search.net.classifier import Classifier
 from search.net.crops import CENTRE, Crops, views_of
-from search.net.data import normalise
 from search.net.datasets import DataSet, dataset_row
 from search.net.model import TinyCNN
 from search.net.model_file import load_model
@@ -44,8 +44,12 @@ class KeptNetwork:
     def look(self, images: torch.Tensor, crops: Crops) -> torch.Tensor:
         """Probabilities. Args: images: uint8, n x 1 x 28 x 28, light on dark."""
         with torch.inference_mode():
-            logits: torch.Tensor = self.model(normalise(images, self.dataset.pixels, check=False), crops)
-            return logits.softmax(dim=1)
+            probabilities: torch.Tensor = self.classifier(crops)(images)
+            return probabilities
+
+    def classifier(self, crops: Crops) -> Classifier:
+        """As a module, in evaluation mode."""
+        return Classifier(self.model, self.dataset.pixels, crops).eval()
 
 
 def crops_of(views: str, dataset: DataSet) -> Crops:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import IMAGE_SIZE, ExplainedError, TrialConfig
+from search.config import IMAGE_SIZE, PROGRAM, ExplainedError, TrialConfig
 from search.files import read_regular, write_atomically
 from search.net.crops import crop_side
 from search.net.datasets import OWN_FRAME, DataError, DataSet, dataset_row
@@ -60,12 +60,12 @@ def write_page(search: StoredStudy, settings: RunSettings, space: Space, screen:
         facts = gather(search, settings, space)
         write_atomically(path, render(facts))
     except (ExplainedError, OSError) as error:
-        screen.warn(f"{path} could not be written ({error}). Once that is mended: python cli.py report")
+        screen.warn(f"{path} could not be written ({error}). Once that is mended: {PROGRAM} report")
         return ()
     try:
         decorate(search, facts, settings.results_dir, path)
     except (ExplainedError, OSError) as error:
-        screen.warn(f"The dashboard was not brought up to date ({error}). Once that is mended: python cli.py report")
+        screen.warn(f"The dashboard was not brought up to date ({error}). Once that is mended: {PROGRAM} report")
     return (path,)
 
 
@@ -187,4 +187,4 @@ def _commands(
         lines[-1] += ["--target", f"{proof.asked_target:.15g}"]
     if ladder is not None:
         lines.append(["ablate", "--seeds", str(ladder.num_seeds)])
-    return tuple(shlex.join(["python", "cli.py", *words, *places]) for words in lines)
+    return tuple(f"{PROGRAM} {shlex.join([*words, *places])}" for words in lines)

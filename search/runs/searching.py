@@ -11,6 +11,7 @@ from search.runs.session import Ended, Session
 from search.runs.standings import NUM_RUNS, read_ranking
 from search.runs.starting import find_warm_start
 from search.runs.tasks import SearchTask
+from search.runs.telling import OnTrial, TrialTeller
 from search.runs.validating import Validation
 from search.settings import SearchSettings
 from search.show.notes import NoteKeeper
@@ -25,8 +26,13 @@ from search.studies.tickets import find_holders, is_finished
 from search.studies.worker import expired, is_stalled
 
 
-def run_search(settings: SearchSettings, space: Space, screen: Screen) -> Ended[StudySummary]:
+def run_search(
+    settings: SearchSettings, space: Space, screen: Screen, on_trial: OnTrial | None = None
+) -> Ended[StudySummary]:
     """Finishes the study of `settings.trials` trials, be it new or begun.
+
+    Args:
+        on_trial: Called in this process for each trial of the search that has ended meanwhile, whoever trained it.
 
     Raises:
         ExplainedError: If the settings contradict each other or what is there, or results cannot be written.
@@ -76,11 +82,15 @@ def run_search(settings: SearchSettings, space: Space, screen: Screen) -> Ended[
         max_params=settings.max_params,
         epochs=settings.epochs,
     )
-    return _search_and_rerank(session, settings, search, validation)
+    return _search_and_rerank(session, settings, search, validation, on_trial)
 
 
 def _search_and_rerank(
-    session: Session, settings: SearchSettings, search: StoredStudy, validation: Validation
+    session: Session,
+    settings: SearchSettings,
+    search: StoredStudy,
+    validation: Validation,
+    on_trial: OnTrial | None,
 ) -> Ended[StudySummary]:
     folder = settings.results_dir / search.name
     plan = DrawnPlan(num_trials=settings.trials, sampler_name=settings.sampler, seed=settings.seed)
@@ -104,8 +114,15 @@ def _search_and_rerank(
     num_runs = NUM_RUNS * (settings.rerank + 1) + 2 * settings.compare  # at most
     then = Stage(name=KINDS[Kind.RERANK].stage, num_runs=num_runs) if settings.rerank else None
     notes = NoteKeeper(search)
+    teller = TrialTeller(search, on_trial)
+
+    def follow() -> None:
+        notes.update()
+        teller.update()
+
     was_finished = is_finished(search, plan) or is_stalled(search, job)
-    interrupted = session.run(search, job, then=then, on_update=notes.update)
+    interrupted = session.run(search, job, then=then, on_update=follow)
+    teller.update()
     search.record_use()
     ranking = read_ranking(search)
     is_over = is_finished(search, plan) or (is_stalled(search, job) and not find_holders(search))

@@ -78,8 +78,8 @@ def rebuild_config(search: StoredStudy, trial: FrozenTrial, space: Space) -> Tri
     binding, commit = search.binding, str(search.facts.commit)[:12]
     if binding.space != space.hash:
         raise StudyError(
-            f"space.py was edited since study {search.name!r} was made (at {commit}): its trials cannot be "
-            f"rebuilt. Restore that version of the file, or search anew."
+            f"{space.path.name} is not the search space that study {search.name!r} was made with (at {commit}): its "
+            f"trials cannot be rebuilt. Name that file with --space, restore that version of it, or search anew."
         )
     if binding.recipe != RECIPE:
         raise StudyError(

@@ -2,6 +2,7 @@
 
 from optuna.trial import FrozenTrial
 
+from search.config import PROGRAM
 from search.show.words import format_network
 from search.studies.facts import TrialFacts
 from search.studies.optuna_private import writable
@@ -37,13 +38,13 @@ class NoteKeeper:
         if best is not None:
             described = f"trial {best.number}, {best.value:.2f} % with {_describe_network(best)}"
             paragraphs.append(f"Best single run so far: {described}.")
-            note = f"The best when it ended: {described}. Re-ranking decides what `python cli.py verify-best` proves."
+            note = f"The best when it ended: {described}. Re-ranking decides what `{PROGRAM} verify-best` proves."
             save_note(writable(study, best), note)
         if winner is not None:
             described = (
                 f"trial {winner.number}, {mean:.3f} % on average over its further runs, {_describe_network(winner)}"
             )
-            paragraphs.append(f"**Winner of the re-ranking: {described}.** `python cli.py verify-best` proves it.")
+            paragraphs.append(f"**Winner of the re-ranking: {described}.** `{PROGRAM} verify-best` proves it.")
             save_note(writable(study, winner), f"Winner of the re-ranking: {described}.")
         save_note(study, "\n\n".join(paragraphs))
 

@@ -1,6 +1,7 @@
 """What a command needs of whatever shows a person that it is at work."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,3 +47,16 @@ class Screen(Protocol):
 
     def watch(self, work: Work) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """Follows a study; the function that it yields is called a few times a second."""
+
+
+class QuietScreen:
+    """Says nothing; what must not be missed is a warning of Python's."""
+
+    def say(self, message: str) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        warnings.warn(message, stacklevel=2)
+
+    def watch(self, work: Work) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        return contextlib.nullcontext(lambda: None)

@@ -1,25 +1,96 @@
-"""The search space as a command is given it, and the hash by which studies know it again."""
+"""The search space as a command is given it, from its file, and the hash by which studies know it again."""
 
+import importlib.util
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import optuna
 
 from search.config import DEFAULT_MAX_PARAMS, ExplainedError, TrialConfig
+from search.files import read_regular
 from search.provenance import space_hash
+
+LARGEST_FILE = 2**20  # bytes
+PACKAGE = Path(__file__).resolve().parent.parent
 
 SuggestConfig = Callable[[optuna.trial.BaseTrial, int], TrialConfig]
 
 
 class SpaceError(ExplainedError):
-    """The search space contradicts itself."""
+    """The search space cannot be read, or contradicts itself."""
+
+
+def default_space() -> Path:
+    """The file of the space that is searched where no other is named: beside this package, or, installed, within."""
+    installed = PACKAGE / "space.py"
+    return installed if installed.exists() else PACKAGE.parent / "space.py"
+
+
+def load_space(path: Path | str | None = None) -> "Space":
+    """The search space that a file defines by `suggest_config` and `REFERENCE`.
+
+    Args:
+        path: None for the default.
+
+    Raises:
+        SpaceError: If it does not, or cannot be read or run.
+    """
+    path = Path(path or default_space()).resolve()
+    module = _load(path)
+    for name, is_there in (("suggest_config", callable), ("REFERENCE", _is_dict)):
+        if not is_there(getattr(module, name, None)):
+            raise SpaceError(f"{path} defines no {name}. Start from a copy of {default_space().name}.")
+    return Space(suggest_config=SpaceFile(path), reference=module.REFERENCE, path=path)
+
+
+def _is_dict(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+@dataclass(frozen=True)
+class SpaceFile:
+    """The `suggest_config` of a file, which another process loads anew."""
+
+    path: Path
+
+    def __call__(self, trial: optuna.trial.BaseTrial, max_params: int) -> TrialConfig:
+        config = _load(self.path).suggest_config(trial, max_params)
+        if not isinstance(config, TrialConfig):
+            raise SpaceError(f"suggest_config in {self.path} has to return a TrialConfig, not {type(config).__name__}.")
+        return config
+
+
+@cache
+def _load(path: Path) -> ModuleType:
+    name = f"search_space_{path.stem}"
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise SpaceError(f"{path} is no Python file: its name has to end in .py.")
+    try:
+        read_regular(path, limit=LARGEST_FILE)
+    except OSError as error:
+        raise SpaceError(
+            f"{path} cannot be read ({error.strerror or error}). Name another file with --space."
+        ) from error
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # where dataclasses, say, look for what they belong to
+    try:
+        specification.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        reason = " ".join(str(error).split())
+        raise SpaceError(f"{path} cannot be used ({type(error).__name__}: {reason}).") from error
+    return module
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """The search space, as `space.py` defines it.
+    """The search space, as its file defines it.
 
     Attributes:
         suggest_config: Draws a configuration of at most so many parameters.

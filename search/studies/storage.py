@@ -17,6 +17,7 @@ from sqlalchemy import URL, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
+from search.config import PROGRAM
 from search.studies.optuna_private import record_heartbeat
 from search.studies.turns import DATABASE_ERRORS, LONGEST_PAUSE, Patience, PatientStorage
 from search.studies.urls import StorageError, cause_of, explain, hide_password, sqlite_path
@@ -79,7 +80,7 @@ def _refuse_place(path: Path, *, create: bool) -> None:
             f"{path} cannot be used: it is a folder. Name a file with --storage, like sqlite:///{path / 'study.db'}."
         )
     if not create and not path.exists():
-        raise StorageError(f"There is no study yet: {path} does not exist. Run 'python cli.py search' first.")
+        raise StorageError(f"There is no study yet: {path} does not exist. Run '{PROGRAM} search' first.")
     if not path.parent.is_dir():
         raise StorageError(f"The folder of {path} does not exist. Make it first, or name another file with --storage.")
 
@@ -155,7 +156,7 @@ def _refuse_foreign_tables(url: URL, *, create: bool) -> None:
         engine.dispose()
     name = hide_password(url.render_as_string(hide_password=False))
     if not tables and not create:
-        raise StorageError(f"There is no study yet: {name} is empty. Run 'python cli.py search' first.")
+        raise StorageError(f"There is no study yet: {name} is empty. Run '{PROGRAM} search' first.")
     if tables and OPTUNA_TABLES.isdisjoint(tables):
         raise StorageError(f"{name} is not an Optuna database: it holds other tables. Name another file.")
 

@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import RECIPE, ExplainedError, short_name, shortened
+from search.config import PROGRAM, RECIPE, ExplainedError, short_name, shortened
 from search.provenance import code_commit, versions
 from search.studies.facts import Environment, FactsError, StudyFacts
 from search.studies.kinds import KINDS, Kind, check_search_name, search_followed_by
@@ -199,7 +199,7 @@ def open_search_study(
         if followers and name not in study_names(storage):
             raise StudyError(
                 f"Studies that followed an earlier search {name!r} are still there: {', '.join(followers)}. Delete "
-                f"them with 'python cli.py delete {shlex.quote(name)}', or search under another --study-name."
+                f"them with '{PROGRAM} delete {shlex.quote(name)}', or search under another --study-name."
             )
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         stored = StoredStudy(study, storage)
@@ -291,7 +291,7 @@ def open_bound_study(storage: RDBStorage, name: str, kind: Kind, facts: StudyFac
         if any(recorded.get(key, value) != value for key, value in wanted.items()):
             search = search_followed_by(name) or name
             raise StudyError(
-                f"Study {name!r} {KINDS[kind].did} something else. Delete it with 'python cli.py delete "
+                f"Study {name!r} {KINDS[kind].did} something else. Delete it with '{PROGRAM} delete "
                 f"{shlex.quote(search)}', or use another --storage."
             )
         _name_metric(study, kind)
@@ -327,9 +327,7 @@ def find_search_study(storage: RDBStorage, name: str | None) -> StoredStudy:
         others = ", ".join(stored.name for stored in searches)
         raise StudyError(f"There is no search study {shortened(name)} in this storage, but: {others}.")
     wanted = f" {shortened(name)}" if name is not None else ""
-    raise StudyError(
-        f"There is no search study{wanted} in this storage (--storage) yet. Run 'python cli.py search' first."
-    )
+    raise StudyError(f"There is no search study{wanted} in this storage (--storage) yet. Run '{PROGRAM} search' first.")
 
 
 def load_studies(storage: RDBStorage) -> list[StoredStudy]:
@@ -369,6 +367,6 @@ def make_complaint_of_another_search(follower: StoredStudy) -> StudyError:
     search = follower.facts.search_study or follower.name
     row: Any = KINDS[follower.kind or Kind.RERANK]
     return StudyError(
-        f"Study {follower.name!r} {row.did} another search of this name. Delete both with 'python cli.py delete "
+        f"Study {follower.name!r} {row.did} another search of this name. Delete both with '{PROGRAM} delete "
         f"{shlex.quote(search)}', or search under a new --study-name."
     )

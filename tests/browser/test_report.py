@@ -146,7 +146,9 @@ def test_every_kind_of_network_runs_in_the_page(
     path = tmp_path / "report.html"
     path.write_text(render(with_program(BEGUN, model)), encoding="utf-8")
     images = few_digits.images[:5]
-    expected = KeptNetwork(model=model, dataset=NETWORK.dataset, origin="").look(images, crops_of("all", NETWORK.dataset))
+    expected = KeptNetwork(model=model, dataset=NETWORK.dataset, origin="").look(
+        images, crops_of("all", NETWORK.dataset)
+    )
     assert (classify(open_page(path.as_uri()), images) - expected).abs().max() < 1e-4
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 
+from search.config import PROGRAM
 from search.show import proof as proof_words
 from search.show.page.facts import PageFacts
 from search.show.words import plural
@@ -35,4 +36,4 @@ def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
 
 
 def _command(facts: PageFacts, *words: str) -> str:
-    return shlex.join(["python", "cli.py", *words, *facts.places])
+    return f"{PROGRAM} {shlex.join([*words, *facts.places])}"

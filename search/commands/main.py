@@ -1,0 +1,42 @@
+"""All commands together."""
+
+import click
+
+from search.commands.ablate import ablate
+from search.commands.delete import delete
+from search.commands.export import export
+from search.commands.frontier import frontier
+from search.commands.group import Group
+from search.commands.predict import predict
+from search.commands.report import report
+from search.commands.reproduce import reproduce
+from search.commands.search import search
+from search.commands.status import status
+from search.commands.verify_best import verify_best
+from search.config import DISTRIBUTION, PROGRAM
+
+COMMANDS = (search, verify_best, reproduce, ablate, frontier, report, export, predict, status, delete)
+
+
+@click.group(cls=Group, context_settings={"max_content_width": 100, "show_default": True})
+@click.version_option(package_name=DISTRIBUTION)
+def cli() -> None:
+    """Searches for a tiny MNIST network under a hard parameter budget, and proves it over fresh seeds.
+
+    \b
+    Example:
+      python cli.py search --trials 50
+      optuna-dashboard sqlite:///study.db
+      python cli.py verify-best --seeds 5
+
+    Exit codes: 0 success, 1 error, 2 wrong usage, 3 not confirmed or not reproduced, 130 interrupted.
+    """
+
+
+for command in COMMANDS:
+    cli.add_command(command)
+
+
+def main() -> None:
+    """What `python cli.py` does, and the command of an installation."""
+    cli(prog_name=PROGRAM)

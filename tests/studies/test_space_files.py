@@ -1,0 +1,83 @@
+"""A search space that a file defines, wherever it is."""
+
+import pickle
+from pathlib import Path
+
+import optuna
+import pytest
+
+import space
+from search.config import DEFAULT_MAX_PARAMS
+from search.studies.space import Space, SpaceError, default_space, load_space
+
+OWN = Path(space.__file__).read_text(encoding="utf-8").replace('"lr": 0.015', '"lr": 0.01')
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "narrow.py"
+    path.write_text(OWN, encoding="utf-8")
+    return path
+
+
+def test_the_default_space_is_that_beside_the_package() -> None:
+    assert default_space() == Path(space.__file__).resolve()
+    assert load_space().reference == space.REFERENCE
+
+
+def test_a_file_elsewhere_defines_a_space_of_its_own(own: Path, the_space: Space) -> None:
+    given = load_space(own)
+    assert given.reference == {**space.REFERENCE, "lr": 0.01}
+    assert given.path == own.resolve()
+    assert given.hash != the_space.hash
+    given.check_reference()
+
+
+def test_another_process_draws_from_the_same_file(own: Path) -> None:
+    suggest = pickle.loads(pickle.dumps(load_space(own).suggest_config))
+    trial = optuna.trial.FixedTrial(dict(space.REFERENCE))
+    assert suggest(trial, DEFAULT_MAX_PARAMS) == space.suggest_config(trial, DEFAULT_MAX_PARAMS)
+
+
+def test_a_file_may_define_classes_of_data(tmp_path: Path) -> None:
+    path = tmp_path / "classes.py"
+    path.write_text(f"from dataclasses import dataclass\n\n\n@dataclass\nclass Thing:\n    a: int = 1\n\n\n{OWN}")
+    load_space(path).check_reference()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("REFERENCE = {}\n", "defines no suggest_config"),
+        ("def suggest_config(trial, max_params): ...\n", "defines no REFERENCE"),
+        ("REFERENCE = 7\nsuggest_config = print\n", "defines no REFERENCE"),
+        ("def suggest_config(:\n", r"cannot be used \(SyntaxError: "),
+        ("import no_such_module\n", r"cannot be used \(ModuleNotFoundError: No module named 'no_such_module'\)"),
+        ("1 / 0\n", r"cannot be used \(ZeroDivisionError: division by zero\)"),
+        ("raise SystemExit(3)\n", r"cannot be used \(SystemExit: 3\)"),
+    ],
+)
+def test_a_file_that_defines_no_space_is_refused_in_one_line(content: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.py"
+    path.write_text(content)
+    with pytest.raises(SpaceError, match=told) as refused:
+        load_space(path)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_no_file_of_python_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="cannot be read"):
+        load_space(tmp_path / "absent.py")
+    with pytest.raises(SpaceError, match=r"has to end in \.py"):
+        load_space(tmp_path / "space.txt")
+    (tmp_path / "folder.py").mkdir()
+    with pytest.raises(SpaceError, match="cannot be read"):
+        load_space(tmp_path / "folder.py")
+
+
+def test_a_space_that_returns_something_else_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.py"
+    path.write_text("REFERENCE = {}\n\n\ndef suggest_config(trial, max_params): ...\n")
+    with pytest.raises(SpaceError, match="has to return a TrialConfig, not NoneType"):
+        load_space(path).check_reference()

@@ -1,0 +1,108 @@
+"""The library, by the examples of its page."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from commands import ROOT
+from optuna.trial import FrozenTrial, TrialState
+
+from search.library import QuietScreen, SearchSettings, load_winner, run_search
+from search.runs.telling import TrialTeller
+from search.studies.study import StoredStudy
+
+EXAMPLES = re.findall(
+    r"^```python\n(.*?)^```", (ROOT / "docs" / "library.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+)
+
+
+def run_example(place: Path, example: str) -> str:
+    script = place / "example.py"
+    script.write_text(example, encoding="utf-8")
+    (place / "space.py").write_bytes((ROOT / "space.py").read_bytes())
+    ended = subprocess.run([sys.executable, script], cwd=place, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_page_work_in_their_order(place: Path) -> None:
+    searched, classified, drawn, logged = EXAMPLES
+    told = run_example(place, searched).splitlines()
+    assert sorted(line.split()[0] for line in told[:3]) == ["0", "1", "2"]
+    assert told[3].startswith("winner: ")
+    assert told[4].startswith("confirmed: None [")
+    again = run_example(place, searched).splitlines()
+    assert again == told[3:]  # nothing is left to do, so no trial is told of
+    assert run_example(place, classified).startswith("torch.Size([1, 10]) ")
+    assert int(run_example(place, drawn).split()[-1]) <= 2_000
+    pytest.importorskip("tensorboard")
+    run_example(place, logged)
+    assert len(list((place / "runs" / "sample-1000p-2e").glob("*/events.*"))) >= 1
+
+
+def test_each_trial_that_ends_is_told_of_once(search_study: StoredStudy) -> None:
+    told: list[int] = []
+
+    def note(study: optuna.Study, trial: FrozenTrial) -> None:
+        assert study.study_name == search_study.name
+        told.append(trial.number)
+
+    teller = TrialTeller(search_study, note)
+    teller.update()
+    assert told == []  # what had ended before is none of its business
+    running = search_study.storage.create_new_trial(search_study.study._study_id)
+    teller.update()
+    assert told == []
+    search_study.storage.set_trial_state_values(running, TrialState.FAIL)
+    teller.update()
+    teller.update()
+    assert told == [search_study.storage.get_trial(running).number]
+
+
+def test_a_finished_study_is_only_read(search_study: StoredStudy, storage_url: str, tmp_path: Path) -> None:
+    settings = SearchSettings(
+        dataset="sample",
+        epochs=4,
+        max_params=1_999,
+        study_name="small",
+        trials=3,
+        rerank=0,
+        storage=storage_url,
+        results_dir=tmp_path / "results",
+    )
+    summary = run_search(settings, space=ROOT / "space.py", screen=QuietScreen())
+    assert summary.trials.total == 3
+    assert load_winner(ROOT / "results" / "reference", tmp_path).training is False  # an absolute path is one, too
+
+
+def test_an_interrupted_call_raises(
+    search_study: StoredStudy, storage_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.runs.session.in_processes", lambda *_, **__: True)  # as after Ctrl-C
+    settings = SearchSettings(
+        dataset="sample", epochs=4, max_params=1_999, study_name="small", trials=9, storage=storage_url,
+        results_dir=tmp_path / "results",
+    )  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        run_search(settings)
+
+
+def test_a_callback_that_fails_ends_the_search_with_its_error(tmp_path: Path) -> None:
+    def fail(study: optuna.Study, trial: FrozenTrial) -> None:
+        raise RuntimeError("my own mistake")
+
+    settings = SearchSettings(
+        dataset="sample", epochs=1, max_params=800, trials=2, workers=0, storage=f"sqlite:///{tmp_path}/study.db",
+        results_dir=tmp_path / "results",
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="my own mistake"):
+        run_search(settings, on_trial=fail)
