@@ -11,7 +11,7 @@ NAMED = $(if $(STUDY),--study-name '$(STUDY)')
 PIP_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help search verify dashboard test check format setup clean
+.PHONY: help search verify dashboard test check docs format setup clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,13 +29,18 @@ dashboard: $(VENV)/installed  ## look at the search in a browser
 test: $(VENV)/installed  ## set up, then run the tests
 	$(PYTEST)
 
-check: test  ## the tests, the slow ones, ruff, strict mypy, the import contracts, and the README's generated parts
+check: test  ## the tests, the slow ones, ruff, strict mypy, the import contracts, and the pages
 	$(PYTEST) -m slow
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python -m tools.docs --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs: $(VENV)/installed  ## build the pages as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html."
 
 format: $(VENV)/installed  ## format the code, and generate the README's parts anew
 	$(BIN)/ruff check --fix

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ MAX_STAGE_BLOCKS = 4  # that the space draws
 
 DISTRIBUTION = "tiny-mnist-search"
 CHECKOUT_PROGRAM = "python cli.py"  # as it is called in texts
-PROGRAM = CHECKOUT_PROGRAM if Path(__file__).parents[1].joinpath("cli.py").exists() else DISTRIBUTION
+IN_CHECKOUT = Path(__file__).parents[1].joinpath("cli.py").exists()
+PROGRAM = CHECKOUT_PROGRAM if IN_CHECKOUT and Path(sys.argv[0]).stem != DISTRIBUTION else DISTRIBUTION
 RECIPE = 5  # raised whenever a configuration would build another network or train it otherwise than before
 
 DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"

@@ -23,7 +23,9 @@ BENCHMARKS = (
     "accuracy", "beyond_random", "chaos", "crowds", "orchestration", "points", "pruners", "repeat", "samplers",
     "scaling", "step_profile", "throughput",
 )  # fmt: skip
-OTHERS_OPTIONS = {"--extra-index-url", "--array", "--batch", "--signal", "--artifact-dir"}  # pip's, Slurm's, Optuna's
+OTHERS_OPTIONS = {  # pip's, Slurm's, Optuna's, TensorBoard's
+    "--extra-index-url", "--no-deps", "--array", "--batch", "--signal", "--artifact-dir", "--logdir",
+}  # fmt: skip
 
 
 def code_in(text: str) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """All commands together."""
 
+import os
+
 import click
 
 from search.commands.ablate import ablate
@@ -15,6 +17,7 @@ from search.commands.status import status
 from search.commands.verify_best import verify_best
 from search.config import DISTRIBUTION, PROGRAM
 
+COMPLETION = "_TINY_MNIST_SEARCH_COMPLETE"  # the variable by which shells ask for completions
 COMMANDS = (search, verify_best, reproduce, ablate, frontier, report, export, predict, status, delete)
 
 
@@ -38,5 +41,5 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """What `python cli.py` does, and the command of an installation."""
-    cli(prog_name=PROGRAM)
+    """What `python cli.py` does, and the installed command, which is the one that shells complete."""
+    cli(prog_name=DISTRIBUTION if COMPLETION in os.environ else PROGRAM, complete_var=COMPLETION)

@@ -19,9 +19,11 @@ from search.provenance import code_commit
 from search.runs.proving import run_verification
 from search.runs.searching import run_search
 from search.runs.session import Ended, Session
+from search.runs.standings import NUM_RUNS
 from search.settings import FrontierSettings, RunSettings, SearchSettings, VerifySettings, frontier_record
 from search.show import frontier as words
 from search.show.screen import Screen
+from search.show.words import format_seconds, plural
 from search.studies.space import Space
 from search.studies.study import Binding, StoredStudy, StudyError, default_name, refuse_other_binding, study_names
 from search.studies.turns import exclusive, patient
@@ -45,7 +47,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
     points = {each: known.get(each, FrontierPoint(max_params=each)) for each in settings.budgets}
     record = _write(session.storage, settings, dataset, points, path)
     neighbour: str | None = None
-    for max_params in settings.budgets:
+    for num_done, max_params in enumerate(settings.budgets, start=1):
         is_new = default_name(dataset.name, max_params, settings.epochs) not in study_names(session.storage)
         asked = _search_settings(settings, dataset, max_params, neighbour if is_new else None)
         searched = run_search(asked, space, screen)
@@ -56,6 +58,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
             return Ended(record=record, interrupted=True, files=files)
         _refuse_unfinished(searched.record, settings.trials)
         neighbour = searched.record.study_name
+        _tell_left(screen, searched.record, settings, num_done)
     for max_params in settings.budgets:
         proved = run_verification(_verify_settings(settings, points[max_params]), space, screen)
         if proved.record is None:
@@ -93,6 +96,20 @@ def _refuse_unfinished(summary: StudySummary, num_trials: int) -> None:
         raise StudyError(f"Another command is at work on {summary.study_name!r}. Run this one again when it has ended.")
     if summary.winner is None:
         raise StudyError(f"Every trial of {summary.study_name!r} was pruned: ask for more --trials.")
+
+
+def _tell_left(screen: Screen, searched: StudySummary, settings: FrontierSettings, num_done: int) -> None:
+    """Estimates the rest from the search that has just ended: larger networks take longer, and so this is a least."""
+    if searched.epochs.trained == 0:
+        return
+    whole_run = settings.epochs * searched.seconds / searched.epochs.trained  # by the clock, with all workers at it
+    one_search = searched.seconds + (NUM_RUNS * (settings.rerank + 1) + 2 * settings.compare) * whole_run
+    proofs = len(settings.budgets) * settings.seeds * whole_run
+    left = (len(settings.budgets) - num_done) * one_search + proofs
+    screen.say(
+        f"{num_done} of {plural(len(settings.budgets), 'budget')} searched: at least {format_seconds(left)} left, the "
+        f"proofs included."
+    )
 
 
 def _known_points(path: Path) -> tuple[FrontierPoint, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from commands import assert_refused, run
 from tiny import Listener
 
+from search.net.datasets import DATASETS, DataError
 from search.proof.evidence import Proof
 from search.proof.frontier import Frontier
 from search.proof.parts import RecordError
@@ -68,6 +70,8 @@ def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
         assert point.test_accuracies == tuple(row.test_accuracy for row in proof.seeds)
         assert point.num_params == proof.num_params <= point.max_params
         assert (len(point.errors), point.num_attempts, point.target) == (2, 1, proof.target)
+    told = [line for line in listener.said if "budgets searched: at least" in line]
+    assert [line[:6] for line in told] == ["1 of 2", "2 of 2"]
     names = [work.stored.name for work in listener.watched]
     assert names[:4] == ["few-500p-1e", "few-500p-1e-rerank", "few-600p-1e", "few-600p-1e-rerank"]
     assert all("-verify-" in name for name in names[4:])
@@ -102,6 +106,18 @@ def test_the_budgets_are_on_record_before_anything_starts(
         draw()
     record = Frontier.read(tmp_path / "results" / "frontier-few-1e" / "frontier.json")
     assert [(point.max_params, point.trial) for point in record.points] == [(500, None), (600, None)]
+
+
+def test_a_data_set_without_a_target_needs_one_before_anything_starts(
+    draw: RunFrontier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS, "few", replace(DATASETS["few"], target=None))
+    with pytest.raises(DataError, match="few has no target of its own: name one, in percent, with --target"):
+        draw()
+    assert not (tmp_path / "study.db").exists()
+    record = draw(budgets=(500,), trials=1, seeds=1, target=Decimal("1.5")).record
+    assert record is not None
+    assert record.target == 1.5
 
 
 def test_a_study_that_was_made_otherwise_is_told_before_anything_starts(

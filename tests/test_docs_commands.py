@@ -1,0 +1,115 @@
+"""Every command on the pages is run, in the order of the pages, on a few digits and with small numbers."""
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageDraw
+from test_docs import PAGES, code_in
+from training import EveryTenth
+
+from cli import cli
+from search.net.datasets import DATASETS
+from search.net.own import TEST, TRAINING
+
+pytestmark = pytest.mark.slow
+ORDER = ["README.md", "docs/how-to.md", *sorted(set(PAGES) - {"README.md", "docs/how-to.md", "docs/cli.md"})]
+# What takes long, and what it becomes; and what commands get besides.
+LARGE = {"--trials": "1", "--seeds": "1", "--rerank": "1", "--compare": "1", "--budgets": "800,900"}
+BESIDES = {
+    "search": ("--trials", "--rerank", "--compare"),
+    "frontier": ("--trials", "--seeds", "--budgets"),
+    "verify-best": ("--seeds",),
+    "ablate": ("--seeds",),
+    "reproduce": ("--seeds",),
+}
+FOLLOWERS = ("verify-best", "ablate", "export", "predict", "report")
+STANDS_FOR = {"PICTURE": "seven.png", "NAME": "mnist-7999p-1e", "results/NAME": "results/mnist-7999p-1e", "N": "0"}
+ALLOWED = (0, 3)  # 3: not confirmed, after an epoch
+
+
+def commands() -> list[str]:
+    """As they stand on the pages, each once; those that delete come last."""
+    found = dict.fromkeys(
+        f"{match[1]} {match[2]}".strip()
+        for name in ORDER
+        for code in code_in(PAGES[name])
+        for match in re.finditer(r"python cli\.py ([a-z][a-z-]*)([^#&|]*)", code)
+    )
+    return sorted(found, key=lambda line: line.startswith("delete"))
+
+
+def shrunk(line: str) -> list[str]:
+    """The same command with small numbers, in this process."""
+    words = [STANDS_FOR.get(word, word) for word in shlex.split(line)]
+    words = [re.sub(r"-\d+e\b", "-1e", word.replace("results/reference", "results/mnist-7999p-1e")) for word in words]
+    for option, value in LARGE.items():
+        if option in words:
+            words[words.index(option) + 1] = value
+    if words[0] in ("search", "frontier"):
+        if "--epochs" in words:
+            place = words.index("--epochs")
+            del words[place : place + 2]
+        words += ["--epochs", "1"]
+    for option in BESIDES.get(words[0], ()):
+        if option not in words:
+            words += [option, LARGE[option]]
+    if words[0] == "export" and "--format" not in words:
+        words += ["--format", "onnx"]
+    if words[0] in FOLLOWERS and "--study-name" not in words:  # else of the last search that the pages named
+        words += ["--study-name", "fashion-mnist-7999p-1e" if "--target" in words else "mnist-7999p-1e"]
+    if words[0] == "delete":
+        words.append("--yes")
+    return [*words, "--workers", "0"] if words[0] in BESIDES else words
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with what the pages speak of, and small data sets under the names that they have."""
+    few = replace(DATASETS["mnist"], source=EveryTenth(), held_out=5)
+    monkeypatch.setitem(DATASETS, "mnist", few)
+    monkeypatch.setitem(DATASETS, "fashion-mnist", replace(few, name="fashion-mnist", target=None))
+    monkeypatch.setattr("search.runs.history.REFERENCE", tmp_path / "none")
+    for name in ("OPTUNA_STORAGE", "MNIST_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    picture = Image.new("L", (60, 60), 255)
+    ImageDraw.Draw(picture).line([(15, 15), (45, 15), (30, 50)], width=5)
+    for name in ("seven.png", "scan.jpg"):
+        picture.save(name)
+    Path("narrow.py").write_bytes((Path(__file__).parent.parent / "space.py").read_bytes())
+    write_own(Path("path/to/my-images"))
+    return tmp_path
+
+
+def write_own(folder: Path) -> None:
+    """By the example of docs/data-sets.md, with something to see."""
+    folder.mkdir(parents=True)
+    [example] = re.findall(r"^```python\n(.*?)^```", PAGES["docs/data-sets.md"], re.DOTALL | re.MULTILINE)
+    some = example.replace("np.zeros((100, 28, 28), dtype=np.uint8)", "made")
+    assert some != example
+    made = np.zeros((100, 28, 28), dtype=np.uint8)
+    made[np.arange(100), 5:20, 5 + np.arange(100) % 10] = 255
+    for images, labels in (TRAINING, TEST):
+        renamed = some.replace(TRAINING[0], str(folder / images)).replace(TRAINING[1], str(folder / labels))
+        exec(renamed, {"made": made})
+
+
+def test_every_command_on_the_pages_works(place: Path) -> None:
+    asked = [line for line in commands() if line != "reproduce"]  # a name in a sentence
+    assert len(asked) > 25
+    failed, done = [], set()
+    for line in asked:
+        words = shrunk(line)
+        if tuple(words) in done:
+            continue
+        done.add(tuple(words))
+        result = CliRunner().invoke(cli, words, input="y\n", prog_name="python cli.py")
+        if result.exit_code not in ALLOWED:
+            failed.append((line, words, result.output[-300:], result.exception))
+    assert failed == []
+    assert (place / "results" / "mnist-7999p-1e" / "report.html").exists()
