@@ -3,17 +3,20 @@
 python cli.py search --study-name random-2000 --max-params 2000 --sampler random --pruner none --trials 100 --rerank 10
 python -m benchmarks.points --study-name random-2000 > results/reference/points-2000.json
 
-The record keeps of such a study what the other benchmarks need, the further runs of its re-ranking among it.
+The record keeps of such a study what the other benchmarks need, the further runs of its re-ranking among it. With
+`--add`, the points of another study, of another `--seed` say, are put behind those of a record.
 """
 
 from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
 
 import click
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.command import Benchmark
-from benchmarks.records import Point, Points, to_json
+from benchmarks.records import Point, Points, read, to_json
 from search.config import ExplainedError
 from search.settings import RunSettings
 from search.studies.facts import TrialFacts
@@ -79,13 +82,40 @@ def _read_further(stored: StoredStudy) -> defaultdict[int, list[float]]:
     return further
 
 
+def join(recorded: Points, added: Points) -> Points:
+    """Points of two studies: those of the second behind those of the first, the later name, commit and versions.
+
+    What both have, as they have the first trial of every study, is a further run of the first's.
+
+    Raises:
+        ExplainedError: If they are of different data sets, budgets, spaces, recipes or precisions.
+    """
+    for name in ("dataset", "max_params", "epochs", "space", "recipe", "precision"):
+        if getattr(recorded, name) != getattr(added, name):
+            raise ExplainedError(
+                f"The record's points are of another {name} ({getattr(recorded, name)}, not {getattr(added, name)})."
+            )
+    points = list(recorded.points)
+    places = {tuple(sorted(point.params.items())): place for place, point in enumerate(points)}
+    for point in added.points:
+        place = places.get(tuple(sorted(point.params.items())))
+        if place is None:
+            points.append(point)
+        else:
+            known = points[place]
+            points[place] = replace(known, further=(*known.further, point.value, *point.further))
+    return replace(added, points=tuple(points))
+
+
 @click.command(cls=Benchmark)
 @click.option("--storage", default=RunSettings.storage, show_default=True)
 @click.option("--study-name", required=True)
-def main(storage: str, study_name: str) -> None:
+@click.option("--add", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A record to add to.")
+def main(storage: str, study_name: str, add: Path | None) -> None:
     """Prints the points of a random search as a record."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    click.echo(to_json(read_points(find_search_study(open_storage(storage), study_name))))
+    found = read_points(find_search_study(open_storage(storage), study_name))
+    click.echo(to_json(join(read(Points, add), found) if add is not None else found))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from optuna.distributions import FloatDistribution
 
 from benchmarks import samplers
-from benchmarks.points import read_points
+from benchmarks.points import join, read_points
 from benchmarks.records import Point, Points, read, to_json
 from benchmarks.simulation import CANDIDATES, DEFAULT_RULE, FEWEST_TRIALS, RULES, Lab, Rule, Trial, search
 from benchmarks.surrogate import ROUGH, SMOOTH, Params, Surrogate, World, distributions, encode, log_error, to_accuracy
@@ -320,6 +321,23 @@ def test_a_record_of_points_keeps_curves_and_further_runs(storage: optuna.storag
     path = tmp_path / "points.json"
     path.write_text(to_json(found))
     assert read(Points, path) == found
+
+
+def test_points_of_another_study_are_put_behind_and_what_both_have_is_a_further_run() -> None:
+    first, second = (
+        replace(POINTS, points=POINTS.points[:3]),
+        replace(POINTS, points=(POINTS.points[0], POINTS.points[4])),
+    )
+    joined = join(first, second)
+    assert joined.points[1:] == (*POINTS.points[1:3], POINTS.points[4])
+    again = POINTS.points[0]
+    assert joined.points[0] == replace(again, further=(*again.further, again.value, *again.further))
+
+
+@pytest.mark.parametrize("change", [{"recipe": RECIPE + 1}, {"max_params": 3}, {"space": "x"}, {"precision": "y"}])
+def test_points_that_do_not_compare_are_not_joined(change: dict[str, Any]) -> None:
+    with pytest.raises(ExplainedError, match=f"of another {next(iter(change))}"):
+        join(POINTS, replace(POINTS, **change))
 
 
 def test_points_that_a_sampler_chose_are_refused(storage: optuna.storages.RDBStorage) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from search.studies.study import FINISHED, StoredStudy
+from search.studies.study import StoredStudy
 
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)  # the last also where it is to be tried again
 OnTrial = Callable[[optuna.Study, FrozenTrial], None]  # as Optuna's own callbacks are
 
 
@@ -15,12 +16,12 @@ class TrialTeller:
 
     def __init__(self, search: StoredStudy, on_trial: OnTrial | None) -> None:
         self._search, self._on_trial = search, on_trial
-        self._told = {trial.number for trial in search.trials(FINISHED)} if on_trial is not None else set()
+        self._told = {trial.number for trial in search.trials(ENDED)} if on_trial is not None else set()
 
     def update(self) -> None:
         if self._on_trial is None:
             return
-        for trial in self._search.trials(FINISHED):
+        for trial in self._search.trials(ENDED):
             if trial.number not in self._told:
                 self._told.add(trial.number)  # before the call: whatever it does, it is called once
                 self._on_trial(self._search.study, trial)
