@@ -103,6 +103,8 @@ def join(recorded: Points, added: Points) -> Points:
             points.append(point)
         else:
             known = points[place]
+            if known.curve == point.curve:
+                raise ExplainedError("The record has these very runs already: the same study, or one of its seed.")
             points[place] = replace(known, further=(*known.further, point.value, *point.further))
     return replace(added, points=tuple(points))
 

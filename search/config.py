@@ -35,6 +35,7 @@ MAX_SECONDS = 366 * 24 * 3_600  # of a time limit
 MAX_CONVOLUTIONS, LARGEST_NETWORK = 100, 2_000_000  # parameters: nothing larger is built, whatever a file says
 MAX_BATCH_SIZE = 4_096
 LARGEST_INTEGER = 2**63 - 1  # of any other number, as databases keep them
+LONGEST_SHORT_NAME = 40  # characters
 LONGEST_QUOTE = 60  # characters of a wrong value that an error quotes
 
 Channels = tuple[tuple[int, ...], ...]
@@ -253,8 +254,9 @@ def shortened(value: object) -> str:
 
 
 def short_name(dataset: str) -> str:
-    """What a data set's studies and files are called after: its name, or, of a path, the last part."""
-    return re.sub(r"[^\w.-]+", "-", dataset.rstrip("/").rpartition("/")[2])
+    """What a data set's studies and files are called after: its name, or, of a path, what is plain in its last part."""
+    plain = re.sub(r"[^\w.-]+", "-", dataset.rstrip("/").rpartition("/")[2]).strip("-.")
+    return plain[:LONGEST_SHORT_NAME] or "images"
 
 
 def printable(text: str) -> str:

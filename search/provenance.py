@@ -19,7 +19,7 @@ class CodeError(ExplainedError):
 
 def space_hash(path: Path) -> str:
     """A hash of a module's code: comments, docstrings and layout do not count."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
@@ -83,7 +83,11 @@ def code_commit() -> str:
     root = Path(__file__).resolve().parent.parent
     try:
         git = ["git", "-C", str(root)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        top, commit = subprocess.run(
+            [*git, "rev-parse", "--show-toplevel", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        if Path(top).resolve() != root:
+            return "unknown"  # of a repository that only happens to hold the installation
         changes = [*git, "status", "--porcelain", "--", "search", "space.py"]
         edited = subprocess.run(changes, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

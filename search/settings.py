@@ -4,7 +4,19 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, short_name
+from search.config import (
+    DEFAULT_MAX_PARAMS,
+    LARGEST_INTEGER,
+    LARGEST_MAX_PARAMS,
+    MAX_EPOCHS,
+    MAX_SEEDS,
+    MAX_TRIALS,
+    MAX_WORKERS,
+    SMALLEST_MAX_PARAMS,
+    ExplainedError,
+    short_name,
+    shortened,
+)
 
 DEFAULT_STORAGE = "sqlite:///study.db"
 AUTO = "auto"
@@ -15,6 +27,19 @@ REFERENCE = Path(__file__).resolve().parent.parent / "results" / REFERENCE_FOLDE
 FRONTIER_RECORD = "frontier.json"
 ARTIFACTS = "artifacts"  # in the results folder: what the dashboard offers for download
 ANSWERS = "answers.json"  # beside a proof
+# Of numbers, whichever command they are for.
+LIMITS: dict[str, tuple[int, int]] = {
+    "trials": (1, MAX_TRIALS),
+    "max_params": (SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS),
+    "epochs": (1, MAX_EPOCHS),
+    "rerank": (0, MAX_TRIALS),
+    "compare": (0, MAX_SEEDS),
+    "patience": (1, MAX_TRIALS),
+    "seed": (0, LARGEST_INTEGER),
+    "seeds": (1, MAX_SEEDS),
+    "workers": (0, MAX_WORKERS),
+    "target": (1, 100),
+}
 SUMMARY = "summary.json"  # in a search's results
 BEST_MODEL = "best-single-run.safetensors"  # there, too
 
@@ -39,6 +64,16 @@ class RunSettings:
     precision: str = AUTO
     workers: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ExplainedError for what the command line would refuse: a program may ask for anything."""
+        for name, known in (("device", (AUTO, *DEVICES)), ("precision", (AUTO, *PRECISIONS))):
+            if getattr(self, name) not in known:
+                raise ExplainedError(f"{name} has to be one of {', '.join(known)}, not {getattr(self, name)!r}.")
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name, None)
+            if value is not None and not least <= value <= most:
+                raise ExplainedError(f"{name} has to be from {least:,} to {most:,}, not {shortened(value)}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(RunSettings):
@@ -46,7 +81,7 @@ class SearchSettings(RunSettings):
 
     Attributes:
         trials: The study's total.
-        dataset: A name in `search.net.datasets.DATASETS`, or "auto".
+        dataset: A name in `search.net.datasets.DATASETS`, a folder's path, or "auto".
         rerank: How many leading trials are run again in the end.
         warm_start: A study whose leading trials are tried after the first; counts when a study is begun.
         patience: So many trials in a row that are no better end the search; None for any number.

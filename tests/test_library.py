@@ -4,12 +4,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from commands import ROOT
 from optuna.trial import FrozenTrial, TrialState
 
+from search.config import ExplainedError
 from search.library import QuietScreen, SearchSettings, load_winner, run_search
 from search.runs.telling import TrialTeller
 from search.studies.study import StoredStudy
@@ -96,9 +98,27 @@ def test_an_interrupted_call_raises(
         run_search(settings)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"epochs": 40}, "epochs has to be from 1 to 15, not 40."),
+        ({"max_params": 500_000}, "max_params has to be from 500 to 100,000, not 500000."),
+        ({"precision": "fp16"}, "precision has to be one of auto, bf16, fp32, not 'fp16'."),
+        ({"workers": -1}, "workers has to be from 0 to 1,024, not -1."),
+    ],
+)
+def test_settings_are_bounded_as_at_the_command_line(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(ExplainedError) as refused:
+        SearchSettings(**change)
+    assert str(refused.value) == told
+
+
 def test_a_callback_that_fails_ends_the_search_with_its_error(tmp_path: Path) -> None:
     def fail(study: optuna.Study, trial: FrozenTrial) -> None:
+        calls.append(trial.number)
         raise RuntimeError("my own mistake")
+
+    calls: list[int] = []
 
     settings = SearchSettings(
         dataset="sample", epochs=1, max_params=800, trials=2, workers=0, storage=f"sqlite:///{tmp_path}/study.db",
@@ -106,3 +126,4 @@ def test_a_callback_that_fails_ends_the_search_with_its_error(tmp_path: Path) ->
     )  # fmt: skip
     with pytest.raises(RuntimeError, match="my own mistake"):
         run_search(settings, on_trial=fail)
+    assert len(calls) == 1

@@ -74,5 +74,7 @@ class EveryTenth:
 
 def shorten(search: StoredStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a search one of an epoch of few digits: what follows it then takes no time in this process."""
-    monkeypatch.setitem(DATASETS, "few", replace(DATASETS["sample"], name="few", source=EveryTenth()))
-    StudyFacts(dataset="few", epochs=1).write(search.study)
+    row = replace(DATASETS["sample"], name="few", source=EveryTenth())
+    monkeypatch.setitem(DATASETS, "few", row)
+    split = fingerprint(*load_search_splits(row, Path("nowhere")))
+    StudyFacts(dataset="few", split=split, epochs=1).write(search.study)

@@ -14,7 +14,11 @@ VIEWS = ("all", "1")
 
 @click.command()
 @click.option(
-    "--format", "file_format", type=click.Choice(FORMATS), default="onnx", help="onnx: raw pixels in, images out."
+    "--format",
+    "file_format",
+    type=click.Choice(FORMATS),
+    default="onnx",
+    help="onnx: pixels in, probabilities out.",
 )
 @click.option("--views", type=click.Choice(VIEWS), default="all", help="What an ONNX file looks at.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: beside the proof's model.")
@@ -39,7 +43,7 @@ def export(
     """Writes a proved model for other programs, with its card.
 
     It is the model of the proof's first seed, whatever that reached. An ONNX file stands by itself: it takes pixels
-    from 0 to 255, light on dark, and gives the probability of each image, with all views inside or one.
+    from 0 to 255, light on dark, and gives the probability of each class, with all views inside or one.
 
     \b
     Example:

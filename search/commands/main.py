@@ -15,7 +15,7 @@ from search.commands.reproduce import reproduce
 from search.commands.search import search
 from search.commands.status import status
 from search.commands.verify_best import verify_best
-from search.config import DISTRIBUTION, PROGRAM
+from search.config import CHECKOUT_PROGRAM, DISTRIBUTION, PROGRAM
 
 COMPLETION = "_TINY_MNIST_SEARCH_COMPLETE"  # the variable by which shells ask for completions
 COMMANDS = (search, verify_best, reproduce, ablate, frontier, report, export, predict, status, delete)
@@ -38,6 +38,7 @@ def cli() -> None:
 
 for command in COMMANDS:
     cli.add_command(command)
+cli.help = str(cli.help).replace(CHECKOUT_PROGRAM, PROGRAM)
 
 
 def main() -> None:

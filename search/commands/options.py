@@ -107,7 +107,7 @@ def dataset_option(help_text: str) -> Callable[[Command], Command]:
 def space_option(command: Command) -> Command:
     """For the commands that draw configurations, or draw them again."""
     folder = click.Path(path_type=Path)
-    help_text = "The file that defines the search space. Default: space.py beside cli.py."
+    help_text = "The file that defines the search space. Default: the space.py of this tool."
     return click.option("--space", type=folder, help=help_text)(command)
 
 

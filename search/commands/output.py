@@ -71,7 +71,7 @@ def command_line(*words: str, repeated: tuple[str, ...] = ()) -> str:
     from search.studies.urls import hide_password
 
     context = click.get_current_context()
-    program = [_python(), "cli.py"] if PROGRAM.endswith("cli.py") else [PROGRAM]
+    program = [_python(), _script()] if PROGRAM.endswith("cli.py") else [PROGRAM]
     line, comment = [*program, *words], ""
     for name in repeated:
         if context.get_parameter_source(name) != click.core.ParameterSource.COMMANDLINE:
@@ -82,6 +82,11 @@ def command_line(*words: str, repeated: tuple[str, ...] = ()) -> str:
         else:
             line += [f"--{name.replace('_', '-')}", value]
     return shlex.join(line) + comment
+
+
+def _script() -> str:
+    """This script as it was typed: it may have been called from another folder."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "cli.py" else "cli.py"
 
 
 def _python() -> str:

@@ -27,6 +27,7 @@ from search.net.datasets import DataError, Files
 DOWNLOAD_TIMEOUT = 15.0  # seconds that a server may stay silent
 IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes
 IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801  # bytes of three dimensions, and of one
+FETCH = "Delete it, and it is fetched anew."
 LARGEST_FILE = 2**26  # bytes; MNIST's largest has 47 MB
 
 
@@ -59,13 +60,13 @@ def read_whole(path: Path, limit: int = LARGEST_FILE) -> bytes:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def unpack(archive: Path, content: bytes, limit: int = LARGEST_FILE) -> bytes:
-    """Raises DataError if it is damaged."""
+def unpack(archive: Path, content: bytes, limit: int = LARGEST_FILE, remedy: str = FETCH) -> bytes:
+    """Raises DataError, which ends with the remedy, if it is damaged."""
     try:
         with gzip.open(io.BytesIO(content)) as file:
             return file.read(limit)  # however much more it would come to
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{archive} is damaged ({error}). Delete it, and the file is fetched anew.") from error
+        raise DataError(f"{archive} is damaged ({error}). {remedy}") from error
 
 
 def _checked(path: Path, content: bytes, md5: str | None) -> bytes:
@@ -74,7 +75,7 @@ def _checked(path: Path, content: bytes, md5: str | None) -> bytes:
         return content
     actual = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if actual != md5:
-        raise DataError(f"{path} is damaged (MD5 {actual}, not {md5}). Delete it, and it is fetched anew.")
+        raise DataError(f"{path} is damaged (MD5 {actual}, not {md5}). {FETCH}")
     return content
 
 

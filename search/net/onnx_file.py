@@ -1,4 +1,4 @@
-"""A network as an ONNX file that stands by itself: raw pixels go in, the probability of each digit comes out."""
+"""A network as an ONNX file that stands by itself: raw pixels go in, the probability of each class comes out."""
 
 import contextlib
 import io

@@ -1,6 +1,5 @@
 """A folder of somebody's own images, in MNIST's files: 28x28 bytes each, light on dark, labelled from 0 to 9."""
 
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -49,7 +48,6 @@ def check_own(folder: Path, *, test: bool) -> None:
         load_own(folder, test=True)
 
 
-@cache
 def count_pixels(folder: Path) -> Pixels:
     """Mean and deviation, exactly. Raises DataError as `load_own` does."""
     images, _ = load_own(folder, test=False)
@@ -73,4 +71,4 @@ def _find(folder: Path, name: str) -> Path:
 def _read(path: Path) -> bytearray:
     """A copy, for tensors may be written to."""
     content = read_whole(path, LARGEST_FILE)
-    return bytearray(unpack(path, content, LARGEST_FILE) if path.suffix == ".gz" else content)
+    return bytearray(unpack(path, content, LARGEST_FILE, remedy="Make it anew.") if path.suffix == ".gz" else content)

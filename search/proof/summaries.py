@@ -265,6 +265,15 @@ class StorageStatus(Record):
     leaders: tuple[SearchedTrial, ...] = ()
 
 
+class SeenPixels(Part):
+    """How images enter a network (`search.net.datasets.Pixels`)."""
+
+    mean: float
+    std: float
+    frame: Count
+    mirror: bool
+
+
 class ModelOrigin(Record):
     """Where the weights in a model's file come from, and what they reached."""
 
@@ -282,4 +291,5 @@ class ModelOrigin(Record):
     precision: str
     commit: str
     versions: Versions | None = None
+    pixels: SeenPixels | None = None  # files of before have none: their data set's
     config: TrialConfig

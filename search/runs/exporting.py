@@ -13,7 +13,7 @@ from search.config import IMAGE_SIZE, ExplainedError
 from search.files import write_atomically
 from search.net.classifier import Classifier
 from search.net.crops import CENTRE, Crops, views_of
-from search.net.datasets import DataSet, dataset_row
+from search.net.datasets import DataSet, Pixels, dataset_row
 from search.net.model import TinyCNN
 from search.net.model_file import load_model
 from search.net.pictures import PictureError, read_picture
@@ -39,6 +39,7 @@ class KeptNetwork:
 
     model: TinyCNN
     dataset: DataSet
+    pixels: Pixels
     origin: str
 
     def look(self, images: torch.Tensor, crops: Crops) -> torch.Tensor:
@@ -49,11 +50,11 @@ class KeptNetwork:
 
     def classifier(self, crops: Crops) -> Classifier:
         """As a module, in evaluation mode."""
-        return Classifier(self.model, self.dataset.pixels, crops).eval()
+        return Classifier(self.model, self.pixels, crops).eval()
 
 
-def crops_of(views: str, dataset: DataSet) -> Crops:
-    return CENTRE if views == "1" else views_of(dataset.pixels)
+def crops_of(views: str, pixels: Pixels) -> Crops:
+    return CENTRE if views == "1" else views_of(pixels)
 
 
 def run_export(settings: ExportSettings) -> tuple[Path, ...]:
@@ -77,8 +78,8 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
         from search.net.onnx_file import save_onnx  # loads the exporter
 
         views = "one view" if settings.views == "1" else proof.views
-        crops = crops_of(settings.views, network.dataset)
-        save_onnx(path, network.model, network.dataset.pixels, crops, f"{network.origin}; {views}")
+        crops = crops_of(settings.views, network.pixels)
+        save_onnx(path, network.model, network.pixels, crops, f"{network.origin}; {views}")
     else:
         write_atomically(path, source.read_bytes())
     card = path.with_name(f"{path.name}.md")  # the proved model has one of its own
@@ -106,7 +107,9 @@ def load_network(path: Path) -> KeptNetwork:
     accuracy = origin.test_accuracy if origin.test_accuracy is not None else origin.val_accuracy
     where = "test" if origin.test_accuracy is not None else "validation"
     words = f"{origin.num_params:,} parameters, {accuracy} % on the {where} images of {origin.dataset}"
-    return KeptNetwork(model=model, dataset=dataset_row(origin.dataset), origin=words)
+    dataset = dataset_row(origin.dataset)
+    pixels = Pixels(**dict(origin.pixels)) if origin.pixels is not None else dataset.pixels
+    return KeptNetwork(model=model, dataset=dataset, pixels=pixels, origin=words)
 
 
 def measure_latency(network: KeptNetwork) -> tuple[float, float]:
@@ -115,7 +118,7 @@ def measure_latency(network: KeptNetwork) -> tuple[float, float]:
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _median_ms(network, image, CENTRE), _median_ms(network, image, views_of(network.dataset.pixels))
+        return _median_ms(network, image, CENTRE), _median_ms(network, image, views_of(network.pixels))
     finally:
         torch.set_num_threads(num_threads)
 
@@ -136,7 +139,7 @@ def predict_pictures(model_path: Path, images: Sequence[Path], views: str) -> tu
         RecordError: If there is no model.
     """
     network = load_network(model_path)
-    crops = crops_of(views, network.dataset)
+    crops = crops_of(views, network.pixels)
     return tuple(_predict(network, path, crops) for path in images)
 
 

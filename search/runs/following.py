@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from search.config import TrialConfig
+from search.net.data import fingerprint, load_search_splits
+from search.net.datasets import DataError, dataset_row
 from search.runs.session import Session
 from search.runs.testing import FinalTest
 from search.runs.winner import Choice, choose_trial, rebuild_config
@@ -30,6 +32,9 @@ class FollowUp:
 
         Args:
             trial: The trial's number; None for the winner.
+
+        Raises:
+            ExplainedError: If there is no such trial, or its images, space or recipe are not at hand.
         """
         session = Session.open(settings, space, screen, create=False)
         search = find_search_study(session.storage, settings.study_name)
@@ -40,6 +45,11 @@ class FollowUp:
             dataset=binding.dataset, data_dir=settings.data_dir, precision=session.precision, epochs=binding.epochs
         )
         test.check_data()
+        if fingerprint(*load_search_splits(dataset_row(binding.dataset), settings.data_dir)) != binding.split:
+            raise DataError(
+                f"The training images of {binding.dataset} are not those that study {search.name!r} was made with: "
+                f"restore them, or search anew under another --study-name."
+            )
         return cls(session=session, search=search, choice=choice, config=config, test=test)
 
     @property

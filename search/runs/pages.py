@@ -27,7 +27,7 @@ from search.show.page.pictures import MISSES
 from search.show.page.render import render, render_figures
 from search.show.screen import Screen
 from search.studies.facts import TrialFacts, network_facts
-from search.studies.space import Space
+from search.studies.space import Space, default_space
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy, StudyError, default_name, find_search_study
 
@@ -90,7 +90,8 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
         ladder = None
     binding = search.binding
     dataset = dataset_row(binding.dataset)
-    places = _places(search, settings, summary.storage)
+    places = _places(search, settings, summary.storage, space)
+    frontier = _read(Frontier, settings.results_dir / frontier_record(binding.dataset, binding.epochs))
     misses = folder / MISSES
     answers = _read(Answers, folder / ANSWERS) if proof is not None else None
     if answers is not None and proof is not None and not _fit(answers, proof):
@@ -107,7 +108,7 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
         answers=answers,
         hardest=read_regular(misses, limit=LARGEST_PICTURE) if answers is not None and misses.exists() else None,
         ladder=ladder,
-        frontier=_read(Frontier, settings.results_dir / frontier_record(binding.dataset, binding.epochs)),
+        frontier=frontier if frontier is not None and frontier.dataset == binding.dataset else None,
         images=show_images(dataset, settings.data_dir, config),
         program=program_to_try(folder, proof, config, dataset),
         places=places,
@@ -151,13 +152,14 @@ def _config_of(search: StoredStudy, trial: FrozenTrial | None, space: Space) -> 
         return None
 
 
-def _places(search: StoredStudy, settings: RunSettings, storage: str) -> tuple[str, ...]:
-    """The options by which a command finds a study; a storage that holds a secret is told without it."""
+def _places(search: StoredStudy, settings: RunSettings, storage: str, space: Space) -> tuple[str, ...]:
+    """The options by which a command finds a study and its space; a storage that holds a secret is told without it."""
     binding = search.binding
     name = default_name(binding.dataset, binding.max_params, binding.epochs)
     options = (
         ("--study-name", search.name, name),
         ("--storage", storage, DEFAULT_STORAGE),
+        ("--space", str(space.path), str(default_space())),
         ("--results-dir", str(settings.results_dir), str(RunSettings.results_dir)),
     )
     return tuple(word for option, value, default in options if value != default for word in (option, value))

@@ -91,13 +91,16 @@ def show_images(
         return ()
     generator = torch.Generator().manual_seed(0)
     shown = []
-    for label in SHOWN_LABELS:
-        if label not in split.labels:
-            continue
+    for label in _labels_to_show(split):
         place = int((split.labels == label).nonzero()[0])
         copies = split.select(torch.tensor([place] * NUM_DISTORTED))
         shown.append((_image(copies.images[0, 0], label), _distort(copies, config, generator)))
     return tuple(shown)
+
+
+def _labels_to_show(split: Split) -> list[int]:
+    there = split.labels.unique().tolist()
+    return [label for label in SHOWN_LABELS if label in there] or there[: len(SHOWN_LABELS)]
 
 
 def _distort(split: Split, config: TrialConfig, generator: torch.Generator) -> tuple[Digit, ...]:

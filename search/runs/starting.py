@@ -39,7 +39,7 @@ def find_warm_start(storage: RDBStorage, source_name: str, name: str, binding: B
     theirs = source.binding
     for what, other, own in (
         ("data set", (theirs.dataset, theirs.split), (binding.dataset, binding.split)),
-        ("search space (space.py)", theirs.space, binding.space),
+        ("search space (--space, or space.py)", theirs.space, binding.space),
         ("network or training recipe of this tool", theirs.recipe, binding.recipe),
     ):
         if other != own:

@@ -22,6 +22,10 @@ class TrialTeller:
         if self._on_trial is None:
             return
         for trial in self._search.trials(ENDED):
-            if trial.number not in self._told:
+            if trial.number not in self._told and self._on_trial is not None:
                 self._told.add(trial.number)  # before the call: whatever it does, it is called once
-                self._on_trial(self._search.study, trial)
+                try:
+                    self._on_trial(self._search.study, trial)
+                except BaseException:
+                    self._on_trial = None  # a callback that fails ends the search, and is not called on the way out
+                    raise

@@ -4,6 +4,7 @@ Each is an ordinary study: it resumes, runs in parallel and shows in the dashboa
 its last search has ended, so none can choose anything; the budgets are on record before its first search begins.
 """
 
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from search.files import write_atomically
 from search.net.datasets import NO_TARGET, DataError, DataSet, find_dataset
 from search.proof.evidence import Proof
 from search.proof.frontier import Frontier, FrontierPoint
+from search.proof.parts import RecordError
 from search.proof.summaries import StudySummary
 from search.provenance import code_commit
 from search.runs.proving import run_verification
 from search.runs.searching import run_search
 from search.runs.session import Ended, Session
-from search.runs.standings import NUM_RUNS
 from search.settings import FrontierSettings, RunSettings, SearchSettings, VerifySettings, frontier_record
 from search.show import frontier as words
 from search.show.screen import Screen
@@ -27,6 +28,8 @@ from search.show.words import format_seconds, plural
 from search.studies.space import Space
 from search.studies.study import Binding, StoredStudy, StudyError, default_name, refuse_other_binding, study_names
 from search.studies.turns import exclusive, patient
+
+SHORTEST_SEARCH = 1.0  # seconds: what took less was done before
 
 
 def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> Ended[Frontier]:
@@ -40,16 +43,17 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
     files = (path, path.with_suffix(".md"), path.with_suffix(".png"))
     session = Session.open(settings, space, screen, create=True)
     _refuse_other_studies(session, settings, dataset)
-    known = {point.max_params: point for point in _known_points(path)}
+    known = {point.max_params: point for point in _known_points(path, dataset, settings.epochs)}
     earlier = sorted(known.keys() - set(settings.budgets))
     if earlier:
         screen.say(f"Budgets that were asked for before are shown as well: {', '.join(map(str, earlier))}.")
     points = {each: known.get(each, FrontierPoint(max_params=each)) for each in settings.budgets}
     record = _write(session.storage, settings, dataset, points, path)
     neighbour: str | None = None
-    for num_done, max_params in enumerate(settings.budgets, start=1):
+    for max_params in settings.budgets:
         is_new = default_name(dataset.name, max_params, settings.epochs) not in study_names(session.storage)
         asked = _search_settings(settings, dataset, max_params, neighbour if is_new else None)
+        begun = time.monotonic()
         searched = run_search(asked, space, screen)
         assert searched.record is not None
         points[max_params] = _with_search(points[max_params], searched.record)
@@ -58,7 +62,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
             return Ended(record=record, interrupted=True, files=files)
         _refuse_unfinished(searched.record, settings.trials)
         neighbour = searched.record.study_name
-        _tell_left(screen, searched.record, settings, num_done)
+        _tell_left(screen, settings, points, time.monotonic() - begun, searched.record)
     for max_params in settings.budgets:
         proved = run_verification(_verify_settings(settings, points[max_params]), space, screen)
         if proved.record is None:
@@ -98,23 +102,35 @@ def _refuse_unfinished(summary: StudySummary, num_trials: int) -> None:
         raise StudyError(f"Every trial of {summary.study_name!r} was pruned: ask for more --trials.")
 
 
-def _tell_left(screen: Screen, searched: StudySummary, settings: FrontierSettings, num_done: int) -> None:
-    """Estimates the rest from the search that has just ended: larger networks take longer, and so this is a least."""
-    if searched.epochs.trained == 0:
+def _tell_left(
+    screen: Screen,
+    settings: FrontierSettings,
+    points: dict[int, FrontierPoint],
+    seconds: float,
+    searched: StudySummary,
+) -> None:
+    """Estimates what is missing from the search that has just ended; a larger budget's takes longer.
+
+    Args:
+        seconds: What that search took of this command.
+    """
+    to_search = [each for each in settings.budgets if points[each].num_trials < settings.trials]
+    if not to_search or searched.epochs.trained == 0 or seconds < SHORTEST_SEARCH:
         return
     whole_run = settings.epochs * searched.seconds / searched.epochs.trained  # by the clock, with all workers at it
-    one_search = searched.seconds + (NUM_RUNS * (settings.rerank + 1) + 2 * settings.compare) * whole_run
-    proofs = len(settings.budgets) * settings.seeds * whole_run
-    left = (len(settings.budgets) - num_done) * one_search + proofs
-    screen.say(
-        f"{num_done} of {plural(len(settings.budgets), 'budget')} searched: at least {format_seconds(left)} left, the "
-        f"proofs included."
-    )
+    num_seeds = sum(max(0, settings.seeds - len(points[each].errors)) for each in settings.budgets)
+    left = format_seconds(len(to_search) * seconds + num_seeds * whole_run)
+    screen.say(f"{plural(len(to_search), 'budget')} to search yet: about {left} left, the proofs included.")
 
 
-def _known_points(path: Path) -> tuple[FrontierPoint, ...]:
-    """Raises RecordError where an earlier frontier is damaged: its budgets must not be forgotten."""
-    return Frontier.read(path).points if path.exists() else ()
+def _known_points(path: Path, dataset: DataSet, epochs: int) -> tuple[FrontierPoint, ...]:
+    """Raises RecordError where an earlier frontier is damaged, or of other images: no budget must be forgotten."""
+    if not path.exists():
+        return ()
+    known = Frontier.read(path)
+    if (known.dataset, known.epochs) != (dataset.name, epochs):
+        raise RecordError(f"{path} is of data set {known.dataset}, not {dataset.name}. Name another --results-dir.")
+    return known.points
 
 
 def _search_settings(
@@ -178,7 +194,7 @@ def _write(
     storage: RDBStorage, settings: FrontierSettings, dataset: DataSet, points: dict[int, FrontierPoint], path: Path
 ) -> Frontier:
     with exclusive(storage):  # another command may be at other budgets
-        known = {point.max_params: point for point in _known_points(path)}
+        known = {point.max_params: point for point in _known_points(path, dataset, settings.epochs)}
         return _write_points(settings, dataset, known | points, path)
 
 

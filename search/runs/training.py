@@ -1,13 +1,14 @@
 """What the runs of one command have in common: data, arithmetic, length, and where their models say they come from."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from search.config import TrialConfig
+from search.net.datasets import dataset_row
 from search.net.device import Runtime, free_memory
-from search.proof.summaries import ModelOrigin
+from search.proof.summaries import ModelOrigin, SeenPixels
 from search.studies.facts import TrialFacts
 
 
@@ -16,7 +17,7 @@ class Training:
     """How the runs of one command are trained.
 
     Attributes:
-        dataset: A name in `search.net.datasets.DATASETS`.
+        dataset: A name in `search.net.datasets.DATASETS`, or a folder's path.
         precision: "bf16" or "fp32".
         epochs: Of a run that trains to its end.
     """
@@ -64,6 +65,7 @@ class Training:
             precision=self.precision,
             commit=facts.commit or "unknown",
             versions=facts.versions,
+            pixels=SeenPixels(**asdict(dataset_row(self.dataset).pixels)),
             config=config,
         )
         return origin.model_dump_json()

@@ -193,6 +193,9 @@ def _ignored_interrupts() -> Iterator[None]:
 
     A terminal sends Ctrl-C, and `timeout` SIGTERM, to all processes, but only the parent decides what it means.
     """
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what becomes of signals
+        yield
+        return
     before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTS}
     try:
         yield

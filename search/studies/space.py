@@ -1,6 +1,6 @@
 """The search space as a command is given it, from its file, and the hash by which studies know it again."""
 
-import importlib.util
+import hashlib
 import sys
 import warnings
 from collections.abc import Callable
@@ -65,24 +65,27 @@ class SpaceFile:
         return config
 
 
-@cache
 def _load(path: Path) -> ModuleType:
-    name = f"search_space_{path.stem}"
-    specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None or specification.loader is None:
+    if path.suffix != ".py":
         raise SpaceError(f"{path} is no Python file: its name has to end in .py.")
     try:
-        read_regular(path, limit=LARGEST_FILE)
+        return _run(path, read_regular(path, limit=LARGEST_FILE))
     except OSError as error:
         raise SpaceError(
             f"{path} cannot be read ({error.strerror or error}). Name another file with --space."
         ) from error
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # where dataclasses, say, look for what they belong to
+
+
+@cache
+def _run(path: Path, content: bytes) -> ModuleType:
+    """The module that this content of the file makes: a file that was edited since is another."""
+    module = ModuleType(f"search_space_{hashlib.sha256(content).hexdigest()[:16]}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses, say, look for what they belong to
     try:
-        specification.loader.exec_module(module)
+        exec(compile(content, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        del sys.modules[module.__name__]
         reason = " ".join(str(error).split())
         raise SpaceError(f"{path} cannot be used ({type(error).__name__}: {reason}).") from error
     return module
@@ -117,7 +120,9 @@ class Space:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # a value out of range
                 self.suggest_config(trial, DEFAULT_MAX_PARAMS)
-        except (ValueError, UserWarning) as error:
+        except SpaceError:
+            raise
+        except Exception as error:  # whatever the file gets wrong
             reason = " ".join(str(error).split())
             raise SpaceError(
                 f"REFERENCE in {self.path.name} cannot be every study's first trial ({reason}). It has to hold a value "

@@ -57,7 +57,7 @@ BINDING_WORDS = {
     "split": "split of the data",
     "max_params": "parameter budget",
     "epochs": "number of epochs",
-    "space": "search space (space.py)",
+    "space": "search space (--space, or space.py)",
     "recipe": "network or training recipe of this tool",
 }
 

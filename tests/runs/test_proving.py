@@ -675,6 +675,13 @@ def test_the_winner_of_an_edited_space_is_not_verified(search_study: StoredStudy
     assert optuna.get_all_study_names(search_study.storage) == ["small"]
 
 
+def test_a_study_of_other_images_is_not_verified(search_study: StoredStudy, places: list[str]) -> None:
+    StudyFacts(split="0123456789abcdef").write(search_study.study)
+    assert_refused(run("verify-best", *places), 1, "The training images of sample are not those that study 'small'")
+    assert_refused(run("ablate", *places), 1, "The training images of sample are not those that study 'small'")
+    assert optuna.get_all_study_names(search_study.storage) == ["small"]
+
+
 @pytest.mark.usefixtures("no_mirror")
 def test_missing_test_digits_are_told_before_a_verification_starts(
     search_study: StoredStudy, places: list[str]

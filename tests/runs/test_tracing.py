@@ -70,8 +70,8 @@ def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
         assert point.test_accuracies == tuple(row.test_accuracy for row in proof.seeds)
         assert point.num_params == proof.num_params <= point.max_params
         assert (len(point.errors), point.num_attempts, point.target) == (2, 1, proof.target)
-    told = [line for line in listener.said if "budgets searched: at least" in line]
-    assert [line[:6] for line in told] == ["1 of 2", "2 of 2"]
+    [left] = [line for line in listener.said if "the proofs included" in line]
+    assert left.startswith("1 budget to search yet: about 0:00:")
     names = [work.stored.name for work in listener.watched]
     assert names[:4] == ["few-500p-1e", "few-500p-1e-rerank", "few-600p-1e", "few-600p-1e-rerank"]
     assert all("-verify-" in name for name in names[4:])
@@ -80,6 +80,7 @@ def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
     listener.watched.clear()
     assert draw().record == record  # all is there
     assert listener.watched == []
+    assert sum("the proofs included" in line for line in listener.said) == 1  # nothing was left to tell of
 
 
 def test_a_budget_that_was_asked_for_once_is_always_shown(draw: RunFrontier, listener: Listener) -> None:
@@ -120,6 +121,19 @@ def test_a_data_set_without_a_target_needs_one_before_anything_starts(
     assert record.target == 1.5
 
 
+def test_a_frontier_of_other_images_is_not_continued(
+    draw: RunFrontier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = draw(budgets=(500,), trials=1, seeds=1).record
+    assert record is not None
+    path = tmp_path / "results" / "frontier-few-1e" / "frontier.json"
+    record.model_copy(update={"dataset": "/elsewhere/few"}).write(path)
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match="is of data set /elsewhere/few, not few"):
+        draw()
+    assert path.read_bytes() == before
+
+
 def test_a_study_that_was_made_otherwise_is_told_before_anything_starts(
     draw: RunFrontier, the_space: Space, tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +141,9 @@ def test_a_study_that_was_made_otherwise_is_told_before_anything_starts(
     listener.watched.clear()
     before = (tmp_path / "results" / "frontier-few-1e" / "frontier.json").read_bytes()
     monkeypatch.setattr(Space, "hash", "0123456789abcdef")
-    with pytest.raises(StudyError, match=r"Study 'few-600p-1e' was made with another search space \(space\.py\)"):
+    with pytest.raises(
+        StudyError, match=r"Study 'few-600p-1e' was made with another search space \(--space, or space\.py\)"
+    ):
         draw()
     assert listener.watched == []
     assert "few-500p-1e" not in study_names(open_storage(f"sqlite:///{tmp_path / 'study.db'}"))

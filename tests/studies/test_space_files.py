@@ -1,6 +1,7 @@
 """A search space that a file defines, wherever it is."""
 
-import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import optuna
@@ -34,9 +35,37 @@ def test_a_file_elsewhere_defines_a_space_of_its_own(own: Path, the_space: Space
 
 
 def test_another_process_draws_from_the_same_file(own: Path) -> None:
-    suggest = pickle.loads(pickle.dumps(load_space(own).suggest_config))
+    own.write_text(own.read_text().replace("weight_decay=", "weight_decay=2 * "))
+    suggest = load_space(own).suggest_config
     trial = optuna.trial.FixedTrial(dict(space.REFERENCE))
-    assert suggest(trial, DEFAULT_MAX_PARAMS) == space.suggest_config(trial, DEFAULT_MAX_PARAMS)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        drawn = pool.submit(suggest, trial, DEFAULT_MAX_PARAMS).result()
+    assert drawn == suggest(trial, DEFAULT_MAX_PARAMS)
+    assert drawn.weight_decay == 2 * space.suggest_config(trial, DEFAULT_MAX_PARAMS).weight_decay
+
+
+def test_a_file_that_was_edited_is_another_space(own: Path) -> None:
+    before = load_space(own)
+    own.write_text(own.read_text().replace("weight_decay=", "weight_decay=2 * "))
+    after = load_space(own)
+    trial = optuna.trial.FixedTrial(dict(space.REFERENCE))
+    assert after.suggest_config(trial, 2_000) != space.suggest_config(trial, 2_000)
+    assert after.hash == before.hash  # of the file as it is now
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+def test_a_byte_order_mark_does_no_harm(own: Path, encoding: str) -> None:
+    own.write_text(OWN, encoding=encoding)
+    given = load_space(own)
+    given.check_reference()
+    assert len(given.hash) == 16
+
+
+def test_what_it_gets_wrong_when_it_draws_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "few.py"
+    path.write_text("REFERENCE = {}\n\n\ndef suggest_config(trial): ...\n")
+    with pytest.raises(SpaceError, match=r"REFERENCE in few\.py cannot be every study's first trial"):
+        load_space(path).check_reference()
 
 
 def test_a_file_may_define_classes_of_data(tmp_path: Path) -> None:
