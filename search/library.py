@@ -96,7 +96,7 @@ def load_winner(study_name: str, results_dir: Path | str = "results", *, views: 
         RecordError: If there is neither, or its file is damaged.
     """
     network = load_network(proved_model(Path(results_dir) / study_name))
-    return network.classifier(crops_of(views, network.pixels))
+    return network.classifier(crops_of(views))
 
 
 def _space(space: Space | Path | str | None) -> Space:

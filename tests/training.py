@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import FrozenTrial
 from torch import Tensor
 
+from search.net.data import fingerprint, load_search_splits
 from search.net.datasets import DATASETS, MNIST_PIXELS
 from search.provenance import Code
 from search.studies.facts import StudyFacts

@@ -29,14 +29,13 @@ def augmented_batches(split: Split, size: int, strengths: AugmentConfig, generat
 def augment(
     images: UInt8[Tensor, "n 1 28 28"], pixels: Pixels, strengths: AugmentConfig, generator: torch.Generator
 ) -> Float[Tensor, "n 1 s s"]:
-    """Rotates, shifts, scales and shears every image by its own draw, mirrors half of them where the data set allows
-    that, then normalises.
+    """Rotates, shifts, scales and shears every image by its own draw, then normalises.
 
     One affine grid serves the whole batch. What comes in from outside the image is black: it is filled in
     before normalising.
     """
     images = add_frame(images, pixels)
-    if strengths == AugmentConfig() and not pixels.mirror:
+    if strengths == AugmentConfig():
         return standardise(images, pixels)
     draws = torch.rand(len(images), 5, generator=generator, device=images.device).mul_(2).sub_(1)
     angle, shift_x, shift_y, scale, shear = draws.unbind(dim=1)
@@ -47,9 +46,6 @@ def augment(
     slant = strengths.shear * shear
     shift = strengths.shift * 2 / images.shape[-1]  # the grid spans -1 to 1
     rows = torch.stack([cos, cos * slant - sin, shift * shift_x, sin, sin * slant + cos, shift * shift_y], dim=1)
-    if pixels.mirror:
-        mirrored = torch.rand(len(images), 1, generator=generator, device=images.device) < 0.5
-        rows[:, :3] *= 1 - 2 * mirrored.float()
     grid = affine_grid(rows.view(-1, 2, 3), images.shape[-1])
     moved = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return standardise(moved, pixels)

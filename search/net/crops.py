@@ -9,18 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from search.config import MARGIN
-from search.net.datasets import Pixels
 
 
 class Crop(NamedTuple):
-    """The image resized to so many pixels a side more than it has, mirrored or not, and the part of it that is so many
-    down and right of its centre.
-    """
+    """The image resized to so many pixels a side more than it has, and the part that is so many down and right."""
 
     larger: int
     down: int
     right: int
-    mirrored: bool = False
 
 
 Crops = tuple[Crop, ...]
@@ -30,18 +26,12 @@ CENTRE: Crops = (Crop(0, 0, 0),)
 ALL_CROPS: Crops = tuple(Crop(larger, down, right) for larger in LARGER for down in SHIFTS for right in SHIFTS)
 
 
-def views_of(pixels: Pixels) -> Crops:
-    """All views by which an image of a data set is classified."""
-    return ALL_CROPS + tuple(crop._replace(mirrored=True) for crop in ALL_CROPS) if pixels.mirror else ALL_CROPS
-
-
 def describe_crops(crops: Crops) -> str:
     """For example "27 views: 3 sizes, 9 shifts of up to 1 pixel"."""
     sizes, shifts = {crop.larger for crop in crops}, {(crop.down, crop.right) for crop in crops}
     furthest = max(abs(pixels) for shift in shifts for pixels in shift)
     unit = "pixel" if furthest == 1 else "pixels"
-    mirrored = ", mirrored and not" if any(crop.mirrored for crop in crops) else ""
-    return f"{len(crops)} views: {len(sizes)} sizes, {len(shifts)} shifts of up to {furthest} {unit}{mirrored}"
+    return f"{len(crops)} views: {len(sizes)} sizes, {len(shifts)} shifts of up to {furthest} {unit}"
 
 
 def crop_side(image_side: int) -> int:
@@ -52,16 +42,15 @@ def crop_side(image_side: int) -> int:
 def take_regions(
     images: Float[Tensor, "n 1 h h"], crops: Crops
 ) -> Iterator[tuple[Float[Tensor, "n 1 r r"], list[tuple[int, int]]]]:
-    """For each size, mirrored or not, the part of the resized images that its crops cover, and where in it each begins
-    (top, left).
+    """For each size, the part of the resized images that its crops cover, and where in it each begins (top, left).
 
     What neighbouring crops have in common, a network without padding computes once.
     """
     image_side = images.shape[-1]
-    for larger, mirrored in dict.fromkeys((crop.larger, crop.mirrored) for crop in crops):
-        shifts = [(crop.down, crop.right) for crop in crops if (crop.larger, crop.mirrored) == (larger, mirrored)]
+    for larger in dict.fromkeys(crop.larger for crop in crops):
+        shifts = [(crop.down, crop.right) for crop in crops if crop.larger == larger]
         reach = max(abs(pixels) for shift in shifts for pixels in shift)
-        resized = resize(images.flip(-1) if mirrored else images, image_side + larger)
+        resized = resize(images, image_side + larger)
         begin = (image_side + larger - crop_side(image_side)) // 2 - reach
         yield (
             window(resized, begin, begin, crop_side(image_side) + 2 * reach),

@@ -36,13 +36,11 @@ class Pixels:
         mean, std: Of the training pixels, in [0, 1]: what images are normalised by.
         frame: Pixels of ground that are added on every side. What is shown in an image may reach its border, and a
             network does not look at the margin.
-        mirror: Whether the mirror image shows the same: then half of the training images are mirrored, and views are.
     """
 
     mean: float
     std: float
     frame: int = 0
-    mirror: bool = False
 
 
 class Source(Protocol):
@@ -186,7 +184,7 @@ DATASETS = {
         DataSet(  # "Fashion-MNIST: a Novel Image Dataset for Benchmarking ...", Xiao et al., 2017
             name="fashion-mnist",
             source=IdxFiles(
-                pixels=Pixels(mean=0.2860, std=0.3530, frame=2, mirror=True),
+                pixels=Pixels(mean=0.2860, std=0.3530, frame=2),
                 folder="FashionMNIST",
                 training={
                     "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",

@@ -271,7 +271,6 @@ class SeenPixels(Part):
     mean: float
     std: float
     frame: Count
-    mirror: bool
 
 
 class ModelOrigin(Record):

@@ -12,7 +12,7 @@ import torch
 from search.config import IMAGE_SIZE, ExplainedError
 from search.files import write_atomically
 from search.net.classifier import Classifier
-from search.net.crops import CENTRE, Crops, views_of
+from search.net.crops import ALL_CROPS, CENTRE, Crops
 from search.net.datasets import DataSet, Pixels, dataset_row
 from search.net.model import TinyCNN
 from search.net.model_file import load_model
@@ -53,8 +53,8 @@ class KeptNetwork:
         return Classifier(self.model, self.pixels, crops).eval()
 
 
-def crops_of(views: str, pixels: Pixels) -> Crops:
-    return CENTRE if views == "1" else views_of(pixels)
+def crops_of(views: str) -> Crops:
+    return CENTRE if views == "1" else ALL_CROPS
 
 
 def run_export(settings: ExportSettings) -> tuple[Path, ...]:
@@ -78,7 +78,7 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
         from search.net.onnx_file import save_onnx  # loads the exporter
 
         views = "one view" if settings.views == "1" else proof.views
-        crops = crops_of(settings.views, network.pixels)
+        crops = crops_of(settings.views)
         save_onnx(path, network.model, network.pixels, crops, f"{network.origin}; {views}")
     else:
         write_atomically(path, source.read_bytes())
@@ -118,7 +118,7 @@ def measure_latency(network: KeptNetwork) -> tuple[float, float]:
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _median_ms(network, image, CENTRE), _median_ms(network, image, views_of(network.pixels))
+        return _median_ms(network, image, CENTRE), _median_ms(network, image, ALL_CROPS)
     finally:
         torch.set_num_threads(num_threads)
 
@@ -139,7 +139,7 @@ def predict_pictures(model_path: Path, images: Sequence[Path], views: str) -> tu
         RecordError: If there is no model.
     """
     network = load_network(model_path)
-    crops = crops_of(views, network.pixels)
+    crops = crops_of(views)
     return tuple(_predict(network, path, crops) for path in images)
 
 

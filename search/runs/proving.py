@@ -13,7 +13,7 @@ from torch import Tensor
 
 from search.config import IMAGE_SIZE, NUM_CLASSES, TrialConfig
 from search.files import write_atomically
-from search.net.crops import describe_crops, views_of
+from search.net.crops import ALL_CROPS, describe_crops
 from search.net.data import Split, load_final_splits
 from search.net.datasets import NO_TARGET, DataError, dataset_row
 from search.proof.answers import EDGES, Answers, Bin, Miss, SeedAnswers
@@ -124,7 +124,6 @@ def make_proof(
     tested = ledger.tested(subject)
     assert tested is not None, subject
     dataset = dataset_row(str(facts.dataset))
-    crops = views_of(dataset.pixels)
     return Proof.model_validate(
         {
             "study_name": facts.search_study,
@@ -139,8 +138,8 @@ def make_proof(
             "num_images": tested.num_images,
             "asked": tested.asked,
             "seeds": tested.seeds,
-            "num_views": len(crops),
-            "views": describe_crops(crops),
+            "num_views": len(ALL_CROPS),
+            "views": describe_crops(ALL_CROPS),
             "earlier_attempts": tuple(other for other in ledger.attempts(subject.dataset) if other.subject != subject),
             "other_looks": ledger.other_looks(subject.dataset),
             **dict(tested.environment),

@@ -10,7 +10,7 @@ import torch
 from optuna.storages import RDBStorage
 
 from search.config import RECIPE
-from search.net.crops import views_of
+from search.net.crops import ALL_CROPS
 from search.net.data import Split, load_final_splits
 from search.net.datasets import dataset_row
 from search.net.device import Runtime
@@ -137,7 +137,7 @@ def count_errors(recorded: RecordedProof, test: Split) -> int | None:
     except ValueError as error:
         raise RecordError(f"{error} Restore it.") from error
     runtime = Runtime(device=torch.device("cpu"), precision=precision_to_repeat(recorded.proof, "fp32"))
-    return evaluate(model, test, runtime, views_of(test.pixels)).errors
+    return evaluate(model, test, runtime, ALL_CROPS).errors
 
 
 def open_reproduction_study(storage: RDBStorage, proof: Proof) -> StoredStudy:

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.config import IMAGE_SIZE, TrialConfig
 from search.net.augment import augment
-from search.net.crops import views_of
+from search.net.crops import ALL_CROPS
 from search.net.data import Split, load_search_splits
 from search.net.datasets import DataError, DataSet
 from search.net.model_file import load_model
@@ -139,5 +139,5 @@ def program_to_try(folder: Path, proof: Proof | None, config: TrialConfig | None
         numbers=numbers,
         mean=pixels.mean,
         std=pixels.std,
-        crops=tuple((IMAGE_SIZE + crop.larger, crop.down, crop.right) for crop in views_of(pixels)),
+        crops=tuple((IMAGE_SIZE + crop.larger, crop.down, crop.right) for crop in ALL_CROPS),
     )

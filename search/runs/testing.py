@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from torch import Tensor
 
 from search.config import TrialConfig
-from search.net.crops import CENTRE, views_of
+from search.net.crops import ALL_CROPS, CENTRE
 from search.net.data import Split, load_final_splits
 from search.net.datasets import dataset_row
 from search.net.device import Runtime
@@ -81,11 +81,10 @@ class FinalTest(Training):
         """
         test, runtime = resources.test, resources.runtime
         TrialFacts(device=runtime.device.type, precision=runtime.precision).write(trial)
-        crops = views_of(test.pixels)
         start = time.monotonic()
         try:
             model = self._train(trial, config, resources, seed, should_stop)
-            logits = predict(model, test, runtime, crops)
+            logits = predict(model, test, runtime, ALL_CROPS)
             if not logits.isfinite().all():  # its very last steps may do what no loss has shown
                 raise DivergedError("The logits are not finite.")
         except DivergedError:
@@ -99,7 +98,7 @@ class FinalTest(Training):
             errors=tested.evaluation.errors,
             errors_one_view=tested.one_view.errors,
             num_images=tested.evaluation.num_images,
-            num_views=len(crops),
+            num_views=len(ALL_CROPS),
             seconds=round(time.monotonic() - start, 2),
         ).write(trial)
         answers.write(trial)  # the count comes first: whoever has seen an image missed has to find it counted

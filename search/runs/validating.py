@@ -8,7 +8,7 @@ import optuna
 import torch
 
 from search.config import TrialConfig
-from search.net.crops import views_of
+from search.net.crops import ALL_CROPS
 from search.net.data import Split, load_search_splits
 from search.net.datasets import dataset_row
 from search.net.device import Runtime
@@ -79,7 +79,7 @@ class Validation(Training):
                     raise DivergedError(f"The validation loss was {evaluation.loss} in epoch {result.epoch}.")
                 _report_epoch(trial, result, evaluation, time.monotonic() - start)
                 if result.epoch == self.epochs:
-                    final = evaluate(result.model, resources.validation, runtime, views_of(resources.validation.pixels))
+                    final = evaluate(result.model, resources.validation, runtime, ALL_CROPS)
                     TrialFacts(val_loss=final.loss, seconds=round(time.monotonic() - start, 2)).write(trial)
                     return Validated(accuracy=final.accuracy, model=result.model)
                 if should_stop():

@@ -55,7 +55,7 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         )
     use = [
         "```python",
-        "from search.net.crops import views_of",
+        "from search.net.crops import ALL_CROPS",
         "from search.net.data import normalise",
         "from search.net.datasets import dataset_row",
         "from search.net.model_file import load_model",
@@ -63,7 +63,7 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         f"model = load_model({json.dumps(name)})",
         f"pixels = dataset_row({json.dumps(proof.dataset)}).pixels",
         "inputs = normalise(images, pixels)  # images: uint8, n x 1 x 28 x 28",
-        "answers = model(inputs, views_of(pixels)).argmax(dim=1)",
+        "answers = model(inputs, ALL_CROPS).argmax(dim=1)",
         "```",
     ]
     paragraphs = [

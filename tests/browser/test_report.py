@@ -125,7 +125,7 @@ def test_the_network_in_the_page_answers_as_pytorch_does(
 ) -> None:
     images = final_splits[1].select(torch.arange(0, 1_000, 50)).images
     found = classify(open_page(address), images)
-    assert (found - NETWORK.look(images, crops_of("all", NETWORK.pixels))).abs().max() < 1e-4
+    assert (found - NETWORK.look(images, crops_of("all"))).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_every_kind_of_network_runs_in_the_page(
     path.write_text(render(with_program(BEGUN, model)), encoding="utf-8")
     images = few_digits.images[:5]
     expected = KeptNetwork(model=model, dataset=NETWORK.dataset, pixels=NETWORK.pixels, origin="").look(
-        images, crops_of("all", NETWORK.pixels)
+        images, crops_of("all")
     )
     assert (classify(open_page(path.as_uri()), images) - expected).abs().max() < 1e-4
 

@@ -49,7 +49,7 @@ def check_onnx(path: Path, network: KeptNetwork, views: str, digits: Split) -> N
     """The file answers as PyTorch does, whatever the number of images."""
     for images in (digits.images, digits.images[:1]):
         found = probabilities(path, images)
-        expected = network.look(images, crops_of(views, network.pixels)).numpy()
+        expected = network.look(images, crops_of(views)).numpy()
         assert np.abs(found - expected).max() < 1e-5
         assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
 
@@ -131,7 +131,7 @@ def test_probabilities_of_all_digits_are_told_in_json(seven: Path, network: Kept
         [row] = json.loads(result.stdout)["predictions"]
         assert (row["file"], row["answer"]) == (str(seven), "7")
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
-    assert len(crops_of("all", network.pixels)) == len(ALL_CROPS)
+    assert len(crops_of("all")) == len(ALL_CROPS)
 
 
 def test_a_picture_that_cannot_be_read_does_not_stop_the_others(seven: Path, tmp_path: Path) -> None:

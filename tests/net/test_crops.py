@@ -1,7 +1,5 @@
 """The crops that a network looks at."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +14,6 @@ from search.net.crops import (
     describe_crops,
     resize,
     take_regions,
-    views_of,
     window,
 )
 from search.net.data import Split, normalise
@@ -31,10 +28,6 @@ def test_a_view_is_resized_and_shifted(few_digits: Split) -> None:
     network = TinyCNN(ModelConfig(channels=((2,), (3,), (4,)))).eval()
     with torch.no_grad():
         torch.testing.assert_close(network(images, (Crop(2, 1, 0),)), network(larger[:, :, 2:30, 1:29]))
-        torch.testing.assert_close(network(images, (Crop(0, 0, 0, mirrored=True),)), network(images.flip(-1)))
-        torch.testing.assert_close(
-            network(images, (Crop(2, 1, 0, mirrored=True),)), network(resize(images.flip(-1), 30)[:, :, 2:30, 1:29])
-        )
 
 
 def test_all_views_differ_and_lie_within_the_image() -> None:
@@ -43,13 +36,6 @@ def test_all_views_differ_and_lie_within_the_image() -> None:
     for crop in ALL_CROPS:
         margin = (28 + crop.larger - crop_side(28)) // 2
         assert margin >= max(abs(crop.down), abs(crop.right))
-
-
-def test_a_data_set_whose_mirror_images_show_the_same_has_twice_as_many_views() -> None:
-    pixels = replace(MNIST_PIXELS, mirror=True)
-    assert views_of(MNIST_PIXELS) == ALL_CROPS
-    assert len(set(views_of(pixels))) == len(views_of(pixels)) == 54
-    assert describe_crops(views_of(pixels)) == "54 views: 3 sizes, 9 shifts of up to 1 pixel, mirrored and not"
 
 
 def test_regions_cover_their_crops_and_each_begins_where_it_should(few_digits: Split) -> None:

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from miniature import write_idx
-from torch import Tensor
 
-from search.config import AugmentConfig
-from search.net.augment import augment
 from search.net.data import Split, fingerprint, load_final_splits, load_search_splits, normalise
 from search.net.datasets import DATASETS, MNIST_PIXELS, DataError, dataset_row, find_dataset
 from search.net.own import TEST, TRAINING
@@ -49,7 +46,6 @@ def test_its_pixels_are_counted(own: Path, few_digits: Split) -> None:
     pixels, images = dataset_row(str(own)).pixels, few_digits.images[:240].double() / 255
     assert (pixels.mean, pixels.std) == pytest.approx((float(images.mean()), float(images.std(correction=0))))
     assert pixels.frame == 2  # nothing says that its border is empty
-    assert not pixels.mirror
 
 
 def test_it_may_be_gzipped_and_lie_in_raw(own: Path) -> None:
@@ -131,10 +127,9 @@ def test_a_search_does_not_need_the_test_files_and_a_proof_does(own: Path) -> No
         load_final_splits(row, Path("nowhere"))
 
 
-# Images that fill their frame, and show the same in a mirror
+# Images that fill their frame
 
 FILLED = replace(MNIST_PIXELS, frame=2)
-MIRRORED = replace(FILLED, mirror=True)
 
 
 def test_what_lies_at_the_border_is_seen_through_a_frame(few_digits: Split) -> None:
@@ -143,18 +138,6 @@ def test_what_lies_at_the_border_is_seen_through_a_frame(few_digits: Split) -> N
     assert framed.shape == (4, 1, 32, 32)
     assert torch.equal(framed[:, :, 2:-2, 2:-2], normalise(images, MNIST_PIXELS))
     assert framed[0, 0, 0, 0] == normalise(torch.zeros(1, 1, 28, 28), MNIST_PIXELS, check=False)[0, 0, 0, 0]
-
-
-def test_half_of_the_training_images_are_mirrored(few_digits: Split) -> None:
-    images, generator = few_digits.images, torch.Generator().manual_seed(0)
-    shown, plain = augment(images, MIRRORED, AugmentConfig(), generator), normalise(images, MIRRORED)
-    mirrored = alike(shown, plain.flip(-1))
-    assert torch.equal(mirrored | alike(shown, plain), torch.ones(len(images), dtype=torch.bool))
-    assert 0.4 < mirrored.float().mean() < 0.6
-
-
-def alike(these: Tensor, those: Tensor) -> Tensor:
-    return (these - those).abs().amax(dim=(1, 2, 3)) < 1e-4
 
 
 @pytest.mark.skipif(not FASHION.exists(), reason="Debian's package dataset-fashion-mnist is not installed")

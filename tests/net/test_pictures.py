@@ -33,7 +33,7 @@ def read(picture: Image.Image, path: Path) -> NDArray[np.uint8]:
 
 
 def answer(network: KeptNetwork, digit: NDArray[np.uint8]) -> int:
-    return int(network.look(torch.from_numpy(digit)[None, None], crops_of("all", network.pixels)).argmax())
+    return int(network.look(torch.from_numpy(digit)[None, None], crops_of("all")).argmax())
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_mnist_digits_as_large_dark_pictures_are_answered_as_before(
     network: KeptNetwork, final_splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
     digits = final_splits[1].select(torch.arange(0, 1_000, 5))
-    plain = network.look(digits.images, crops_of("all", network.pixels)).argmax(dim=1)
+    plain = network.look(digits.images, crops_of("all")).argmax(dim=1)
     right = 0
     for place, image in enumerate(digits.images[:, 0].numpy()):
         picture = Image.fromarray(255 - image).resize((336, 336), Image.Resampling.BICUBIC)

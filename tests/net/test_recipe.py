@@ -24,9 +24,9 @@ from torch.overrides import TorchFunctionMode
 from search.config import RECIPE, AugmentConfig, ModelConfig, TrialConfig, derive_seed, fit_channels
 from search.files import write_atomically
 from search.net.augment import augmented_batches
-from search.net.crops import ALL_CROPS, CENTRE, views_of
+from search.net.crops import ALL_CROPS, CENTRE
 from search.net.data import Split, fingerprint, load_final_splits, load_search_splits, normalise
-from search.net.datasets import DATASETS, Pixels
+from search.net.datasets import DATASETS
 from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.train import WeightAverage, augment_strength, evaluate, train
@@ -35,7 +35,6 @@ from search.provenance import versions
 PINNED = Path(__file__).with_name("recipe.json")
 NOWHERE = Path("there-is-no-such-folder")  # the sample needs none
 CPU = Runtime(device=torch.device("cpu"), precision="fp32")
-MIRRORED = Pixels(mean=0.5, std=0.5, mirror=True)
 CONFIG = TrialConfig(
     model=ModelConfig(channels=((3, 4, 4), (5,), (6, 7)), dropout=0.2),
     augment=AugmentConfig(rotation=15.0, shift=2.0, scale=0.2, shear=0.1),
@@ -147,7 +146,6 @@ def networks() -> dict[str, Any]:
             model.eval()
             logits[f"{name}, by one view"] = model(images)[0]
             logits[f"{name}, by all views"] = model(images, ALL_CROPS)[0]
-            logits[f"{name}, by mirrored views"] = model(images, views_of(MIRRORED))[0]
     return logits
 
 
@@ -155,11 +153,11 @@ def batches() -> dict[str, Any]:
     """The first epoch's order and images."""
     generator = torch.Generator().manual_seed(0)
     shown = list(augmented_batches(digits(), CONFIG.batch_size, CONFIG.augment, generator))
-    framed = replace(digits(), pixels=replace(digits().pixels, frame=2, mirror=True))
-    mirrored = list(augmented_batches(framed, CONFIG.batch_size, CONFIG.augment, generator))
+    framed = replace(digits(), pixels=replace(digits().pixels, frame=2))
+    with_frame = list(augmented_batches(framed, CONFIG.batch_size, CONFIG.augment, generator))
     return {
-        "brightness of quarters, with a frame and mirrored": [
-            F.avg_pool2d(images[0, 0:1], 16).flatten() for images, _ in mirrored
+        "brightness of quarters, with a frame": [
+            F.avg_pool2d(images[0, 0:1], 16).flatten() for images, _ in with_frame
         ],
         "number": len(shown),
         "labels": [labels[:8] for _, labels in shown],
