@@ -324,14 +324,17 @@ def test_a_record_of_points_keeps_curves_and_further_runs(storage: optuna.storag
 
 
 def test_points_of_another_study_are_put_behind_and_what_both_have_is_a_further_run() -> None:
+    known = POINTS.points[0]
+    again = replace(known, curve=(*known.curve[:-1], 98.7), value=98.7)
     first, second = (
         replace(POINTS, points=POINTS.points[:3]),
-        replace(POINTS, points=(POINTS.points[0], POINTS.points[4])),
+        replace(POINTS, points=(again, POINTS.points[4])),
     )
     joined = join(first, second)
     assert joined.points[1:] == (*POINTS.points[1:3], POINTS.points[4])
-    again = POINTS.points[0]
-    assert joined.points[0] == replace(again, further=(*again.further, again.value, *again.further))
+    assert joined.points[0] == replace(known, further=(*known.further, 98.7, *known.further))
+    with pytest.raises(ExplainedError, match="has these very runs already"):
+        join(joined, first)
 
 
 @pytest.mark.parametrize("change", [{"recipe": RECIPE + 1}, {"max_params": 3}, {"space": "x"}, {"precision": "y"}])

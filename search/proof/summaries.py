@@ -266,7 +266,12 @@ class StorageStatus(Record):
 
 
 class SeenPixels(Part):
-    """How images enter a network (`search.net.datasets.Pixels`)."""
+    """How images enter a network (`search.net.datasets.Pixels`).
+
+    Attributes:
+        mean, std: Of the training pixels, in [0, 1]: what images are normalised by.
+        frame: Pixels of ground that are added on every side.
+    """
 
     mean: float
     std: float

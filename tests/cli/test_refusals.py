@@ -87,7 +87,7 @@ def test_a_read_only_storage_can_be_looked_at_but_not_changed(search_study: Stor
         ({"split": "0123"}, ["split of the data (0123"]),
         ({"max_params": 3_999}, ["parameter budget (3999, now 1999)"]),
         ({"epochs": 15}, ["number of epochs (15, now 4)"]),
-        ({"space": "0123"}, ["search space (space.py)"]),
+        ({"space": "0123"}, ["search space (--space, or space.py)"]),
         ({"epochs": 15, "max_params": 3_999}, ["parameter budget", "number of epochs"]),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else "",

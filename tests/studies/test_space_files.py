@@ -11,7 +11,7 @@ import space
 from search.config import DEFAULT_MAX_PARAMS
 from search.studies.space import Space, SpaceError, default_space, load_space
 
-OWN = Path(space.__file__).read_text(encoding="utf-8").replace('"lr": 0.015', '"lr": 0.01')
+OWN = Path(space.__file__).read_text(encoding="utf-8").replace('"dropout": 0.0', '"dropout": 0.025')
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_the_default_space_is_that_beside_the_package() -> None:
 
 def test_a_file_elsewhere_defines_a_space_of_its_own(own: Path, the_space: Space) -> None:
     given = load_space(own)
-    assert given.reference == {**space.REFERENCE, "lr": 0.01}
+    assert given.reference == {**space.REFERENCE, "dropout": 0.025}
     assert given.path == own.resolve()
     assert given.hash != the_space.hash
     given.check_reference()
