@@ -164,7 +164,8 @@ def test_accuracy_is_measured_over_seeds_from_one_up_with_its_spread() -> None:
     facts = json.loads(ended.stdout)
     accuracies = [row["accuracy"] for row in facts["seeds"]]
     assert [row["seed"] for row in facts["seeds"]] == [1, 2]
-    assert accuracies[0] != accuracies[1]
+    rows = [(row["accuracy"], row["accuracy_one_view"]) for row in facts["seeds"]]
+    assert rows[0] != rows[1]  # one of the two may be alike by chance
     assert facts["min"] == min(accuracies)
     assert facts["mean"] == pytest.approx(sum(accuracies) / 2)
     assert facts["std"] == pytest.approx(abs(accuracies[0] - accuracies[1]) / 2**0.5)

@@ -90,10 +90,10 @@ def write_own(folder: Path) -> None:
     """By the example of docs/data-sets.md, with something to see."""
     folder.mkdir(parents=True)
     [example] = re.findall(r"^```python\n(.*?)^```", PAGES["docs/data-sets.md"], re.DOTALL | re.MULTILINE)
-    some = example.replace("np.zeros((100, 28, 28), dtype=np.uint8)", "made")
+    some = example.replace("np.zeros((200, 28, 28), dtype=np.uint8)", "made")
     assert some != example
-    made = np.zeros((100, 28, 28), dtype=np.uint8)
-    made[np.arange(100), 5:20, 5 + np.arange(100) % 10] = 255
+    made = np.zeros((200, 28, 28), dtype=np.uint8)
+    made[np.arange(200), 5:20, 5 + np.arange(200) % 10] = 255
     for images, labels in (TRAINING, TEST):
         renamed = some.replace(TRAINING[0], str(folder / images)).replace(TRAINING[1], str(folder / labels))
         exec(renamed, {"made": made})
