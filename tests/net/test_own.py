@@ -46,6 +46,9 @@ def test_its_pixels_are_counted(own: Path, few_digits: Split) -> None:
     pixels, images = dataset_row(str(own)).pixels, few_digits.images[:240].double() / 255
     assert (pixels.mean, pixels.std) == pytest.approx((float(images.mean()), float(images.std(correction=0))))
     assert pixels.frame == 2  # nothing says that its border is empty
+    write_idx(own / TRAINING[0], few_digits.images[:200, 0])
+    write_idx(own / TRAINING[1], few_digits.labels[:200])
+    assert dataset_row(str(own)).pixels.mean == pytest.approx(float((few_digits.images[:200].double() / 255).mean()))
 
 
 def test_it_may_be_gzipped_and_lie_in_raw(own: Path) -> None:
