@@ -36,7 +36,7 @@ REFERENCE: dict[str, int | float] = {
     "rotation": 10.0,
     "shift": 2.0,
     "distortion": 0.1,
-    "lr": 0.02,
+    "lr": 0.015,
     "weight_decay": 0.01,
 }
 
@@ -68,7 +68,7 @@ def suggest_config(trial: optuna.trial.BaseTrial, max_params: int = DEFAULT_MAX_
     rotation = trial.suggest_float("rotation", 0.0, 20.0)  # degrees
     shift = trial.suggest_float("shift", 0.0, 3.0)  # pixels
     distortion = trial.suggest_float("distortion", 0.0, 0.25)  # scale and shear alike
-    lr = trial.suggest_float("lr", 4e-3, 5e-2, log=True)
+    lr = trial.suggest_float("lr", 3e-3, 4e-2, log=True)
     weight_decay = trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True)
     separable[0] &= convs[0] > 1  # the very first convolution is dense
     blocks: tuple[Block, ...] = tuple("separable" if drawn else "dense" for drawn in separable)

@@ -22,7 +22,7 @@ DISTRIBUTION = "tiny-mnist-search"
 CHECKOUT_PROGRAM = "python cli.py"  # as it is called in texts
 IN_CHECKOUT = Path(__file__).parents[1].joinpath("cli.py").exists()
 PROGRAM = CHECKOUT_PROGRAM if IN_CHECKOUT and Path(sys.argv[0]).stem != DISTRIBUTION else DISTRIBUTION
-RECIPE = 4  # raised whenever a configuration would build another network or train it otherwise than before
+RECIPE = 5  # raised whenever a configuration would build another network or train it otherwise than before
 
 DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"
 SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS = 500, 100_000
@@ -154,7 +154,7 @@ class TrialConfig:
     augment: AugmentConfig
     lr: float
     weight_decay: float
-    batch_size: int = 128
+    batch_size: int = 64
     average_horizon: float = 0.085  # about 1.3 of 15 epochs
     final_augment: float = 0.3
 

@@ -81,7 +81,7 @@ class TinyCNN(nn.Module):
         self.head = nn.Linear(fan_in, NUM_CLASSES)
 
     def forward(self, images: Float[Tensor, "n 1 s s"], crops: Crops = CENTRE) -> Float[Tensor, "n 10"]:
-        """Logits of normalised images (`search.net.data.normalise`): their mean over the crops.
+        """Logits of normalised images (`search.net.data.normalise`): their mean over the crops, in fp32 at least.
 
         Several views of a test image are as old as AlexNet's ten crops (Krizhevsky et al., 2012). Here shifts undo
         what pooling every other pixel loses, and sizes are interpolated as training images are; both cost time but no
@@ -95,7 +95,11 @@ class TinyCNN(nn.Module):
             for top, left in corners:
                 seen = _apply(self._rest, window(features, top, left, side))
                 logits.append(self.head(seen.mean(dim=(2, 3))))
-        return torch.stack(logits).mean(dim=0) if len(logits) > 1 else logits[0]
+        if len(logits) == 1:
+            return logits[0]
+        # bf16 has eight bits: too few for the sum of 27.
+        exact = torch.promote_types(logits[0].dtype, torch.float32)
+        return torch.stack(logits).mean(dim=0, dtype=exact)
 
 
 def _apply(layers: list[nn.Module], images: Tensor) -> Tensor:
