@@ -18,11 +18,15 @@ KERNEL_AREA = 9  # every convolution is 3x3
 NUM_UNPADDED = 2  # convolutions at the start of the first stage, where it has as many
 MAX_STAGE_BLOCKS = 4  # that the space draws
 
+PACKAGE_NAMES = ("search", "tiny_mnist_search")  # in a checkout, and as installed
+PACKAGE = __name__.partition(".")[0]  # which of them it is
 DISTRIBUTION = "tiny-mnist-search"
 CHECKOUT_PROGRAM = "python cli.py"  # as it is called in texts
 IN_CHECKOUT = Path(__file__).parents[1].joinpath("cli.py").exists()
 PROGRAM = CHECKOUT_PROGRAM if IN_CHECKOUT and Path(sys.argv[0]).stem != DISTRIBUTION else DISTRIBUTION
 RECIPE = 5  # raised whenever a configuration would build another network or train it otherwise than before
+# Earlier ones that trained and answered as this one does, save in bf16, in which they averaged the views.
+REPEATED_IN_FP32 = frozenset({4})
 
 DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"
 SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS = 500, 100_000

@@ -6,20 +6,20 @@ script anew; with `workers=0` there are none.
 
 from pathlib import Path
 
-from search.net.classifier import Classifier
-from search.proof.evidence import Proof
-from search.proof.frontier import Frontier
-from search.proof.parts import Record
-from search.proof.summaries import StudySummary
-from search.runs.exporting import crops_of, load_network, proved_model
-from search.runs.proving import run_verification as _verify
-from search.runs.searching import run_search as _search
-from search.runs.session import Ended, RecordType
-from search.runs.telling import OnTrial
-from search.runs.tracing import run_frontier as _trace
-from search.settings import FrontierSettings, SearchSettings, VerifySettings
-from search.show.screen import QuietScreen, Screen
-from search.studies.space import Space, load_space
+from .net.classifier import Classifier
+from .proof.evidence import Proof
+from .proof.frontier import Frontier
+from .proof.parts import Record
+from .proof.summaries import StudySummary
+from .runs.exporting import crops_of, load_network, proved_model
+from .runs.proving import run_verification as _verify
+from .runs.searching import run_search as _search
+from .runs.session import Ended, RecordType
+from .runs.telling import OnTrial
+from .runs.tracing import run_frontier as _trace
+from .settings import FrontierSettings, SearchSettings, VerifySettings
+from .show.screen import QuietScreen, Screen
+from .studies.space import Space, load_space
 
 __all__ = [
     "Classifier",

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.config import ExplainedError
+from .config import ExplainedError
 
 RECORDED_PACKAGES = ("torch", "torchvision", "optuna", "numpy")
 

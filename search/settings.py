@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from search.config import (
+from .config import (
     DEFAULT_MAX_PARAMS,
     LARGEST_INTEGER,
     LARGEST_MAX_PARAMS,

@@ -33,10 +33,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(installed: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """What the command of an installation does."""
-    start = "from search.commands.main import main; main()"
+    return python(installed, "-c", "from tiny_mnist_search.commands.main import main; main()", *words, cwd=cwd)
+
+
+def python(installed: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """What Python does where the package is installed, and no checkout is at hand."""
     environment = {name: value for name, value in os.environ.items() if name != "MNIST_DIR"}
     return subprocess.run(
-        [sys.executable, "-P", "-c", start, *words],
+        [sys.executable, "-P", *words],
         cwd=cwd,
         env={**environment, "PYTHONPATH": str(installed)},
         capture_output=True,
@@ -46,10 +50,10 @@ def call(installed: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess
 
 
 def test_only_the_package_is_installed(installed: Path) -> None:
-    assert sorted(path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")) == ["search"]
+    assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {"tiny_mnist_search"}
     [scripts] = installed.glob("*.dist-info/entry_points.txt")
-    assert "tiny-mnist-search = search.commands.main:main" in scripts.read_text()
-    assert (installed / "search" / "space.py").read_bytes() == (ROOT / "space.py").read_bytes()
+    assert "tiny-mnist-search = tiny_mnist_search.commands.main:main" in scripts.read_text()
+    assert (installed / "tiny_mnist_search" / "space.py").read_bytes() == (ROOT / "space.py").read_bytes()
 
 
 def test_it_searches_proves_and_draws_where_it_is_called(installed: Path, tmp_path: Path) -> None:
@@ -64,6 +68,27 @@ def test_it_searches_proves_and_draws_where_it_is_called(installed: Path, tmp_pa
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "cli.py" not in page
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "data") == ["results", "study.db"]
+
+
+def test_as_a_library_it_has_a_name_of_its_own_and_takes_a_space_that_a_checkout_wrote(
+    installed: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.py"
+    own.write_text((ROOT / "space.py").read_text(encoding="utf-8").replace('"dropout": 0.0', '"dropout": 0.025'))
+    (tmp_path / "mine.py").write_text(
+        "import sys\n"
+        "from tiny_mnist_search.library import SearchSettings, load_winner, run_search\n"
+        "if __name__ == '__main__':\n"
+        "    settings = SearchSettings(\n"
+        "        dataset='sample', trials=1, epochs=1, max_params=800, rerank=0, workers=1\n"
+        "    )\n"
+        "    summary = run_search(settings, space='own.py', on_trial=lambda _, trial: print(trial.params['dropout']))\n"
+        "    print(type(load_winner(summary.study_name)).__module__)\n"
+        "    print('search' in sys.modules)\n"
+    )
+    ran = python(installed, "mine.py", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == ["0.025", "tiny_mnist_search.net.classifier", "False"]
 
 
 def test_its_help_names_itself(installed: Path, tmp_path: Path) -> None:

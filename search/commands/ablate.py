@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from search.commands.options import run_options, space_option, study_name_option, trial_option
-from search.commands.output import finish
-from search.settings import AblateSettings
+from ..settings import AblateSettings
+from .options import run_options, space_option, study_name_option, trial_option
+from .output import finish
 
 
 @click.command()
@@ -31,10 +31,10 @@ def ablate(space: Path | None, quiet: bool, as_json: bool, **given: Any) -> None
     Example:
       python cli.py ablate --seeds 3
     """
-    from search.runs.ablating import run_ablation
-    from search.show.ladder import ladder_table
-    from search.show.live import LiveScreen
-    from search.studies.space import load_space
+    from ..runs.ablating import run_ablation
+    from ..show.ladder import ladder_table
+    from ..show.live import LiveScreen
+    from ..studies.space import load_space
 
     finish(
         run_ablation(AblateSettings(**given), load_space(space), LiveScreen(quiet=quiet)),

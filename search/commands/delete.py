@@ -4,8 +4,8 @@ import sys
 
 import click
 
-from search.commands.options import storage_option
-from search.config import ExplainedError, printable
+from ..config import ExplainedError, printable
+from .options import storage_option
 
 
 @click.command()
@@ -22,9 +22,9 @@ def delete(name: str, yes: bool, storage: str) -> None:
     Example:
       python cli.py delete mnist-7999p-15e
     """
-    from search.runs.history import delete_and_remember
-    from search.studies.storage import open_storage
-    from search.studies.study import StoredStudy, studies_to_delete
+    from ..runs.history import delete_and_remember
+    from ..studies.storage import open_storage
+    from ..studies.study import StoredStudy, studies_to_delete
 
     opened = open_storage(storage)
     names = studies_to_delete(opened, name)

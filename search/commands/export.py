@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from search.commands.options import refuse_beside, results_option, storage_option, study_name_option
-from search.config import printable
-from search.settings import ExportSettings
+from ..config import printable
+from ..settings import ExportSettings
+from .options import refuse_beside, results_option, storage_option, study_name_option
 
 FORMATS = ("safetensors", "onnx")
 VIEWS = ("all", "1")
@@ -50,7 +50,7 @@ def export(
       python cli.py export --format onnx
       python cli.py export --from results/reference --views 1 --output tiny.onnx
     """
-    from search.runs.exporting import results_of, run_export
+    from ..runs.exporting import results_of, run_export
 
     if place is not None:
         refuse_beside("--from", "study_name", "results_dir", "storage")

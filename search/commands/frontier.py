@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from search.commands.group import EXIT_INTERRUPTED
-from search.commands.options import dataset_option, percent, run_options, space_option
-from search.commands.output import finish
-from search.config import LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, SMALLEST_MAX_PARAMS, shortened
-from search.settings import FrontierSettings
+from ..config import LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, SMALLEST_MAX_PARAMS, shortened
+from ..settings import FrontierSettings
+from .group import EXIT_INTERRUPTED
+from .options import dataset_option, percent, run_options, space_option
+from .output import finish
 
 
 def budgets(text: str) -> tuple[int, ...]:
@@ -60,10 +60,10 @@ def frontier(space: Path | None, quiet: bool, as_json: bool, **given: Any) -> No
     Example:
       python cli.py frontier --budgets 1000,2000,4000,7999 --trials 50 --seeds 20
     """
-    from search.runs.tracing import run_frontier
-    from search.show.frontier import frontier_report
-    from search.show.live import LiveScreen
-    from search.studies.space import load_space
+    from ..runs.tracing import run_frontier
+    from ..show.frontier import frontier_report
+    from ..show.live import LiveScreen
+    from ..studies.space import load_space
 
     ended = run_frontier(FrontierSettings(**given), load_space(space), LiveScreen(quiet=quiet))
     finish(ended, frontier_report, quiet=quiet, as_json=as_json)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from search.config import CHECKOUT_PROGRAM, PROGRAM, ExplainedError, printable
+from ..config import CHECKOUT_PROGRAM, PROGRAM, ExplainedError, printable
 
 EXIT_NOT_CONFIRMED = 3
 EXIT_INTERRUPTED = 130

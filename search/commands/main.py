@@ -4,18 +4,18 @@ import os
 
 import click
 
-from search.commands.ablate import ablate
-from search.commands.delete import delete
-from search.commands.export import export
-from search.commands.frontier import frontier
-from search.commands.group import Group
-from search.commands.predict import predict
-from search.commands.report import report
-from search.commands.reproduce import reproduce
-from search.commands.search import search
-from search.commands.status import status
-from search.commands.verify_best import verify_best
-from search.config import CHECKOUT_PROGRAM, DISTRIBUTION, PROGRAM
+from ..config import CHECKOUT_PROGRAM, DISTRIBUTION, PROGRAM
+from .ablate import ablate
+from .delete import delete
+from .export import export
+from .frontier import frontier
+from .group import Group
+from .predict import predict
+from .report import report
+from .reproduce import reproduce
+from .search import search
+from .status import status
+from .verify_best import verify_best
 
 COMPLETION = "_TINY_MNIST_SEARCH_COMPLETE"  # the variable by which shells ask for completions
 COMMANDS = (search, verify_best, reproduce, ablate, frontier, report, export, predict, status, delete)

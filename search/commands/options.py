@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from search.config import LARGEST_INTEGER, MAX_SECONDS, MAX_WORKERS, shortened
-from search.net.datasets import DATASETS, is_folder_name
-from search.settings import AUTO, DEFAULT_STORAGE, DEVICES, PRECISIONS, RunSettings, SearchSettings
+from ..config import LARGEST_INTEGER, MAX_SECONDS, MAX_WORKERS, shortened
+from ..net.datasets import DATASETS, is_folder_name
+from ..settings import AUTO, DEFAULT_STORAGE, DEVICES, PRECISIONS, RunSettings, SearchSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from search.commands.group import EXIT_INTERRUPTED
-from search.config import PROGRAM, printable
+from ..config import PROGRAM, printable
+from .group import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
-    from search.proof.parts import Record
-    from search.runs.session import Ended
+    from ..proof.parts import Record
+    from ..runs.session import Ended
 
 NO_LIMIT = 10_000  # columns
 
@@ -68,7 +68,7 @@ def command_line(*words: str, repeated: tuple[str, ...] = ()) -> str:
         repeated: Options to repeat. What comes from the environment will come from there again. A storage whose URL
             holds a secret is not repeated: a comment says so.
     """
-    from search.studies.urls import hide_password
+    from ..studies.urls import hide_password
 
     context = click.get_current_context()
     program = [_python(), _script()] if PROGRAM.endswith("cli.py") else [PROGRAM]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from search.commands.export import VIEWS
-from search.commands.options import json_option, refuse_beside, results_option, storage_option, study_name_option
-from search.commands.output import show
-from search.config import printable
+from ..config import printable
+from .export import VIEWS
+from .options import json_option, refuse_beside, results_option, storage_option, study_name_option
+from .output import show
 
 
 @click.command()
@@ -38,8 +38,8 @@ def predict(
     Example:
       python cli.py predict seven.png scan.jpg --show
     """
-    from search.runs.exporting import predict_pictures, proved_model, results_of
-    from search.show.prediction import prediction_table, to_json
+    from ..runs.exporting import predict_pictures, proved_model, results_of
+    from ..show.prediction import prediction_table, to_json
 
     if model is not None:
         refuse_beside("--model", "study_name", "results_dir", "storage")

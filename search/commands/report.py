@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from search.commands.options import place_options, space_option, study_name_option
-from search.config import printable
-from search.settings import RunSettings
+from ..config import printable
+from ..settings import RunSettings
+from .options import place_options, space_option, study_name_option
 
 
 @click.command()
@@ -27,8 +27,8 @@ def report(figures: bool, space: Path | None, **given: Any) -> None:
       python cli.py report
       python cli.py report --study-name mnist-2000p-15e --figures
     """
-    from search.runs.pages import write_report
-    from search.studies.space import load_space
+    from ..runs.pages import write_report
+    from ..studies.space import load_space
 
     for path in write_report(RunSettings(**given), load_space(space), with_figures=figures):
         click.echo(printable(f"Written: {path}"))

@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from search.commands.group import EXIT_NOT_CONFIRMED
-from search.commands.options import run_options
-from search.commands.output import finish
-from search.commands.verify_best import LARGEST_FIRST_SEED
-from search.config import MAX_SEEDS
-from search.settings import ReproduceSettings
+from ..config import MAX_SEEDS
+from ..settings import ReproduceSettings
+from .group import EXIT_NOT_CONFIRMED
+from .options import run_options
+from .output import finish
+from .verify_best import LARGEST_FIRST_SEED
 
 
 @click.command()
@@ -36,10 +36,10 @@ def reproduce(quiet: bool, as_json: bool, **given: Any) -> None:
       python cli.py reproduce results/reference --seeds 2
       python cli.py reproduce results/reference --first-seed 50000
     """
-    from search.runs.reproducing import run_reproduction
-    from search.show.live import LiveScreen
-    from search.show.reproduction import reproduction_report
-    from search.studies.space import load_space
+    from ..runs.reproducing import run_reproduction
+    from ..show.live import LiveScreen
+    from ..show.reproduction import reproduction_report
+    from ..studies.space import load_space
 
     ended = run_reproduction(ReproduceSettings(**given), load_space(), LiveScreen(quiet=quiet))
     if finish(ended, reproduction_report, quiet=quiet, as_json=as_json).reproduced is False:

@@ -5,10 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from search.commands.group import EXIT_INTERRUPTED
-from search.commands.options import dataset_option, duration, run_options, space_option
-from search.commands.output import command_line, show
-from search.config import (
+from ..config import (
     LARGEST_INTEGER,
     LARGEST_MAX_PARAMS,
     MAX_EPOCHS,
@@ -17,12 +14,15 @@ from search.config import (
     SMALLEST_MAX_PARAMS,
     printable,
 )
-from search.net.datasets import AUTO_ORDER
-from search.settings import SearchSettings
-from search.studies.choices import PRUNERS, SAMPLERS
+from ..net.datasets import AUTO_ORDER
+from ..settings import SearchSettings
+from ..studies.choices import PRUNERS, SAMPLERS
+from .group import EXIT_INTERRUPTED
+from .options import dataset_option, duration, run_options, space_option
+from .output import command_line, show
 
 if TYPE_CHECKING:
-    from search.proof.summaries import StudySummary
+    from ..proof.summaries import StudySummary
 
 DATASET_HELP = (
     f"Found in --data-dir, or downloaded; or a folder of one's own with four files like MNIST's. auto: {AUTO_ORDER[0]} "
@@ -103,10 +103,10 @@ def search(space: Path | None, quiet: bool, as_json: bool, **given: Any) -> None
       python cli.py search --trials 50
       python cli.py search --trials 20 --epochs 5 --max-params 3999
     """
-    from search.runs.searching import run_search
-    from search.show.live import LiveScreen
-    from search.show.study import search_report
-    from search.studies.space import load_space
+    from ..runs.searching import run_search
+    from ..show.live import LiveScreen
+    from ..show.study import search_report
+    from ..studies.space import load_space
 
     settings = SearchSettings(**given)
     ended = run_search(settings, load_space(space), LiveScreen(quiet=quiet))

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from search.commands.options import json_option, storage_option
-from search.commands.output import command_line, show
-from search.config import MAX_TRIALS, ExplainedError, printable
-from search.settings import RunSettings
+from ..config import MAX_TRIALS, ExplainedError, printable
+from ..settings import RunSettings
+from .options import json_option, storage_option
+from .output import command_line, show
 
 if TYPE_CHECKING:
-    from search.proof.summaries import Mend
-    from search.studies.turns import PatientStorage
+    from ..proof.summaries import Mend
+    from ..studies.turns import PatientStorage
 
 PLACES = ("storage", "results_dir")
 
@@ -46,12 +46,12 @@ def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, 
       python cli.py status --storage sqlite:///other.db --json
       python cli.py status --fix
     """
-    from search.runs.mending import find_repairs
-    from search.runs.reporting import describe_leaders
-    from search.show.mends import mend_lines
-    from search.show.status import describe_storage, leaders_table, studies_table
-    from search.show.words import plural
-    from search.studies.storage import open_storage
+    from ..runs.mending import find_repairs
+    from ..runs.reporting import describe_leaders
+    from ..show.mends import mend_lines
+    from ..show.status import describe_storage, leaders_table, studies_table
+    from ..show.words import plural
+    from ..studies.storage import open_storage
 
     if yes and not fix:
         raise click.UsageError("--yes goes with --fix.")
@@ -80,8 +80,8 @@ def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, 
 
 def _fix(storage: "PatientStorage", results_dir: Path, *, yes: bool, as_json: bool) -> "list[Mend]":
     """Says what it will do, asks, does it, and says what it did and what is left."""
-    from search.runs.mending import find_damaged_proofs, find_repairs
-    from search.show.mends import mend_lines
+    from ..runs.mending import find_damaged_proofs, find_repairs
+    from ..show.mends import mend_lines
 
     def tell(*lines: str) -> None:
         for line in lines:

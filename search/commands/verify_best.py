@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from search.commands.group import EXIT_NOT_CONFIRMED
-from search.commands.options import percent, run_options, space_option, study_name_option, trial_option
-from search.commands.output import finish
-from search.config import MAX_SEEDS
-from search.net.datasets import DATASETS
-from search.settings import VerifySettings
+from ..config import MAX_SEEDS
+from ..net.datasets import DATASETS
+from ..settings import VerifySettings
+from .group import EXIT_NOT_CONFIRMED
+from .options import percent, run_options, space_option, study_name_option, trial_option
+from .output import finish
 
 TARGETS = ", ".join(f"{row.target} for {row.name}" for row in DATASETS.values() if row.judged and row.target)
 LARGEST_FIRST_SEED = 2**31 - 1 - MAX_SEEDS  # the ladder's seeds begin at 2**31
@@ -48,10 +48,10 @@ def verify_best(space: Path | None, quiet: bool, as_json: bool, **given: Any) ->
       python cli.py verify-best --seeds 5
       python cli.py verify-best --seeds 20 --trial 31 --json
     """
-    from search.runs.proving import run_verification
-    from search.show.live import LiveScreen
-    from search.show.proof import proof_report
-    from search.studies.space import load_space
+    from ..runs.proving import run_verification
+    from ..show.live import LiveScreen
+    from ..show.proof import proof_report
+    from ..studies.space import load_space
 
     ended = run_verification(VerifySettings(**given), load_space(space), LiveScreen(quiet=quiet))
     if finish(ended, proof_report, quiet=quiet, as_json=as_json).confirmed is False:

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from search.config import AugmentConfig
-from search.net.data import Split, add_frame, standardise
-from search.net.datasets import Pixels
+from ..config import AugmentConfig
+from .data import Split, add_frame, standardise
+from .datasets import Pixels
 
 BATCHES_AT_ONCE = 4  # that are augmented (results/LOG.md)
 

@@ -3,10 +3,10 @@
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from search.net.crops import Crops
-from search.net.data import normalise
-from search.net.datasets import Pixels
-from search.net.model import TinyCNN
+from .crops import Crops
+from .data import normalise
+from .datasets import Pixels
+from .model import TinyCNN
 
 
 class Classifier(nn.Module):

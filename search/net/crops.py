@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from search.config import MARGIN
+from ..config import MARGIN
 
 
 class Crop(NamedTuple):

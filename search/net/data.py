@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from search.net.datasets import DataError, DataSet, Pixels
+from .datasets import DataError, DataSet, Pixels
 
 SPLIT_SEED = 0
 BRIGHTEST_MEAN = 160  # of pixels: a batch of light digits on dark is far from it ...

@@ -10,8 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from search.config import ExplainedError
-from search.settings import AUTO
+from ..config import ExplainedError
+from ..settings import AUTO
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,12 +78,12 @@ class IdxFiles:
     test: Files
 
     def provide(self, data_dir: Path, *, test: bool) -> None:
-        from search.net.idx import provide_files
+        from .idx import provide_files
 
         provide_files(data_dir, self.folder, self.training | self.test if test else self.training)
 
     def load(self, data_dir: Path, *, test: bool) -> "Images":
-        from search.net.idx import load_pair
+        from .idx import load_pair
 
         return load_pair(data_dir, self.folder, self.test if test else self.training)
 
@@ -99,7 +99,7 @@ class BundledSample:
         pass
 
     def load(self, data_dir: Path, *, test: bool) -> "Images":
-        from search.net.sample import load_sample
+        from .sample import load_sample
 
         return load_sample(self.num_test)[int(test)]
 
@@ -112,17 +112,17 @@ class OwnFiles:
 
     @property
     def pixels(self) -> Pixels:
-        from search.net.own import count_pixels
+        from .own import count_pixels
 
         return count_pixels(self.path)
 
     def provide(self, data_dir: Path, *, test: bool) -> None:
-        from search.net.own import check_own
+        from .own import check_own
 
         check_own(self.path, test=test)
 
     def load(self, data_dir: Path, *, test: bool) -> "Images":
-        from search.net.own import load_own
+        from .own import load_own
 
         return load_own(self.path, test=test)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from search.config import ExplainedError
-from search.settings import AUTO, DEVICES
+from ..config import ExplainedError
+from ..settings import AUTO, DEVICES
 
 WORKERS_PER_GPU = 4  # not measured: no GPU was at hand
 

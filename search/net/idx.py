@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from search.config import IMAGE_SIZE, NUM_CLASSES
-from search.files import read_regular, write_atomically
-from search.net.datasets import DataError, Files
+from ..config import IMAGE_SIZE, NUM_CLASSES
+from ..files import read_regular, write_atomically
+from .datasets import DataError, Files
 
 DOWNLOAD_TIMEOUT = 15.0  # seconds that a server may stay silent
 IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from search.config import NUM_CLASSES, NUM_UNPADDED, ModelConfig
-from search.net.crops import CENTRE, Crops, crop_side, take_regions, window
+from ..config import NUM_CLASSES, NUM_UNPADDED, ModelConfig
+from .crops import CENTRE, Crops, crop_side, take_regions, window
 
 
 class DenseConv2d(nn.Conv2d):

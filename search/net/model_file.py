@@ -5,10 +5,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from safetensors.torch import save
 
-from search.config import ModelConfig
-from search.files import write_atomically
-from search.net.model import TinyCNN
-from search.net.model_origin import checksum, opened
+from ..config import ModelConfig
+from ..files import write_atomically
+from .model import TinyCNN
+from .model_origin import checksum, opened
 
 _ARCHITECTURE = TypeAdapter(ModelConfig)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from search.files import read_regular
+from ..files import read_regular
 
 LARGEST_FILE = 2**24  # bytes; of the largest network it is 0.4 MB
 

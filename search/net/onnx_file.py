@@ -9,12 +9,12 @@ from pathlib import Path
 import onnx
 import torch
 
-from search.config import IMAGE_SIZE
-from search.files import write_atomically
-from search.net.classifier import Classifier
-from search.net.crops import Crops
-from search.net.datasets import Pixels
-from search.net.model import TinyCNN
+from ..config import IMAGE_SIZE
+from ..files import write_atomically
+from .classifier import Classifier
+from .crops import Crops
+from .datasets import Pixels
+from .model import TinyCNN
 
 INPUT, OUTPUT = "pixels", "probabilities"
 

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from search.config import IMAGE_SIZE
-from search.net.datasets import OWN_FRAME, DataError, Pixels
-from search.net.idx import IMAGES_HEADER, LABELS_HEADER, count_rows, read_whole, unpack
+from ..config import IMAGE_SIZE
+from .datasets import OWN_FRAME, DataError, Pixels
+from .idx import IMAGES_HEADER, LABELS_HEADER, count_rows, read_whole, unpack
 
 TRAINING = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

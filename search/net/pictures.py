@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from search.config import IMAGE_SIZE, ExplainedError
-from search.files import read_regular
+from ..config import IMAGE_SIZE, ExplainedError
+from ..files import read_regular
 
 BOX = 20  # pixels a side into which a digit is scaled; what is not centred by its mass fills the image
 LARGEST_FILE = 2**27  # bytes

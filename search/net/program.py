@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search.net.model import DenseConv2d, Residual, SeparableConv2d, TinyCNN
+from .model import DenseConv2d, Residual, SeparableConv2d, TinyCNN
 
 Step = dict[str, Any]
 

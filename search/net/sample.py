@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from search.config import IMAGE_SIZE
-from search.net.data import hold_out
+from ..config import IMAGE_SIZE
+from .data import hold_out
 
 TrainingDigits = tuple[UInt8[Tensor, "n 1 28 28"], Int64[Tensor, " n"]]
 TestDigits = tuple[UInt8[Tensor, "k 1 28 28"], Int64[Tensor, " k"]]

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from search.config import TrialConfig, derive_seed
-from search.net.augment import augmented_batches
-from search.net.crops import CENTRE, Crops
-from search.net.data import Split, normalise
-from search.net.device import Runtime
-from search.net.model import TinyCNN, to_device
+from ..config import TrialConfig, derive_seed
+from .augment import augmented_batches
+from .crops import CENTRE, Crops
+from .data import Split, normalise
+from .device import Runtime
+from .model import TinyCNN, to_device
 
 FADING = 1 / 3  # share of the epochs, the last ones, in which augmentation fades
 WARM_UP = 0.2  # share of the steps in which the learning rate rises

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from search.config import NUM_CLASSES
-from search.proof.parts import Count, Part, Record, StudyName, derived
+from ..config import NUM_CLASSES
+from .parts import Count, Part, Record, StudyName, derived
 
 EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)  # between bins of an answer's probability
 

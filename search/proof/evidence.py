@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from search.config import Channels, TrialConfig, shortened
-from search.proof.estimates import Estimate, accuracy, estimate, max_errors, pass_share_lower
-from search.proof.parts import (
+from ..config import Channels, TrialConfig, shortened
+from .estimates import Estimate, accuracy, estimate, max_errors, pass_share_lower
+from .parts import (
     Count,
     Environment,
     Epochs,
@@ -22,7 +22,7 @@ from search.proof.parts import (
     agree,
     derived,
 )
-from search.proof.tested import AskedSeeds, MeasuredSeed, OtherLooks, Outcome, Subject, Tested
+from .tested import AskedSeeds, MeasuredSeed, OtherLooks, Outcome, Subject, Tested
 
 
 def _check_file(name: str) -> str:

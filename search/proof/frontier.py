@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from search.config import Block, Channels
-from search.proof.estimates import accuracy, max_errors, mean_of, std_of
-from search.proof.parts import Count, Part, Percent, Record, StudyName, derived
-from search.proof.summaries import Earned
+from ..config import Block, Channels
+from .estimates import accuracy, max_errors, mean_of, std_of
+from .parts import Count, Part, Percent, Record, StudyName, derived
+from .summaries import Earned
 
 
 class FrontierPoint(Part):

@@ -15,10 +15,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from search.config import ExplainedError
-from search.files import whole_lines
-from search.proof.parts import Count, Environment, Part, RecordError, describe_damage, join_environments
-from search.proof.tested import AskedSeeds, MeasuredSeed, OtherLooks, Outcome, Subject, Tested
+from ..config import ExplainedError
+from ..files import whole_lines
+from .parts import Count, Environment, Part, RecordError, describe_damage, join_environments
+from .tested import AskedSeeds, MeasuredSeed, OtherLooks, Outcome, Subject, Tested
 
 SPACING = 1_000  # between the first seeds of configurations
 DEFAULT_FIRST_SEED = 10_000  # the search derives its seeds far above (`search.config.derive_seed`)

@@ -23,9 +23,9 @@ from pydantic import (
     model_validator,
 )
 
-from search.config import LARGEST_INTEGER, MAX_EPOCHS, ExplainedError, shortened
-from search.files import check_name, read_regular, write_atomically
-from search.proof.estimates import mean_of, std_of
+from ..config import LARGEST_INTEGER, MAX_EPOCHS, ExplainedError, shortened
+from ..files import check_name, read_regular, write_atomically
+from .estimates import mean_of, std_of
 
 TOLERANCE = 1e-6  # by which a computed value may differ: other libraries round otherwise
 LARGEST_RECORD = 2**26  # bytes

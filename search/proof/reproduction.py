@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.proof.estimates import mean_of, prediction_margin
-from search.proof.evidence import Proof, RepeatedSeed, Reproduction
-from search.proof.parts import Environment
-from search.settings import PRECISIONS
+from ..settings import PRECISIONS
+from .estimates import mean_of, prediction_margin
+from .evidence import Proof, RepeatedSeed, Reproduction
+from .parts import Environment
 
 # Errors by which a recorded model's file may differ in arithmetic that rounds otherwise: in bf16, both committed models
 # answer at most one of 10,000 validation images otherwise than in fp32.

@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from search.config import ALL_DENSE, Block, Channels, TrialConfig
-from search.proof.estimates import mean_of, paired_margin
-from search.proof.parts import Count, Part, Percent, Record, Versions, derived
+from ..config import ALL_DENSE, Block, Channels, TrialConfig
+from .estimates import mean_of, paired_margin
+from .parts import Count, Part, Percent, Record, Versions, derived
 
 
 class SearchedWith(Part):

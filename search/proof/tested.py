@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from search.config import MAX_SEEDS, TrialConfig, as_json
-from search.proof.estimates import accuracy, max_errors, mean_of
-from search.proof.parts import Count, Environment, Part, Percent, Versions, derived
+from ..config import MAX_SEEDS, TrialConfig, as_json
+from .estimates import accuracy, max_errors, mean_of
+from .parts import Count, Environment, Part, Percent, Versions, derived
 
 Command = Literal["verify-best", "ablate", "reproduce"]  # what measures on the test images
 

@@ -5,22 +5,22 @@ winner's. Each run is a trial of a study of its own, as in a verification. Test 
 picks nothing.
 """
 
-from search.config import TrialConfig
-from search.files import write_atomically
-from search.proof.evidence import ByHand, Ladder, Rung
-from search.proof.ledger import LADDER_SEEDS
-from search.proof.parts import Spread
-from search.runs.following import FollowUp, open_follower
-from search.runs.rungs import RUNGS, SOME_DROPOUT, RungTask, rung_config, runs_of
-from search.runs.session import Ended
-from search.runs.testing import Measured, made_with
-from search.settings import AblateSettings
-from search.show import ladder as words
-from search.show.screen import Screen
-from search.studies.facts import TrialFacts
-from search.studies.kinds import Kind
-from search.studies.space import Space
-from search.studies.study import StoredStudy, StudyError
+from ..config import TrialConfig
+from ..files import write_atomically
+from ..proof.evidence import ByHand, Ladder, Rung
+from ..proof.ledger import LADDER_SEEDS
+from ..proof.parts import Spread
+from ..settings import AblateSettings
+from ..show import ladder as words
+from ..show.screen import Screen
+from ..studies.facts import TrialFacts
+from ..studies.kinds import Kind
+from ..studies.space import Space
+from ..studies.study import StoredStudy, StudyError
+from .following import FollowUp, open_follower
+from .rungs import RUNGS, SOME_DROPOUT, RungTask, rung_config, runs_of
+from .session import Ended
+from .testing import Measured, made_with
 
 BY_HAND = {  # best training and test accuracy, one run each (the write-up that this tool replaces)
     "plain": ByHand(train=80.05, test=79.29),
@@ -51,7 +51,7 @@ def run_ablation(settings: AblateSettings, space: Space, screen: Screen) -> Ende
     record.write(path)
     write_atomically(page, words.to_markdown(record))
     write_atomically(picture, words.plot(record))
-    from search.runs.pages import write_page  # loads matplotlib: not before there is something to draw
+    from .pages import write_page  # loads matplotlib: not before there is something to draw
 
     report = write_page(search, settings, space, screen)
     return Ended(record=record, files=(path, page, picture, *report))

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from optuna_dashboard import save_note, save_plotly_graph_object
 
-from search.files import write_atomically
-from search.runs.models import kept_model
-from search.settings import ARTIFACTS
-from search.show.board import PLOTS, explain_follower, no_longer, plots, tell_story
-from search.show.page.facts import PageFacts
-from search.show.page.search_figures import draw_curves
-from search.show.page.svg import to_png
-from search.studies.optuna_private import artifacts_of, forget_artifacts, list_artifact, plots_of
-from search.studies.study import StoredStudy, followers_of
-from search.studies.turns import exclusive, patient
+from ..files import write_atomically
+from ..settings import ARTIFACTS
+from ..show.board import PLOTS, explain_follower, no_longer, plots, tell_story
+from ..show.page.facts import PageFacts
+from ..show.page.search_figures import draw_curves
+from ..show.page.svg import to_png
+from ..studies.optuna_private import artifacts_of, forget_artifacts, list_artifact, plots_of
+from ..studies.study import StoredStudy, followers_of
+from ..studies.turns import exclusive, patient
+from .models import kept_model
 
 CURVE = "learning-curve.png"
 

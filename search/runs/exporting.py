@@ -9,22 +9,22 @@ from pathlib import Path
 import optuna
 import torch
 
-from search.config import IMAGE_SIZE, ExplainedError
-from search.files import write_atomically
-from search.net.classifier import Classifier
-from search.net.crops import ALL_CROPS, CENTRE, Crops
-from search.net.datasets import DataSet, Pixels, dataset_row
-from search.net.model import TinyCNN
-from search.net.model_file import load_model
-from search.net.pictures import PictureError, read_picture
-from search.proof.parts import RecordError
-from search.runs.models import check_proved_model, kept_model, read_model_origin
-from search.runs.reproducing import read_proof
-from search.settings import ExportSettings
-from search.show.card import Exported, model_card
-from search.show.prediction import Prediction
-from search.studies.storage import open_storage
-from search.studies.study import find_search_study
+from ..config import IMAGE_SIZE, ExplainedError
+from ..files import write_atomically
+from ..net.classifier import Classifier
+from ..net.crops import ALL_CROPS, CENTRE, Crops
+from ..net.datasets import DataSet, Pixels, dataset_row
+from ..net.model import TinyCNN
+from ..net.model_file import load_model
+from ..net.pictures import PictureError, read_picture
+from ..proof.parts import RecordError
+from ..settings import ExportSettings
+from ..show.card import Exported, model_card
+from ..show.prediction import Prediction
+from ..studies.storage import open_storage
+from ..studies.study import find_search_study
+from .models import check_proved_model, kept_model, read_model_origin
+from .reproducing import read_proof
 
 REPEATS = 30  # of a measured look at one image; the median counts
 
@@ -75,7 +75,7 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
     if path.resolve() == source.resolve():
         raise ExplainedError(f"{path} is there already: it is the proved model. Name another file with --output.")
     if settings.format == "onnx":
-        from search.net.onnx_file import save_onnx  # loads the exporter
+        from ..net.onnx_file import save_onnx  # loads the exporter
 
         views = "one view" if settings.views == "1" else proof.views
         crops = crops_of(settings.views)

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 
-from search.config import TrialConfig
-from search.net.data import fingerprint, load_search_splits
-from search.net.datasets import DataError, dataset_row
-from search.runs.session import Session
-from search.runs.testing import FinalTest
-from search.runs.winner import Choice, choose_trial, rebuild_config
-from search.settings import RunSettings
-from search.show.screen import Screen
-from search.studies.facts import StudyFacts, config_facts
-from search.studies.kinds import Kind
-from search.studies.space import Space
-from search.studies.study import StoredStudy, find_search_study, open_following_study
+from ..config import TrialConfig
+from ..net.data import fingerprint, load_search_splits
+from ..net.datasets import DataError, dataset_row
+from ..settings import RunSettings
+from ..show.screen import Screen
+from ..studies.facts import StudyFacts, config_facts
+from ..studies.kinds import Kind
+from ..studies.space import Space
+from ..studies.study import StoredStudy, find_search_study, open_following_study
+from .session import Session
+from .testing import FinalTest
+from .winner import Choice, choose_trial, rebuild_config
 
 
 @dataclass(frozen=True, kw_only=True)

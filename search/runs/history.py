@@ -9,21 +9,21 @@ from pathlib import Path
 from optuna.storages import RDBStorage
 from pydantic import TypeAdapter, ValidationError
 
-from search.config import RECIPE, TrialConfig
-from search.files import read_regular
-from search.proof.evidence import Ladder, Proof, Reproduction, Witness
-from search.proof.ledger import Asked, Entry, Ledger, entries_of, parse_line, parse_lines, plan_seeds
-from search.proof.parts import RecordError, describe_damage
-from search.proof.tested import AskedSeeds
-from search.provenance import code_commit
-from search.runs.looks import COMMANDS, LEDGER_FILE, append, describe, look_of
-from search.runs.rungs import RUNGS, rung_config
-from search.settings import REFERENCE
-from search.studies.facts import StudyFacts, config_facts
-from search.studies.kinds import Kind
-from search.studies.lines import add_line, read_lines
-from search.studies.study import StoredStudy, delete_studies, load_studies
-from search.studies.turns import exclusive, patient
+from ..config import RECIPE, TrialConfig
+from ..files import read_regular
+from ..proof.evidence import Ladder, Proof, Reproduction, Witness
+from ..proof.ledger import Asked, Entry, Ledger, entries_of, parse_line, parse_lines, plan_seeds
+from ..proof.parts import RecordError, describe_damage
+from ..proof.tested import AskedSeeds
+from ..provenance import code_commit
+from ..settings import REFERENCE
+from ..studies.facts import StudyFacts, config_facts
+from ..studies.kinds import Kind
+from ..studies.lines import add_line, read_lines
+from ..studies.study import StoredStudy, delete_studies, load_studies
+from ..studies.turns import exclusive, patient
+from .looks import COMMANDS, LEDGER_FILE, append, describe, look_of
+from .rungs import RUNGS, rung_config
 
 LARGEST_LEDGER = 2**28  # bytes
 RECORDS: dict[str, type[Witness]] = {

@@ -8,15 +8,15 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
-from search.config import TrialConfig
-from search.files import append_line
-from search.proof.ledger import Entry, Look
-from search.proof.parts import Environment
-from search.proof.tested import Command, Outcome, Subject
-from search.studies.facts import MeasuredFacts, StudyFacts, config_facts
-from search.studies.kinds import Kind
-from search.studies.lines import add_line
-from search.studies.study import FIRST_RECIPE, StoredStudy
+from ..config import TrialConfig
+from ..files import append_line
+from ..proof.ledger import Entry, Look
+from ..proof.parts import Environment
+from ..proof.tested import Command, Outcome, Subject
+from ..studies.facts import MeasuredFacts, StudyFacts, config_facts
+from ..studies.kinds import Kind
+from ..studies.lines import add_line
+from ..studies.study import FIRST_RECIPE, StoredStudy
 
 LEDGER_FILE = "attempts.jsonl"  # in a study's results
 COMMANDS: dict[Kind, Command] = {Kind.VERIFY: "verify-best", Kind.ABLATE: "ablate", Kind.REPRODUCE: "reproduce"}

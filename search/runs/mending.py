@@ -7,18 +7,18 @@ from pathlib import Path
 
 from optuna.storages import RDBStorage
 
-from search.config import ExplainedError
-from search.files import find_leftovers
-from search.proof.evidence import Proof
-from search.proof.parts import RecordError
-from search.proof.summaries import Mend
-from search.runs.models import WINNER_MODEL, check_proved_model, find_winner_model
-from search.runs.reporting import files_of, recorded_summary, summarise, write_search_records
-from search.runs.standings import read_ranking
-from search.runs.winner import find_winner
-from search.studies.kinds import KINDS, Kind
-from search.studies.study import StoredStudy, damage_told, study_names
-from search.studies.tickets import find_holders, release_dead_trials
+from ..config import ExplainedError
+from ..files import find_leftovers
+from ..proof.evidence import Proof
+from ..proof.parts import RecordError
+from ..proof.summaries import Mend
+from ..studies.kinds import KINDS, Kind
+from ..studies.study import StoredStudy, damage_told, study_names
+from ..studies.tickets import find_holders, release_dead_trials
+from .models import WINNER_MODEL, check_proved_model, find_winner_model
+from .reporting import files_of, recorded_summary, summarise, write_search_records
+from .standings import read_ranking
+from .winner import find_winner
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
-from search.net.model_origin import read_origin
-from search.proof.estimates import accuracy
-from search.proof.evidence import Proof
-from search.proof.parts import RecordError, describe_damage
-from search.proof.summaries import ModelOrigin
-from search.runs.standings import Ranking
-from search.settings import BEST_MODEL
-from search.studies.facts import TrialFacts, network_facts
+from ..net.model_origin import read_origin
+from ..proof.estimates import accuracy
+from ..proof.evidence import Proof
+from ..proof.parts import RecordError, describe_damage
+from ..proof.summaries import ModelOrigin
+from ..settings import BEST_MODEL
+from ..studies.facts import TrialFacts, network_facts
+from .standings import Ranking
 
 WINNER_MODEL = "winner.safetensors"
 MODELS_FOLDER = "further-runs"  # in the study's results: the model of each leading trial's first further run

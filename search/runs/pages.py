@@ -7,29 +7,29 @@ from typing import TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import IMAGE_SIZE, PROGRAM, ExplainedError, TrialConfig
-from search.files import read_regular, write_atomically
-from search.net.crops import crop_side
-from search.net.datasets import OWN_FRAME, DataError, DataSet, dataset_row
-from search.proof.answers import Answers
-from search.proof.evidence import Ladder, Proof
-from search.proof.frontier import Frontier
-from search.proof.parts import Record
-from search.proof.summaries import StudySummary
-from search.runs.boards import decorate
-from search.runs.reporting import summarise
-from search.runs.shown import describe_trial, estimate_importance, program_to_try, show_images
-from search.runs.standings import read_ranking
-from search.runs.winner import find_winner, rebuild_config
-from search.settings import ANSWERS, DEFAULT_STORAGE, RunSettings, SearchSettings, frontier_record
-from search.show.page.facts import PageFacts
-from search.show.page.pictures import MISSES
-from search.show.page.render import render, render_figures
-from search.show.screen import Screen
-from search.studies.facts import TrialFacts, network_facts
-from search.studies.space import Space, default_space
-from search.studies.storage import open_storage
-from search.studies.study import StoredStudy, StudyError, default_name, find_search_study
+from ..config import IMAGE_SIZE, PROGRAM, ExplainedError, TrialConfig
+from ..files import read_regular, write_atomically
+from ..net.crops import crop_side
+from ..net.datasets import OWN_FRAME, DataError, DataSet, dataset_row
+from ..proof.answers import Answers
+from ..proof.evidence import Ladder, Proof
+from ..proof.frontier import Frontier
+from ..proof.parts import Record
+from ..proof.summaries import StudySummary
+from ..settings import ANSWERS, DEFAULT_STORAGE, RunSettings, SearchSettings, frontier_record
+from ..show.page.facts import PageFacts
+from ..show.page.pictures import MISSES
+from ..show.page.render import render, render_figures
+from ..show.screen import Screen
+from ..studies.facts import TrialFacts, network_facts
+from ..studies.space import Space, default_space
+from ..studies.storage import open_storage
+from ..studies.study import StoredStudy, StudyError, default_name, find_search_study
+from .boards import decorate
+from .reporting import summarise
+from .shown import describe_trial, estimate_importance, program_to_try, show_images
+from .standings import read_ranking
+from .winner import find_winner, rebuild_config
 
 RecordType = TypeVar("RecordType", bound=Record)
 

@@ -11,31 +11,31 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from search.config import IMAGE_SIZE, NUM_CLASSES, TrialConfig
-from search.files import write_atomically
-from search.net.crops import ALL_CROPS, describe_crops
-from search.net.data import Split, load_final_splits
-from search.net.datasets import NO_TARGET, DataError, dataset_row
-from search.proof.answers import EDGES, Answers, Bin, Miss, SeedAnswers
-from search.proof.evidence import KeptModel, Proof
-from search.proof.ledger import Ledger
-from search.proof.parts import RecordError
-from search.runs.following import FollowUp, open_follower
-from search.runs.history import plan_proof, read_ledger
-from search.runs.looks import describe
-from search.runs.models import read_model_origin
-from search.runs.seeds import SeedTask, seeds_plan
-from search.runs.session import Ended
-from search.runs.testing import Measured, measured_seeds
-from search.settings import ANSWERS, VerifySettings
-from search.show import card
-from search.show import proof as words
-from search.show.page.pictures import MISSES, SHOWN_IMAGES, to_png
-from search.show.screen import Screen
-from search.studies.kinds import Kind
-from search.studies.space import Space
-from search.studies.study import StoredStudy
-from search.studies.turns import exclusive, patient
+from ..config import IMAGE_SIZE, NUM_CLASSES, TrialConfig
+from ..files import write_atomically
+from ..net.crops import ALL_CROPS, describe_crops
+from ..net.data import Split, load_final_splits
+from ..net.datasets import NO_TARGET, DataError, dataset_row
+from ..proof.answers import EDGES, Answers, Bin, Miss, SeedAnswers
+from ..proof.evidence import KeptModel, Proof
+from ..proof.ledger import Ledger
+from ..proof.parts import RecordError
+from ..settings import ANSWERS, VerifySettings
+from ..show import card
+from ..show import proof as words
+from ..show.page.pictures import MISSES, SHOWN_IMAGES, to_png
+from ..show.screen import Screen
+from ..studies.kinds import Kind
+from ..studies.space import Space
+from ..studies.study import StoredStudy
+from ..studies.turns import exclusive, patient
+from .following import FollowUp, open_follower
+from .history import plan_proof, read_ledger
+from .looks import describe
+from .models import read_model_origin
+from .seeds import SeedTask, seeds_plan
+from .session import Ended
+from .testing import Measured, measured_seeds
 
 
 def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> Ended[Proof]:
@@ -96,7 +96,7 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
 
     record = prove(verification)
     model = (model_path,) if record.model is not None else ()
-    from search.runs.pages import write_page  # loads matplotlib: not before there is something to draw
+    from .pages import write_page  # loads matplotlib: not before there is something to draw
 
     page = write_page(search, settings, space, screen) if settings.trial is None else ()
     files = (record_path, record_path.with_suffix(".md"), answers_path, misses_path, *model, *page)

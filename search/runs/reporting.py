@@ -7,18 +7,18 @@ from pathlib import Path
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
-from search.files import write_atomically
-from search.net.datasets import dataset_row
-from search.proof.parts import RecordError
-from search.proof.summaries import SearchedTrial, SearchedWith, StudySummary
-from search.runs.models import WINNER_MODEL, find_winner_model
-from search.runs.standings import Ranking, leading_trials, read_ranking
-from search.runs.winner import find_winner
-from search.settings import SUMMARY
-from search.show.totals import busy_seconds, count_epochs, count_trials
-from search.studies.facts import TrialFacts
-from search.studies.study import StoredStudy, count_since_best, find_search_study
-from search.studies.urls import hide_password
+from ..files import write_atomically
+from ..net.datasets import dataset_row
+from ..proof.parts import RecordError
+from ..proof.summaries import SearchedTrial, SearchedWith, StudySummary
+from ..settings import SUMMARY
+from ..show.totals import busy_seconds, count_epochs, count_trials
+from ..studies.facts import TrialFacts
+from ..studies.study import StoredStudy, count_since_best, find_search_study
+from ..studies.urls import hide_password
+from .models import WINNER_MODEL, find_winner_model
+from .standings import Ranking, leading_trials, read_ranking
+from .winner import find_winner
 
 COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
     "num_params",

@@ -9,27 +9,27 @@ from typing import Any
 import torch
 from optuna.storages import RDBStorage
 
-from search.config import RECIPE
-from search.net.crops import ALL_CROPS
-from search.net.data import Split, load_final_splits
-from search.net.datasets import dataset_row
-from search.net.device import Runtime
-from search.net.model_file import load_model
-from search.net.train import evaluate
-from search.proof.evidence import Proof, Reproduction
-from search.proof.parts import RecordError
-from search.proof.reproduction import Repeated, compare, precision_to_repeat
-from search.runs.history import learn
-from search.runs.models import check_proved_model
-from search.runs.seeds import SeedTask, seeds_plan
-from search.runs.session import Ended, Session
-from search.runs.testing import FinalTest, made_with, measured_seeds
-from search.settings import AUTO, ReproduceSettings
-from search.show.screen import Screen
-from search.studies.facts import StudyFacts, config_facts
-from search.studies.kinds import KINDS, Kind
-from search.studies.space import Space
-from search.studies.study import StoredStudy, open_bound_study
+from ..config import RECIPE, REPEATED_IN_FP32
+from ..net.crops import ALL_CROPS
+from ..net.data import Split, load_final_splits
+from ..net.datasets import dataset_row
+from ..net.device import Runtime
+from ..net.model_file import load_model
+from ..net.train import evaluate
+from ..proof.evidence import Proof, Reproduction
+from ..proof.parts import RecordError
+from ..proof.reproduction import Repeated, compare, precision_to_repeat
+from ..settings import AUTO, ReproduceSettings
+from ..show.screen import Screen
+from ..studies.facts import StudyFacts, config_facts
+from ..studies.kinds import KINDS, Kind
+from ..studies.space import Space
+from ..studies.study import StoredStudy, open_bound_study
+from .history import learn
+from .models import check_proved_model
+from .seeds import SeedTask, seeds_plan
+from .session import Ended, Session
+from .testing import FinalTest, made_with, measured_seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +65,18 @@ def read_proof(place: Path) -> RecordedProof:
     return RecordedProof(proof=proof, path=path, model_path=path.parent / model.file if model is not None else None)
 
 
-def refuse_other_recipe(recorded: RecordedProof) -> None:
+def refuse_other_recipe(recorded: RecordedProof, asked: str = AUTO) -> None:
     """Of the search space nothing is needed: the configuration is all in the record.
+
+    Args:
+        asked: The precision; AUTO for the recorded one.
 
     Raises:
         RecordError: If what was proved cannot be repeated by this version of the tool.
     """
     proof = recorded.proof
-    if proof.recipe != RECIPE:
+    in_fp32 = proof.precision == "fp32" and asked in (AUTO, "fp32")
+    if proof.recipe != RECIPE and not (proof.recipe in REPEATED_IN_FP32 and in_fp32):
         raise RecordError(
             f"{recorded.path} was made with another version of this tool (at {proof.commit[:12]}; recipe "
             f"{proof.recipe}, now {RECIPE}): what it proved cannot be repeated. Use that version."
@@ -82,7 +86,7 @@ def refuse_other_recipe(recorded: RecordedProof) -> None:
 def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) -> Ended[Reproduction]:
     """Trains a recorded winner anew, and compares. Raises as `run_search` does."""
     recorded = read_proof(settings.place)
-    refuse_other_recipe(recorded)
+    refuse_other_recipe(recorded, settings.precision)
     proof = recorded.proof
     dataset = dataset_row(proof.dataset)
     session = Session.open(settings, space, screen, create=True)

@@ -9,17 +9,17 @@ the dashboard like a search does. It measures on the validation images, as the s
 
 from optuna.trial import FrozenTrial
 
-from search.runs.session import Session
-from search.runs.standings import NUM_RUNS, Ranking, leading_trials, trials_to_rerank
-from search.runs.tasks import Candidate, RerankTask
-from search.runs.validating import Validation
-from search.runs.winner import rebuild_config
-from search.studies.facts import StudyFacts
-from search.studies.kinds import KINDS, Kind
-from search.studies.plan import GivenPlan
-from search.studies.study import StoredStudy, open_following_study
-from search.studies.tickets import keys_left
-from search.studies.turns import exclusive
+from ..studies.facts import StudyFacts
+from ..studies.kinds import KINDS, Kind
+from ..studies.plan import GivenPlan
+from ..studies.study import StoredStudy, open_following_study
+from ..studies.tickets import keys_left
+from ..studies.turns import exclusive
+from .session import Session
+from .standings import NUM_RUNS, Ranking, leading_trials, trials_to_rerank
+from .tasks import Candidate, RerankTask
+from .validating import Validation
+from .winner import rebuild_config
 
 
 def runs_of(trials: tuple[FrozenTrial, ...]) -> GivenPlan:

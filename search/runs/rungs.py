@@ -5,14 +5,14 @@ from pathlib import Path
 
 import optuna
 
-from search.config import AugmentConfig, TrialConfig
-from search.net.train import evaluate
-from search.proof.ledger import LADDER_SEEDS
-from search.runs.looks import record_look
-from search.runs.testing import LARGEST_SEED, FinalResources, FinalTest
-from search.studies.facts import TrialFacts
-from search.studies.job import Result, ShouldStop
-from search.studies.plan import GivenPlan
+from ..config import AugmentConfig, TrialConfig
+from ..net.train import evaluate
+from ..proof.ledger import LADDER_SEEDS
+from ..studies.facts import TrialFacts
+from ..studies.job import Result, ShouldStop
+from ..studies.plan import GivenPlan
+from .looks import record_look
+from .testing import LARGEST_SEED, FinalResources, FinalTest
 
 SOME_DROPOUT = 0.05  # where the winner has none, so that the ladder has the rung
 

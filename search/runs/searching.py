@@ -2,28 +2,28 @@
 
 import time
 
-from search.net.data import fingerprint, load_search_splits
-from search.net.datasets import find_dataset
-from search.proof.summaries import StudySummary
-from search.runs.reporting import is_of_another_study, recorded_summary, summarise, write_search_records
-from search.runs.reranking import run_comparison, run_reranking
-from search.runs.session import Ended, Session
-from search.runs.standings import NUM_RUNS, read_ranking
-from search.runs.starting import find_warm_start
-from search.runs.tasks import SearchTask
-from search.runs.telling import OnTrial, TrialTeller
-from search.runs.validating import Validation
-from search.settings import SearchSettings
-from search.show.notes import NoteKeeper
-from search.show.screen import Screen, Stage
-from search.show.totals import count_trials
-from search.studies.facts import StudyFacts
-from search.studies.kinds import KINDS, Kind, check_search_name
-from search.studies.plan import DrawnPlan
-from search.studies.space import Space
-from search.studies.study import Binding, StoredStudy, default_name, open_search_study
-from search.studies.tickets import find_holders, is_finished
-from search.studies.worker import expired, is_stalled
+from ..net.data import fingerprint, load_search_splits
+from ..net.datasets import find_dataset
+from ..proof.summaries import StudySummary
+from ..settings import SearchSettings
+from ..show.notes import NoteKeeper
+from ..show.screen import Screen, Stage
+from ..show.totals import count_trials
+from ..studies.facts import StudyFacts
+from ..studies.kinds import KINDS, Kind, check_search_name
+from ..studies.plan import DrawnPlan
+from ..studies.space import Space
+from ..studies.study import Binding, StoredStudy, default_name, open_search_study
+from ..studies.tickets import find_holders, is_finished
+from ..studies.worker import expired, is_stalled
+from .reporting import is_of_another_study, recorded_summary, summarise, write_search_records
+from .reranking import run_comparison, run_reranking
+from .session import Ended, Session
+from .standings import NUM_RUNS, read_ranking
+from .starting import find_warm_start
+from .tasks import SearchTask
+from .telling import OnTrial, TrialTeller
+from .validating import Validation
 
 
 def run_search(
@@ -143,7 +143,7 @@ def _search_and_rerank(
             notes.name_winner(ranking.winner.trial, ranking.winner.mean)
         summary = summarise(search, ranking, folder)
         write_search_records(search, summary, folder)
-    from search.runs.pages import write_page  # loads matplotlib: not before there is something to draw
+    from .pages import write_page  # loads matplotlib: not before there is something to draw
 
     page = write_page(search, settings, session.space, session.screen)
     return Ended(record=summary, interrupted=interrupted, files=page)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import optuna
 
-from search.config import TrialConfig
-from search.net.model_file import save_model
-from search.runs.looks import record_look
-from search.runs.testing import LARGEST_SEED, FinalResources, FinalResult, FinalTest
-from search.studies.facts import TrialFacts
-from search.studies.job import Result, ShouldStop
-from search.studies.plan import GivenPlan
-from search.studies.study import StoredStudy
+from ..config import TrialConfig
+from ..net.model_file import save_model
+from ..studies.facts import TrialFacts
+from ..studies.job import Result, ShouldStop
+from ..studies.plan import GivenPlan
+from ..studies.study import StoredStudy
+from .looks import record_look
+from .testing import LARGEST_SEED, FinalResources, FinalResult, FinalTest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,22 +9,22 @@ from typing import Generic, TypeVar
 import optuna
 from optuna.storages import RDBStorage
 
-from search.config import ExplainedError
-from search.files import check_writable
-from search.net.device import choose_device, choose_precision, worker_devices
-from search.proof.parts import Record
-from search.provenance import Code
-from search.settings import AUTO, RunSettings
-from search.show.screen import Screen, Stage, Work
-from search.show.status import holder_lines, holder_rows
-from search.studies.executors import POLL_SECONDS, Executor, count_interrupts, in_processes, in_this_process
-from search.studies.job import Job, JobSettings, Task
-from search.studies.plan import Plan
-from search.studies.space import Space
-from search.studies.storage import open_storage
-from search.studies.study import StoredStudy
-from search.studies.tickets import find_dead_trials, find_holders, keys_left, release_dead_trials
-from search.studies.worker import expired, is_stalled
+from ..config import ExplainedError
+from ..files import check_writable
+from ..net.device import choose_device, choose_precision, worker_devices
+from ..proof.parts import Record
+from ..provenance import Code
+from ..settings import AUTO, RunSettings
+from ..show.screen import Screen, Stage, Work
+from ..show.status import holder_lines, holder_rows
+from ..studies.executors import POLL_SECONDS, Executor, count_interrupts, in_processes, in_this_process
+from ..studies.job import Job, JobSettings, Task
+from ..studies.plan import Plan
+from ..studies.space import Space
+from ..studies.storage import open_storage
+from ..studies.study import StoredStudy
+from ..studies.tickets import find_dead_trials, find_holders, keys_left, release_dead_trials
+from ..studies.worker import expired, is_stalled
 
 CLOCK_RESOLUTION = 1.0  # of a database, in seconds
 INTERRUPT_MESSAGE = "Stopping after the running epoch. Press Ctrl-C again to stop at once."

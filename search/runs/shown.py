@@ -9,19 +9,19 @@ import torch
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import IMAGE_SIZE, TrialConfig
-from search.net.augment import augment
-from search.net.crops import ALL_CROPS
-from search.net.data import Split, load_search_splits
-from search.net.datasets import DataError, DataSet
-from search.net.model_file import load_model
-from search.net.program import program_of
-from search.proof.evidence import Proof
-from search.proof.parts import RecordError
-from search.runs.models import kept_model, read_model_origin
-from search.show.page.facts import Digit, Program, ShownTrial, State
-from search.studies.facts import TrialFacts
-from search.studies.study import FINISHED, StoredStudy
+from ..config import IMAGE_SIZE, TrialConfig
+from ..net.augment import augment
+from ..net.crops import ALL_CROPS
+from ..net.data import Split, load_search_splits
+from ..net.datasets import DataError, DataSet
+from ..net.model_file import load_model
+from ..net.program import program_of
+from ..proof.evidence import Proof
+from ..proof.parts import RecordError
+from ..show.page.facts import Digit, Program, ShownTrial, State
+from ..studies.facts import TrialFacts
+from ..studies.study import FINISHED, StoredStudy
+from .models import kept_model, read_model_origin
 
 SHOWN_LABELS = (2, 4, 5, 8)  # of the images that are shown with their distortions
 NUM_DISTORTED = 7

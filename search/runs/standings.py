@@ -6,12 +6,12 @@ from statistics import mean
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.proof import summaries
-from search.proof.estimates import difference_margin
-from search.studies.facts import TrialFacts
-from search.studies.kinds import KINDS, Kind
-from search.studies.process import Owner
-from search.studies.study import StoredStudy, make_complaint_of_another_search, rank
+from ..proof import summaries
+from ..proof.estimates import difference_margin
+from ..studies.facts import TrialFacts
+from ..studies.kinds import KINDS, Kind
+from ..studies.process import Owner
+from ..studies.study import StoredStudy, make_complaint_of_another_search, rank
 
 NUM_RUNS = 2  # further runs of each leading trial
 ROUNDING = 1e-9  # points

@@ -2,9 +2,9 @@
 
 from optuna.storages import RDBStorage
 
-from search.runs.standings import leading_trials, read_ranking
-from search.studies.facts import TrialFacts
-from search.studies.study import Binding, StoredStudy, StudyError, WarmStart, find_search_study, study_names
+from ..studies.facts import TrialFacts
+from ..studies.study import Binding, StoredStudy, StudyError, WarmStart, find_search_study, study_names
+from .standings import leading_trials, read_ranking
 
 NUM_LEADING = 5  # trials of another study that are tried
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import optuna
 
-from search.config import TrialConfig, derive_seed
-from search.net.model_file import save_model
-from search.runs.models import model_path
-from search.runs.validating import Validated, Validation, ValidationResources
-from search.settings import BEST_MODEL
-from search.studies.facts import TrialFacts
-from search.studies.job import Result, ShouldStop
-from search.studies.space import SuggestConfig
-from search.studies.study import StoredStudy, rank
+from ..config import TrialConfig, derive_seed
+from ..net.model_file import save_model
+from ..settings import BEST_MODEL
+from ..studies.facts import TrialFacts
+from ..studies.job import Result, ShouldStop
+from ..studies.space import SuggestConfig
+from ..studies.study import StoredStudy, rank
+from .models import model_path
+from .validating import Validated, Validation, ValidationResources
 
 LARGEST_NUMBER = 2**31 - 1  # of a trial
 

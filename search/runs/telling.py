@@ -5,7 +5,7 @@ from collections.abc import Callable
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.studies.study import StoredStudy
+from ..studies.study import StoredStudy
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)  # the last also where it is to be tried again
 OnTrial = Callable[[optuna.Study, FrozenTrial], None]  # as Optuna's own callbacks are

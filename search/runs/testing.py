@@ -9,20 +9,20 @@ from jaxtyping import Float
 from optuna.trial import FrozenTrial
 from torch import Tensor
 
-from search.config import TrialConfig
-from search.net.crops import ALL_CROPS, CENTRE
-from search.net.data import Split, load_final_splits
-from search.net.datasets import dataset_row
-from search.net.device import Runtime
-from search.net.model import TinyCNN
-from search.net.train import DivergedError, Evaluation, judge, predict, train
-from search.proof.answers import EDGES
-from search.proof.estimates import accuracy
-from search.proof.parts import Environment, join_environments
-from search.runs.training import Training
-from search.studies.facts import MeasuredFacts, TrialFacts
-from search.studies.job import ShouldStop, TrialInterruptedError
-from search.studies.study import StoredStudy, StudyError
+from ..config import TrialConfig
+from ..net.crops import ALL_CROPS, CENTRE
+from ..net.data import Split, load_final_splits
+from ..net.datasets import dataset_row
+from ..net.device import Runtime
+from ..net.model import TinyCNN
+from ..net.train import DivergedError, Evaluation, judge, predict, train
+from ..proof.answers import EDGES
+from ..proof.estimates import accuracy
+from ..proof.parts import Environment, join_environments
+from ..studies.facts import MeasuredFacts, TrialFacts
+from ..studies.job import ShouldStop, TrialInterruptedError
+from ..studies.study import StoredStudy, StudyError
+from .training import Training
 
 LARGEST_SEED = 2**32 - 1
 

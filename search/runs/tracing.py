@@ -11,23 +11,23 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
-from search.files import write_atomically
-from search.net.datasets import NO_TARGET, DataError, DataSet, find_dataset
-from search.proof.evidence import Proof
-from search.proof.frontier import Frontier, FrontierPoint
-from search.proof.parts import RecordError
-from search.proof.summaries import StudySummary
-from search.provenance import code_commit
-from search.runs.proving import run_verification
-from search.runs.searching import run_search
-from search.runs.session import Ended, Session
-from search.settings import FrontierSettings, RunSettings, SearchSettings, VerifySettings, frontier_record
-from search.show import frontier as words
-from search.show.screen import Screen
-from search.show.words import format_seconds, plural
-from search.studies.space import Space
-from search.studies.study import Binding, StoredStudy, StudyError, default_name, refuse_other_binding, study_names
-from search.studies.turns import exclusive, patient
+from ..files import write_atomically
+from ..net.datasets import NO_TARGET, DataError, DataSet, find_dataset
+from ..proof.evidence import Proof
+from ..proof.frontier import Frontier, FrontierPoint
+from ..proof.parts import RecordError
+from ..proof.summaries import StudySummary
+from ..provenance import code_commit
+from ..settings import FrontierSettings, RunSettings, SearchSettings, VerifySettings, frontier_record
+from ..show import frontier as words
+from ..show.screen import Screen
+from ..show.words import format_seconds, plural
+from ..studies.space import Space
+from ..studies.study import Binding, StoredStudy, StudyError, default_name, refuse_other_binding, study_names
+from ..studies.turns import exclusive, patient
+from .proving import run_verification
+from .searching import run_search
+from .session import Ended, Session
 
 SHORTEST_SEARCH = 1.0  # seconds: what took less was done before
 
@@ -69,7 +69,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
             return Ended(record=record, interrupted=True, files=files)
         points[max_params] = _with_proof(points[max_params], proved.record)
         record = _write(session.storage, settings, dataset, points, path)
-    from search.runs.pages import write_page  # loads matplotlib: not before there is something to draw
+    from .pages import write_page  # loads matplotlib: not before there is something to draw
 
     for max_params in settings.budgets:  # each shows all budgets, and each has been written before the last was proved
         name = points[max_params].study_name

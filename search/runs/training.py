@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from search.config import TrialConfig
-from search.net.datasets import dataset_row
-from search.net.device import Runtime, free_memory
-from search.proof.summaries import ModelOrigin, SeenPixels
-from search.studies.facts import TrialFacts
+from ..config import TrialConfig
+from ..net.datasets import dataset_row
+from ..net.device import Runtime, free_memory
+from ..proof.summaries import ModelOrigin, SeenPixels
+from ..studies.facts import TrialFacts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import optuna
 import torch
 
-from search.config import TrialConfig
-from search.net.crops import ALL_CROPS
-from search.net.data import Split, load_search_splits
-from search.net.datasets import dataset_row
-from search.net.device import Runtime
-from search.net.memory import peak_memory_mb
-from search.net.model import TinyCNN, num_params
-from search.net.train import DivergedError, EpochResult, Evaluation, evaluate, train
-from search.runs.training import Training
-from search.studies.facts import TrialFacts, network_facts
-from search.studies.job import ShouldStop, TrialInterruptedError
+from ..config import TrialConfig
+from ..net.crops import ALL_CROPS
+from ..net.data import Split, load_search_splits
+from ..net.datasets import dataset_row
+from ..net.device import Runtime
+from ..net.memory import peak_memory_mb
+from ..net.model import TinyCNN, num_params
+from ..net.train import DivergedError, EpochResult, Evaluation, evaluate, train
+from ..studies.facts import TrialFacts, network_facts
+from ..studies.job import ShouldStop, TrialInterruptedError
+from .training import Training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import RECIPE, TrialConfig
-from search.runs.standings import NUM_RUNS, Ranking, read_ranking
-from search.studies.facts import TrialFacts, network_facts
-from search.studies.space import Space
-from search.studies.study import StoredStudy, StudyError, damage_told
+from ..config import RECIPE, TrialConfig
+from ..studies.facts import TrialFacts, network_facts
+from ..studies.space import Space
+from ..studies.study import StoredStudy, StudyError, damage_told
+from .standings import NUM_RUNS, Ranking, read_ranking
 
 
 @dataclass(frozen=True, kw_only=True)

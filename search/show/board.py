@@ -3,14 +3,14 @@
 import re
 from typing import Any
 
-from search.proof.evidence import Proof
-from search.proof.frontier import Frontier
-from search.show.notes import describe_objective
-from search.show.page.facts import PageFacts, ShownTrial
-from search.show.page.headline import headline, next_steps
-from search.show.study import describe_leader
-from search.show.words import escape_markdown
-from search.studies.kinds import Kind
+from ..proof.evidence import Proof
+from ..proof.frontier import Frontier
+from ..studies.kinds import Kind
+from .notes import describe_objective
+from .page.facts import PageFacts, ShownTrial
+from .page.headline import headline, next_steps
+from .study import describe_leader
+from .words import escape_markdown
 
 MAIN, GOOD, BAD, WARM = "#2a66c8", "#1c7c45", "#c0392b", "#c96f12"  # legible by day and by night
 

@@ -3,10 +3,11 @@
 import json
 from dataclasses import asdict, dataclass
 
-from search.proof.estimates import accuracy
-from search.proof.evidence import Proof
-from search.show.proof import evidence, verdict
-from search.show.words import escape_markdown, format_network
+from ..config import PACKAGE
+from ..proof.estimates import accuracy
+from ..proof.evidence import Proof
+from .proof import evidence, verdict
+from .words import escape_markdown, format_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,10 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         )
     use = [
         "```python",
-        "from search.net.crops import ALL_CROPS",
-        "from search.net.data import normalise",
-        "from search.net.datasets import dataset_row",
-        "from search.net.model_file import load_model",
+        f"from {PACKAGE}.net.crops import ALL_CROPS",
+        f"from {PACKAGE}.net.data import normalise",
+        f"from {PACKAGE}.net.datasets import dataset_row",
+        f"from {PACKAGE}.net.model_file import load_model",
         "",
         f"model = load_model({json.dumps(name)})",
         f"pixels = dataset_row({json.dumps(proof.dataset)}).pixels",

@@ -4,8 +4,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.frontier import Frontier, FrontierPoint
-from search.show.words import escape_markdown, format_network
+from ..proof.frontier import Frontier, FrontierPoint
+from .words import escape_markdown, format_network
 
 HEADINGS = ("Budget", "Params", "Network", "Trials", "Seeds", "Min", "Mean", "Std", "Held", "Earned")
 
@@ -105,7 +105,7 @@ def frontier_report(frontier: Frontier) -> RenderableType:
 
 def plot(frontier: Frontier) -> bytes:
     """Accuracy against parameters as PNG: every seed a dot, the means, the target, and published nets beside them."""
-    from search.show.page.proof_figures import draw_frontier  # loads matplotlib
-    from search.show.page.svg import to_png
+    from .page.proof_figures import draw_frontier  # loads matplotlib
+    from .page.svg import to_png
 
     return to_png(draw_frontier(frontier).figure, title=claim(frontier))

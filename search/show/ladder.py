@@ -4,9 +4,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.evidence import Ladder
-from search.proof.parts import Spread, describe_environment
-from search.show.words import describe_seeds, escape_markdown
+from ..proof.evidence import Ladder
+from ..proof.parts import Spread, describe_environment
+from .words import describe_seeds, escape_markdown
 
 HEADINGS = ("Rung", "Params", "Train, 1 view", "Test, 1 view", "Test")
 BY_HAND_HEADING = "By hand"
@@ -89,7 +89,7 @@ def ladder_table(ladder: Ladder) -> RenderableType:
 
 def plot(ladder: Ladder) -> bytes:
     """The test error of every rung, with a point per seed, as PNG."""
-    from search.show.page.proof_figures import draw_ladder  # loads matplotlib
-    from search.show.page.svg import to_png
+    from .page.proof_figures import draw_ladder  # loads matplotlib
+    from .page.svg import to_png
 
     return to_png(draw_ladder(ladder).figure, title=f"{_origin(ladder)}, {describe_seeds(ladder.seeds)}")

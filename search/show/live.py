@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.show.progress import StudyProgress
-from search.show.screen import Work
-from search.show.words import plural
-from search.studies.kinds import KINDS, Kind
+from ..studies.kinds import KINDS, Kind
+from .progress import StudyProgress
+from .screen import Work
+from .words import plural
 
 REFRESHES_PER_SECOND = 2
 SAME_SECONDS = 60  # for which a warning is not told again: a command and its workers may meet the same

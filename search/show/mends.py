@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from search.proof.summaries import Mend
+from ..proof.summaries import Mend
 
 
 def mend_lines(mends: Iterable[Mend]) -> list[str]:

@@ -2,11 +2,11 @@
 
 from optuna.trial import FrozenTrial
 
-from search.config import PROGRAM
-from search.show.words import format_network
-from search.studies.facts import TrialFacts
-from search.studies.optuna_private import writable
-from search.studies.study import StoredStudy
+from ..config import PROGRAM
+from ..studies.facts import TrialFacts
+from ..studies.optuna_private import writable
+from ..studies.study import StoredStudy
+from .words import format_network
 
 
 class NoteKeeper:

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.config import IMAGE_SIZE
+from ..config import IMAGE_SIZE
 
 RAMP = " .:-=+*#%@"  # from black to white
 

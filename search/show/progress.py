@@ -9,12 +9,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.show.screen import Work
-from search.show.totals import count_epochs, count_trials, seconds_left
-from search.show.words import format_network, format_seconds, plural
-from search.studies.facts import TrialFacts
-from search.studies.kinds import KINDS, Kind
-from search.studies.study import FINISHED
+from ..studies.facts import TrialFacts
+from ..studies.kinds import KINDS, Kind
+from ..studies.study import FINISHED
+from .screen import Work
+from .totals import count_epochs, count_trials, seconds_left
+from .words import format_network, format_seconds, plural
 
 LONGEST_BAR = 20  # columns
 

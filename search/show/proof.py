@@ -6,11 +6,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.estimates import MANY_SEEDS
-from search.proof.evidence import Proof
-from search.proof.parts import describe_environment
-from search.proof.tested import Tested
-from search.show.words import describe_seeds, escape_markdown
+from ..proof.estimates import MANY_SEEDS
+from ..proof.evidence import Proof
+from ..proof.parts import describe_environment
+from ..proof.tested import Tested
+from .words import describe_seeds, escape_markdown
 
 STYLES = {True: "bold green", False: "bold red", None: "bold yellow"}
 

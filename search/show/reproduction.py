@@ -4,9 +4,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.evidence import Reproduction
-from search.proof.parts import describe_environment
-from search.show.proof import STYLES
+from ..proof.evidence import Reproduction
+from ..proof.parts import describe_environment
+from .proof import STYLES
 
 VERDICTS = {
     True: "REPRODUCED: what was repeated agrees with the record.",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from search.studies.plan import Plan
-from search.studies.study import StoredStudy
+from ..studies.plan import Plan
+from ..studies.study import StoredStudy
 
 
 @dataclass(frozen=True, kw_only=True)

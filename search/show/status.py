@@ -8,15 +8,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.summaries import HolderRow, SearchedTrial, StorageStatus, StudyRow
-from search.show.totals import count_trials
-from search.show.words import format_network
-from search.studies.facts import FactsError
-from search.studies.kinds import KINDS, Kind
-from search.studies.storage import GRACE_PERIOD
-from search.studies.study import StoredStudy, StudyError, damage_told, study_names
-from search.studies.tickets import Holder, find_holders
-from search.studies.urls import hide_password
+from ..proof.summaries import HolderRow, SearchedTrial, StorageStatus, StudyRow
+from ..studies.facts import FactsError
+from ..studies.kinds import KINDS, Kind
+from ..studies.storage import GRACE_PERIOD
+from ..studies.study import StoredStudy, StudyError, damage_told, study_names
+from ..studies.tickets import Holder, find_holders
+from ..studies.urls import hide_password
+from .totals import count_trials
+from .words import format_network
 
 HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best run %")
 

@@ -6,9 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.proof.summaries import Reranking, SearchedTrial, StudySummary
-from search.settings import BEST_MODEL
-from search.show.words import format_network, format_seconds, plural
+from ..proof.summaries import Reranking, SearchedTrial, StudySummary
+from ..settings import BEST_MODEL
+from .words import format_network, format_seconds, plural
 
 
 def search_report(summary: StudySummary, num_planned: int, folder: Path) -> RenderableType:

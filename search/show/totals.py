@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.proof.summaries import EpochCounts, TrialCounts
-from search.studies.facts import FactsError, TrialFacts
-from search.studies.study import FINISHED
+from ..proof.summaries import EpochCounts, TrialCounts
+from ..studies.facts import FactsError, TrialFacts
+from ..studies.study import FINISHED
 
 
 def count_trials(trials: Sequence[FrozenTrial]) -> TrialCounts:

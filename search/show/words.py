@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from search.config import Network
+from ..config import Network
 
 
 def escape_markdown(text: str) -> str:

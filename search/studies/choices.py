@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from search.config import ExplainedError
+from ..config import ExplainedError
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 from optuna.storages import RDBStorage
 
-from search.studies.job import Job
-from search.studies.pool import INTERRUPTS, WorkerPool
-from search.studies.study import StoredStudy
-from search.studies.tickets import release_dead_trials, release_own_trials
-from search.studies.turns import wait_unless
-from search.studies.worker import run_trials
+from .job import Job
+from .pool import INTERRUPTS, WorkerPool
+from .study import StoredStudy
+from .tickets import release_dead_trials, release_own_trials
+from .turns import wait_unless
+from .worker import run_trials
 
 POLL_SECONDS = 0.5
 

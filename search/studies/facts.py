@@ -6,7 +6,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from search.config import (
+from ..config import (
     ALL_DENSE,
     LARGEST_INTEGER,
     MAX_EPOCHS,
@@ -19,7 +19,7 @@ from search.config import (
     as_json,
     shortened,
 )
-from search.studies.process import Owner
+from .process import Owner
 
 Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INTEGER)]
 

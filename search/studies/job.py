@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import optuna
 
-from search.provenance import Code
-from search.studies.plan import Plan
-from search.studies.study import StoredStudy
+from ..provenance import Code
+from .plan import Plan
+from .study import StoredStudy
 
 ShouldStop = Callable[[], bool]
 

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from optuna.trial import FrozenTrial
 
-from search.config import ExplainedError, shortened
-from search.files import check_name
-from search.settings import REFERENCE_FOLDER
+from ..config import ExplainedError, shortened
+from ..files import check_name
+from ..settings import REFERENCE_FOLDER
 
 VALIDATION, TEST = "validation accuracy (%)", "test accuracy (%)"
 

@@ -3,7 +3,7 @@
 import sqlalchemy
 from optuna.storages import RDBStorage
 
-from search.studies.turns import patient
+from .turns import patient
 
 _METADATA = sqlalchemy.MetaData()
 _LINES = sqlalchemy.Table(

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from search.config import derive_seed
-from search.studies.choices import make_sampler
-from search.studies.facts import TrialFacts
-from search.studies.optuna_private import fixed_params
+from ..config import derive_seed
+from .choices import make_sampler
+from .facts import TrialFacts
+from .optuna_private import fixed_params
 
 Key = int | tuple[tuple[str, Any], ...]
 Params = dict[str, Any]

@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from search.studies.job import Job
-from search.studies.tickets import MAX_KILLS
-from search.studies.worker import WorkerError, explain_fault, run_trials
+from .job import Job
+from .tickets import MAX_KILLS
+from .worker import WorkerError, explain_fault, run_trials
 
 LONGEST_POLL = 2.0  # seconds; when the machine or the command was stopped for longer, so were the workers
 SILENCE = 1_800.0  # seconds without an epoch or another sign of progress after which a worker hangs

@@ -1,5 +1,6 @@
 """The search space as a command is given it, from its file, and the hash by which studies know it again."""
 
+import ast
 import hashlib
 import sys
 import warnings
@@ -11,12 +12,12 @@ from types import ModuleType
 
 import optuna
 
-from search.config import DEFAULT_MAX_PARAMS, ExplainedError, TrialConfig
-from search.files import read_regular
-from search.provenance import space_hash
+from ..config import DEFAULT_MAX_PARAMS, PACKAGE, PACKAGE_NAMES, ExplainedError, TrialConfig
+from ..files import read_regular
+from ..provenance import space_hash
 
 LARGEST_FILE = 2**20  # bytes
-PACKAGE = Path(__file__).resolve().parent.parent
+FOLDER = Path(__file__).resolve().parent.parent  # of the package
 
 SuggestConfig = Callable[[optuna.trial.BaseTrial, int], TrialConfig]
 
@@ -27,8 +28,8 @@ class SpaceError(ExplainedError):
 
 def default_space() -> Path:
     """The file of the space that is searched where no other is named: beside this package, or, installed, within."""
-    installed = PACKAGE / "space.py"
-    return installed if installed.exists() else PACKAGE.parent / "space.py"
+    installed = FOLDER / "space.py"
+    return installed if installed.exists() else FOLDER.parent / "space.py"
 
 
 def load_space(path: Path | str | None = None) -> "Space":
@@ -83,12 +84,22 @@ def _run(path: Path, content: bytes) -> ModuleType:
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # where dataclasses, say, look for what they belong to
     try:
-        exec(compile(content, str(path), "exec"), module.__dict__)
+        exec(compile(_at_home(ast.parse(content, str(path))), str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         reason = " ".join(str(error).split())
         raise SpaceError(f"{path} cannot be used ({type(error).__name__}: {reason}).") from error
     return module
+
+
+def _at_home(tree: ast.Module) -> ast.Module:
+    """The same code; whichever of the package's names it imports from, it is given this very package."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
+            first, *rest = node.module.split(".")
+            if first in PACKAGE_NAMES:
+                node.module = ".".join([PACKAGE, *rest])
+    return tree
 
 
 @dataclass(frozen=True, kw_only=True)

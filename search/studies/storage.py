@@ -17,10 +17,10 @@ from sqlalchemy import URL, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from search.config import PROGRAM
-from search.studies.optuna_private import record_heartbeat
-from search.studies.turns import DATABASE_ERRORS, LONGEST_PAUSE, Patience, PatientStorage
-from search.studies.urls import StorageError, cause_of, explain, hide_password, sqlite_path
+from ..config import PROGRAM
+from .optuna_private import record_heartbeat
+from .turns import DATABASE_ERRORS, LONGEST_PAUSE, Patience, PatientStorage
+from .urls import StorageError, cause_of, explain, hide_password, sqlite_path
 
 LOCK_TIMEOUT = 60  # seconds that a process waits for another's transaction
 HEARTBEAT_INTERVAL = 60  # seconds; shorter periods have failed live trials (Optuna issues 4234 and 5470)

@@ -15,11 +15,11 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import PROGRAM, RECIPE, ExplainedError, short_name, shortened
-from search.provenance import code_commit, versions
-from search.studies.facts import Environment, FactsError, StudyFacts
-from search.studies.kinds import KINDS, Kind, check_search_name, search_followed_by
-from search.studies.turns import exclusive, patient
+from ..config import PROGRAM, RECIPE, ExplainedError, short_name, shortened
+from ..provenance import code_commit, versions
+from .facts import Environment, FactsError, StudyFacts
+from .kinds import KINDS, Kind, check_search_name, search_followed_by
+from .turns import exclusive, patient
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 FIRST_RECIPE = 1  # which had no number

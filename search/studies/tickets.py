@@ -9,15 +9,15 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import ExplainedError
-from search.studies.facts import TrialFacts
-from search.studies.kinds import KINDS, Kind
-from search.studies.optuna_private import find_silences, fixed_params, record_heartbeat, start_trial, writable
-from search.studies.plan import Key, Plan
-from search.studies.process import Owner, this_process
-from search.studies.storage import GRACE_PERIOD
-from search.studies.study import FINISHED, StoredStudy
-from search.studies.turns import exclusive, patient
+from ..config import ExplainedError
+from .facts import TrialFacts
+from .kinds import KINDS, Kind
+from .optuna_private import find_silences, fixed_params, record_heartbeat, start_trial, writable
+from .plan import Key, Plan
+from .process import Owner, this_process
+from .storage import GRACE_PERIOD
+from .study import FINISHED, StoredStudy
+from .turns import exclusive, patient
 
 HELD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 MAX_KILLS = 3  # of the workers of one trial, each of which died alone

@@ -20,8 +20,8 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from search.studies.optuna_private import IDEMPOTENT, forget_cache
-from search.studies.urls import cause_of
+from .optuna_private import IDEMPOTENT, forget_cache
+from .urls import cause_of
 
 PATIENCE = 600  # seconds without a database after which it is given up: a fail-over or a reboot takes less
 LONGEST_PAUSE = 1.0  # seconds between two tries, which also is how long Ctrl-C may take

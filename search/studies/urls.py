@@ -6,7 +6,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.config import ExplainedError
+from ..config import ExplainedError
 
 # What a URL may say in its query without giving away a secret.
 HARMLESS = {"application_name", "charset", "connect_timeout", "host", "mode", "port", "sslmode", "timeout", "uri"}

@@ -10,18 +10,18 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from search.config import ExplainedError
-from search.provenance import versions
-from search.studies.choices import make_pruner
-from search.studies.facts import TrialFacts
-from search.studies.job import Job, Result, ShouldStop, TrialInterruptedError
-from search.studies.optuna_private import read_again
-from search.studies.process import this_process
-from search.studies.storage import heartbeat, open_storage
-from search.studies.study import StoredStudy, count_since_best
-from search.studies.tickets import claim_trial, keys_left, was_interrupted
-from search.studies.turns import DATABASE_ERRORS, exclusive, patient
-from search.studies.urls import explain
+from ..config import ExplainedError
+from ..provenance import versions
+from .choices import make_pruner
+from .facts import TrialFacts
+from .job import Job, Result, ShouldStop, TrialInterruptedError
+from .optuna_private import read_again
+from .process import this_process
+from .storage import heartbeat, open_storage
+from .study import StoredStudy, count_since_best
+from .tickets import claim_trial, keys_left, was_interrupted
+from .turns import DATABASE_ERRORS, exclusive, patient
+from .urls import explain
 
 MAX_FAILURES = 3  # trials in a row that may fail before the worker gives up
 LONGEST_REASON = 500  # characters

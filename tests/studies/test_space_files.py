@@ -53,6 +53,12 @@ def test_a_file_that_was_edited_is_another_space(own: Path) -> None:
     assert after.hash == before.hash  # of the file as it is now
 
 
+def test_a_file_may_call_the_package_as_it_is_called_when_installed(own: Path) -> None:
+    own.write_text(OWN.replace("from search.config import", "from tiny_mnist_search.config import"))
+    config = load_space(own).suggest_config(optuna.trial.FixedTrial(dict(space.REFERENCE)), 2_000)
+    assert type(config) is type(space.suggest_config(optuna.trial.FixedTrial(dict(space.REFERENCE)), 2_000))
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
 def test_a_byte_order_mark_does_no_harm(own: Path, encoding: str) -> None:
     own.write_text(OWN, encoding=encoding)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from search.show.page.sketch import Drawing
+from .sketch import Drawing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from search.config import TrialConfig
-from search.proof.answers import Answers
-from search.proof.evidence import Ladder, Proof
-from search.proof.frontier import Frontier
-from search.proof.summaries import StudySummary
+from ...config import TrialConfig
+from ...proof.answers import Answers
+from ...proof.evidence import Ladder, Proof
+from ...proof.frontier import Frontier
+from ...proof.summaries import StudySummary
 
 State = Literal["complete", "pruned", "failed", "interrupted", "running"]
 

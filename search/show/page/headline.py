@@ -2,10 +2,10 @@
 
 import shlex
 
-from search.config import PROGRAM
-from search.show import proof as proof_words
-from search.show.page.facts import PageFacts
-from search.show.words import plural
+from ...config import PROGRAM
+from .. import proof as proof_words
+from ..words import plural
+from .facts import PageFacts
 
 
 def headline(facts: PageFacts) -> str:

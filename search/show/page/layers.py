@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from search.config import KERNEL_AREA, NUM_CLASSES, NUM_UNPADDED, ModelConfig
+from ...config import KERNEL_AREA, NUM_CLASSES, NUM_UNPADDED, ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from search.config import IMAGE_SIZE
+from ...config import IMAGE_SIZE
 
 MISSES = "misses.png"  # beside a proof: the images that most networks miss
 SHOWN_IMAGES = 24  # of those

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from matplotlib.patches import Rectangle
 
-from search.proof.answers import Answers
-from search.proof.evidence import Ladder, Proof
-from search.proof.frontier import Frontier
-from search.show.page.layers import Layer
-from search.show.page.sketch import Drawing, Sketch, error_of, error_ticks
-from search.show.page.svg import BAD, FAINT, GOOD, GRID, INK, MAIN, style
-from search.show.words import plural
+from ...proof.answers import Answers
+from ...proof.evidence import Ladder, Proof
+from ...proof.frontier import Frontier
+from ..words import plural
+from .layers import Layer
+from .sketch import Drawing, Sketch, error_of, error_ticks
+from .svg import BAD, FAINT, GOOD, GRID, INK, MAIN, style
 
 # Nets whose makers have published them: parameters, test accuracy in percent, and whose they are. Of one run each,
 # after its last epoch, but for the first, which is the best of many.

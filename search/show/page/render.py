@@ -7,12 +7,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from search.config import IMAGE_SIZE, MARGIN
-from search.show.page.facts import PageFacts
-from search.show.page.headline import headline, next_steps
-from search.show.page.sections import sections
-from search.show.page.sketch import Drawing
-from search.show.page.svg import to_png
+from ...config import IMAGE_SIZE, MARGIN
+from .facts import PageFacts
+from .headline import headline, next_steps
+from .sections import sections
+from .sketch import Drawing
+from .svg import to_png
 
 FOLDER = Path(__file__).parent
 CROP_SIDE = IMAGE_SIZE - 2 * MARGIN

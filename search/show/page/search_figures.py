@@ -7,11 +7,11 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from search.proof.summaries import Reranking
-from search.show.page.facts import ShownTrial
-from search.show.page.sketch import Drawing, Sketch, error_axis, error_of
-from search.show.page.svg import FAINT, INK, MAIN, WARM, style
-from search.show.words import plural
+from ...proof.summaries import Reranking
+from ..words import plural
+from .facts import ShownTrial
+from .sketch import Drawing, Sketch, error_axis, error_of
+from .svg import FAINT, INK, MAIN, WARM, style
 
 
 def draw_curves(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:

@@ -2,19 +2,19 @@
 
 import base64
 
-from search.config import TrialConfig
-from search.proof.parts import describe_environment
-from search.show import frontier as frontier_words
-from search.show import ladder as ladder_words
-from search.show import proof as proof_words
-from search.show.page import proof_figures, search_figures
-from search.show.page.blocks import Block, Canvas, Commands, Picture, Pictures, Section, Table
-from search.show.page.facts import Digit, PageFacts
-from search.show.page.layers import layers_of
-from search.show.page.pictures import SHOWN_IMAGES, to_png
-from search.show.page.timeline import draw_timeline
-from search.show.study import describe_leader, describe_work
-from search.show.words import describe_seeds, format_network, format_seconds, plural
+from ...config import TrialConfig
+from ...proof.parts import describe_environment
+from .. import frontier as frontier_words
+from .. import ladder as ladder_words
+from .. import proof as proof_words
+from ..study import describe_leader, describe_work
+from ..words import describe_seeds, format_network, format_seconds, plural
+from . import proof_figures, search_figures
+from .blocks import Block, Canvas, Commands, Picture, Pictures, Section, Table
+from .facts import Digit, PageFacts
+from .layers import layers_of
+from .pictures import SHOWN_IMAGES, to_png
+from .timeline import draw_timeline
 
 FEW = 25  # complete trials below which an importance says little
 

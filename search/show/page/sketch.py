@@ -7,7 +7,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from search.show.page.svg import WIDTH, to_svg
+from .svg import WIDTH, to_svg
 
 LEAST_ERROR = 0.01  # percent: one digit of MNIST's 10,000, for a logarithmic axis
 ERROR_TICKS = (  # in percent; the coarsest that give enough of them serve

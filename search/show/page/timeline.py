@@ -5,10 +5,10 @@ from datetime import datetime
 
 from matplotlib.patches import Rectangle
 
-from search.show.page.facts import ShownTrial
-from search.show.page.sketch import Drawing, Sketch
-from search.show.page.svg import BAD, FAINT, GOOD, MAIN, WARM, style
-from search.show.words import plural
+from ..words import plural
+from .facts import ShownTrial
+from .sketch import Drawing, Sketch
+from .svg import BAD, FAINT, GOOD, MAIN, WARM, style
 
 STATE_COLOURS = {"complete": MAIN, "pruned": FAINT, "failed": BAD, "interrupted": WARM, "running": GOOD}
 
