@@ -21,9 +21,10 @@ from search.proof.summaries import StudySummary
 from search.runs.models import read_model_origin
 from search.settings import ARTIFACTS
 from search.studies.facts import TrialFacts
+from search.studies.finding import load_studies
 from search.studies.optuna_private import fixed_params
 from search.studies.storage import open_storage
-from search.studies.study import FINISHED, load_studies
+from search.studies.study import FINISHED
 
 DATABASE = "study.db"
 RESULTS = "results"

@@ -30,8 +30,8 @@ from search.config import ExplainedError
 from search.files import write_atomically
 from search.net.device import num_cores
 from search.provenance import Code, versions
+from search.studies.finding import load_studies
 from search.studies.space import load_space
-from search.studies.study import load_studies
 
 RECORD = Path("results") / "reference" / "chaos.json"
 STUDY = "chaos"

@@ -17,8 +17,9 @@ from search.provenance import space_hash
 from search.studies.facts import StudyFacts, TrialFacts, network_facts
 from search.studies.job import Result, ShouldStop, TrialInterruptedError
 from search.studies.kinds import Kind
+from search.studies.opening import open_search_study
 from search.studies.storage import open_storage
-from search.studies.study import Binding, StoredStudy, open_search_study
+from search.studies.study import Binding, StoredStudy
 from space import REFERENCE, suggest_config
 
 STUDY_NAME = "sleep"

@@ -20,9 +20,10 @@ from benchmarks.records import Point, Points, read, to_json
 from search.config import ExplainedError
 from search.settings import RunSettings
 from search.studies.facts import TrialFacts
+from search.studies.finding import find_search_study
 from search.studies.kinds import KINDS, Kind
 from search.studies.storage import open_storage
-from search.studies.study import StoredStudy, find_search_study
+from search.studies.study import StoredStudy
 
 DIVERGED = "diverged"  # why a trial ends early though nothing prunes: it has no value, and is left out
 

@@ -39,10 +39,11 @@ from search.runs.following import open_follower  # noqa: E402
 from search.runs.winner import Choice, choose_trial, rebuild_config  # noqa: E402
 from search.studies.facts import TrialFacts, network_facts  # noqa: E402
 from search.studies.kinds import Kind  # noqa: E402
+from search.studies.opening import open_search_study  # noqa: E402
 from search.studies.plan import DrawnPlan  # noqa: E402
 from search.studies.space import Space  # noqa: E402
 from search.studies.storage import open_storage  # noqa: E402
-from search.studies.study import Binding, StoredStudy, open_search_study  # noqa: E402
+from search.studies.study import Binding, StoredStudy  # noqa: E402
 from search.studies.tickets import claim_trial  # noqa: E402
 
 sample.load_sample = functools.cache(sample.load_sample)

@@ -18,9 +18,10 @@ from search.runs.validating import Validation, ValidationResources
 from search.settings import BEST_MODEL
 from search.show.screen import Work
 from search.studies.job import Job, JobSettings, ShouldStop, Task
+from search.studies.opening import open_search_study
 from search.studies.plan import DrawnPlan
 from search.studies.space import Space
-from search.studies.study import Binding, StoredStudy, open_search_study
+from search.studies.study import Binding, StoredStudy
 from search.studies.tickets import keys_left
 from search.studies.worker import run_trials
 

@@ -13,6 +13,7 @@ import click
 from search.config import ExplainedError
 from tools.constants import views
 from tools.help_texts import help_texts
+from tools.other_sets import fashion
 from tools.reliability import reliability
 from tools.results import evidence, ladder_table, result_table
 from tools.scaling import scaling
@@ -27,6 +28,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "results": result_table,
     "evidence": evidence,
     "ladder": ladder_table,
+    "fashion": fashion,
     "speed": speed,
     "reliability": reliability,
     "scaling": scaling,

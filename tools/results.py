@@ -28,7 +28,7 @@ def result_table() -> str:
     summary, proved = StudySummary.read(REFERENCE / "summary.json"), Proof.read(REFERENCE / "verify.json")
     views = f"mean of {proved.num_views} views"
     rows = {
-        "Search": _describe_search(summary),
+        "Search": describe_search(summary),
         "Winner": f"trial {proved.trial}, {proved.chosen_by}",
         "Network": f"{proved.num_params:,} parameters, channels {format_network(proved.config.model)}",
         "Epochs": f"{proved.epochs} (at most {MAX_EPOCHS})",
@@ -39,7 +39,7 @@ def result_table() -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]) + "\n"
 
 
-def _describe_search(summary: StudySummary) -> str:
+def describe_search(summary: StudySummary) -> str:
     trials, epochs = summary.trials, summary.epochs
     retried = f"; {trials.interrupted} more were interrupted, and tried again" if trials.interrupted else ""
     failed = f"; {trials.failed} more failed" if trials.failed else ""

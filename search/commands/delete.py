@@ -23,8 +23,9 @@ def delete(name: str, yes: bool, storage: str) -> None:
       python cli.py delete mnist-7999p-15e
     """
     from ..runs.history import delete_and_remember
+    from ..studies.finding import studies_to_delete
     from ..studies.storage import open_storage
-    from ..studies.study import StoredStudy, studies_to_delete
+    from ..studies.study import StoredStudy
 
     opened = open_storage(storage)
     names = studies_to_delete(opened, name)

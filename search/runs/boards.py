@@ -11,8 +11,9 @@ from ..show.board import PLOTS, explain_follower, no_longer, plots, tell_story
 from ..show.page.facts import PageFacts
 from ..show.page.search_figures import draw_curves
 from ..show.page.svg import to_png
+from ..studies.finding import followers_of
 from ..studies.optuna_private import artifacts_of, forget_artifacts, list_artifact, plots_of
-from ..studies.study import StoredStudy, followers_of
+from ..studies.study import StoredStudy
 from ..studies.turns import exclusive, patient
 from .models import kept_model
 

@@ -21,8 +21,8 @@ from ..proof.parts import RecordError
 from ..settings import ExportSettings
 from ..show.card import Exported, model_card
 from ..show.prediction import Prediction
+from ..studies.finding import find_search_study
 from ..studies.storage import open_storage
-from ..studies.study import find_search_study
 from .models import check_proved_model, kept_model, read_model_origin
 from .reproducing import read_proof
 

@@ -8,9 +8,11 @@ from ..net.datasets import DataError, dataset_row
 from ..settings import RunSettings
 from ..show.screen import Screen
 from ..studies.facts import StudyFacts, config_facts
+from ..studies.finding import find_search_study
 from ..studies.kinds import Kind
+from ..studies.opening import open_following_study
 from ..studies.space import Space
-from ..studies.study import StoredStudy, find_search_study, open_following_study
+from ..studies.study import StoredStudy
 from .session import Session
 from .testing import FinalTest
 from .winner import Choice, choose_trial, rebuild_config

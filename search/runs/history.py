@@ -18,9 +18,10 @@ from ..proof.tested import AskedSeeds
 from ..provenance import code_commit
 from ..settings import REFERENCE
 from ..studies.facts import StudyFacts, config_facts
+from ..studies.finding import delete_studies, load_studies
 from ..studies.kinds import Kind
 from ..studies.lines import add_line, read_lines
-from ..studies.study import StoredStudy, delete_studies, load_studies
+from ..studies.study import StoredStudy
 from ..studies.turns import exclusive, patient
 from .looks import COMMANDS, LEDGER_FILE, append, describe, look_of
 from .rungs import RUNGS, rung_config

@@ -22,9 +22,10 @@ from ..show.page.pictures import MISSES
 from ..show.page.render import render, render_figures
 from ..show.screen import Screen
 from ..studies.facts import TrialFacts, network_facts
+from ..studies.finding import find_search_study
 from ..studies.space import Space, default_space
 from ..studies.storage import open_storage
-from ..studies.study import StoredStudy, StudyError, default_name, find_search_study
+from ..studies.study import StoredStudy, StudyError, default_name
 from .boards import decorate
 from .reporting import summarise
 from .shown import describe_trial, estimate_importance, program_to_try, show_images

@@ -14,7 +14,8 @@ from ..proof.summaries import SearchedTrial, SearchedWith, StudySummary
 from ..settings import SUMMARY
 from ..show.totals import busy_seconds, count_epochs, count_trials
 from ..studies.facts import TrialFacts
-from ..studies.study import StoredStudy, count_since_best, find_search_study
+from ..studies.finding import find_search_study
+from ..studies.study import StoredStudy, count_since_best
 from ..studies.urls import hide_password
 from .models import WINNER_MODEL, find_winner_model
 from .standings import Ranking, leading_trials, read_ranking

@@ -23,8 +23,9 @@ from ..settings import AUTO, ReproduceSettings
 from ..show.screen import Screen
 from ..studies.facts import StudyFacts, config_facts
 from ..studies.kinds import KINDS, Kind
+from ..studies.opening import open_bound_study
 from ..studies.space import Space
-from ..studies.study import StoredStudy, open_bound_study
+from ..studies.study import StoredStudy
 from .history import learn
 from .models import check_proved_model
 from .seeds import SeedTask, seeds_plan

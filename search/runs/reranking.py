@@ -11,8 +11,9 @@ from optuna.trial import FrozenTrial
 
 from ..studies.facts import StudyFacts
 from ..studies.kinds import KINDS, Kind
+from ..studies.opening import open_following_study
 from ..studies.plan import GivenPlan
-from ..studies.study import StoredStudy, open_following_study
+from ..studies.study import StoredStudy
 from ..studies.tickets import keys_left
 from ..studies.turns import exclusive
 from .session import Session

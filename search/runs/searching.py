@@ -11,9 +11,10 @@ from ..show.screen import Screen, Stage
 from ..show.totals import count_trials
 from ..studies.facts import StudyFacts
 from ..studies.kinds import KINDS, Kind, check_search_name
+from ..studies.opening import open_search_study
 from ..studies.plan import DrawnPlan
 from ..studies.space import Space
-from ..studies.study import Binding, StoredStudy, default_name, open_search_study
+from ..studies.study import Binding, StoredStudy, default_name
 from ..studies.tickets import find_holders, is_finished
 from ..studies.worker import expired, is_stalled
 from .reporting import is_of_another_study, recorded_summary, summarise, write_search_records

@@ -3,7 +3,8 @@
 from optuna.storages import RDBStorage
 
 from ..studies.facts import TrialFacts
-from ..studies.study import Binding, StoredStudy, StudyError, WarmStart, find_search_study, study_names
+from ..studies.finding import find_search_study
+from ..studies.study import Binding, StoredStudy, StudyError, WarmStart, study_names
 from .standings import leading_trials, read_ranking
 
 NUM_LEADING = 5  # trials of another study that are tried

@@ -22,8 +22,9 @@ from ..settings import FrontierSettings, RunSettings, SearchSettings, VerifySett
 from ..show import frontier as words
 from ..show.screen import Screen
 from ..show.words import format_seconds, plural
+from ..studies.opening import refuse_other_binding
 from ..studies.space import Space
-from ..studies.study import Binding, StoredStudy, StudyError, default_name, refuse_other_binding, study_names
+from ..studies.study import Binding, StoredStudy, StudyError, default_name, study_names
 from ..studies.turns import exclusive, patient
 from .proving import run_verification
 from .searching import run_search

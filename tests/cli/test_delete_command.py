@@ -19,7 +19,8 @@ from search.runs.following import open_follower
 from search.runs.reranking import open_rerank_study
 from search.runs.winner import Choice
 from search.studies.kinds import Kind
-from search.studies.study import Binding, StoredStudy, open_search_study
+from search.studies.opening import open_search_study
+from search.studies.study import Binding, StoredStudy
 
 
 @pytest.fixture

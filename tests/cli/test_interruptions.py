@@ -23,11 +23,12 @@ from search.runs.searching import run_search
 from search.settings import SearchSettings
 from search.show.screen import Work
 from search.studies.facts import TrialFacts
+from search.studies.opening import open_search_study
 from search.studies.plan import DrawnPlan
 from search.studies.process import process_here
 from search.studies.space import Space
 from search.studies.storage import open_storage
-from search.studies.study import Binding, StoredStudy, open_search_study
+from search.studies.study import Binding, StoredStudy
 from search.studies.tickets import claim_trial
 
 

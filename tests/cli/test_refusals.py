@@ -18,7 +18,8 @@ from recording import add_runs
 import space
 from search.net.datasets import DATASETS, IdxFiles
 from search.runs.reranking import open_rerank_study
-from search.studies.study import Binding, StoredStudy, open_search_study
+from search.studies.opening import open_search_study
+from search.studies.study import Binding, StoredStudy
 
 # Storages that cannot be used
 

@@ -12,7 +12,8 @@ from recording import add_seed
 import space
 from search.proof.evidence import Proof
 from search.runs.reproducing import open_reproduction_study
-from search.studies.study import Binding, StoredStudy, open_search_study
+from search.studies.opening import open_search_study
+from search.studies.study import Binding, StoredStudy
 
 
 @pytest.fixture

@@ -41,11 +41,12 @@ from search.runs.testing import measured_seeds
 from search.runs.winner import Choice, choose_trial, rebuild_config
 from search.settings import REFERENCE
 from search.studies.facts import FactsError, StudyFacts, config_facts
+from search.studies.finding import delete_studies
 from search.studies.kinds import Kind
 from search.studies.lines import add_line, read_lines
 from search.studies.space import Space
 from search.studies.storage import open_storage
-from search.studies.study import StoredStudy, delete_studies
+from search.studies.study import StoredStudy
 from search.studies.tickets import keys_left
 
 NOWHERE = Path("there-is-no-such-folder")

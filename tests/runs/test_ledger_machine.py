@@ -32,9 +32,9 @@ from search.runs.reproducing import run_reproduction
 from search.runs.testing import FinalResult, FinalTest
 from search.settings import AblateSettings, ReproduceSettings, VerifySettings
 from search.studies.facts import StudyFacts, TrialFacts
+from search.studies.finding import load_studies
 from search.studies.space import Space
 from search.studies.storage import open_storage
-from search.studies.study import load_studies
 
 NUM_IMAGES = 10_000
 TARGETS = Decimal("99.3"), Decimal("99.4")

@@ -52,12 +52,13 @@ from search.runs.winner import Choice, choose_trial, rebuild_config
 from search.settings import VerifySettings
 from search.show.screen import Work
 from search.studies.facts import Environment, StudyFacts, TrialFacts
+from search.studies.finding import delete_studies
 from search.studies.job import ShouldStop
 from search.studies.kinds import Kind
 from search.studies.lines import read_lines
 from search.studies.plan import GivenPlan
 from search.studies.space import Space
-from search.studies.study import StoredStudy, StudyError, delete_studies
+from search.studies.study import StoredStudy, StudyError
 
 NOWHERE = Path("there-is-no-such-folder")
 

@@ -26,10 +26,11 @@ from search.runs.standings import leading_trials, read_ranking, trials_to_rerank
 from search.runs.winner import rebuild_config
 from search.settings import BEST_MODEL
 from search.studies.facts import StudyFacts, TrialFacts
+from search.studies.opening import open_search_study
 from search.studies.process import Owner
 from search.studies.space import Space
 from search.studies.storage import open_storage
-from search.studies.study import Binding, StoredStudy, open_search_study
+from search.studies.study import Binding, StoredStudy
 
 
 @pytest.fixture

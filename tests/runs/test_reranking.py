@@ -31,8 +31,9 @@ from search.settings import SearchSettings
 from search.studies.facts import TrialFacts
 from search.studies.job import Job
 from search.studies.kinds import Kind
+from search.studies.opening import open_search_study
 from search.studies.space import Space
-from search.studies.study import Binding, StoredStudy, open_search_study
+from search.studies.study import Binding, StoredStudy
 from search.studies.tickets import keys_left
 
 TINY = TrialConfig(

@@ -11,9 +11,10 @@ from recording import add_runs
 from search.runs.reranking import open_rerank_study
 from search.runs.standings import trials_to_rerank
 from search.runs.starting import find_warm_start
+from search.studies.opening import open_search_study
 from search.studies.optuna_private import fixed_params
 from search.studies.plan import DrawnPlan
-from search.studies.study import Binding, StoredStudy, StudyError, open_search_study
+from search.studies.study import Binding, StoredStudy, StudyError
 from search.studies.tickets import claim_trial
 from space import REFERENCE
 

@@ -8,8 +8,9 @@ import space
 from search.show.notes import NoteKeeper
 from search.show.words import format_network
 from search.studies.facts import TrialFacts
+from search.studies.opening import open_search_study
 from search.studies.optuna_private import writable
-from search.studies.study import Binding, StoredStudy, open_search_study
+from search.studies.study import Binding, StoredStudy
 
 
 def note_of_trial(search: StoredStudy, number: int) -> str:

@@ -4,7 +4,8 @@ import pytest
 from fakes import BINDING, REFERENCE
 from optuna.storages import RDBStorage
 
-from search.studies.study import StoredStudy, open_search_study
+from search.studies.opening import open_search_study
+from search.studies.study import StoredStudy
 
 
 @pytest.fixture

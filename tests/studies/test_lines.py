@@ -4,9 +4,9 @@ import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
 
+from search.studies.finding import delete_studies
 from search.studies.lines import add_line, read_lines
 from search.studies.storage import open_storage
-from search.studies.study import delete_studies
 from search.studies.turns import exclusive
 
 

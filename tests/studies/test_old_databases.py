@@ -24,10 +24,12 @@ from search.runs.standings import read_ranking
 from search.runs.testing import measured_seeds
 from search.runs.winner import Choice
 from search.studies.facts import TrialFacts
+from search.studies.finding import find_search_study
 from search.studies.kinds import Kind
+from search.studies.opening import open_search_study
 from search.studies.plan import Params
 from search.studies.process import Owner
-from search.studies.study import Binding, StoredStudy, StudyError, find_search_study, open_search_study
+from search.studies.study import Binding, StoredStudy, StudyError
 from search.studies.tickets import keys_left, release_dead_trials
 
 VERSIONS = {"python": "3.11.7", "torch": "2.14.1", "torchvision": "0.29.1", "optuna": "5.0.0", "numpy": "2.4.6"}

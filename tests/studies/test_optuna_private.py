@@ -20,6 +20,7 @@ from plotly import graph_objects
 from sqlalchemy import event
 
 from search.studies import optuna_private
+from search.studies.opening import open_search_study
 from search.studies.optuna_private import (
     IDEMPOTENT,
     PRIVATE,
@@ -34,7 +35,7 @@ from search.studies.optuna_private import (
     start_trial,
     writable,
 )
-from search.studies.study import StoredStudy, open_search_study
+from search.studies.study import StoredStudy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARAMS = {"depth": 5, "width": 1.25, "lr": 0.02}

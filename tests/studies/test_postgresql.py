@@ -22,8 +22,9 @@ from search.provenance import Code
 from search.studies import storage as module
 from search.studies.executors import in_processes
 from search.studies.job import ShouldStop
+from search.studies.opening import open_search_study
 from search.studies.storage import open_storage
-from search.studies.study import StoredStudy, open_search_study
+from search.studies.study import StoredStudy
 from search.studies.turns import PatientStorage, exclusive, patient
 
 pytestmark = pytest.mark.postgresql

@@ -12,22 +12,11 @@ from optuna.trial import TrialState, create_trial
 
 from search.provenance import code_commit, versions
 from search.studies.facts import FactsError, StudyFacts
+from search.studies.finding import delete_studies, find_search_study, followers_of, load_studies, studies_to_delete
 from search.studies.kinds import Kind
+from search.studies.opening import open_bound_study, open_following_study, open_search_study
 from search.studies.optuna_private import fixed_params
-from search.studies.study import (
-    StoredStudy,
-    StudyError,
-    default_name,
-    delete_studies,
-    find_search_study,
-    followers_of,
-    load_studies,
-    make_complaint_of_another_search,
-    open_bound_study,
-    open_following_study,
-    open_search_study,
-    studies_to_delete,
-)
+from search.studies.study import StoredStudy, StudyError, default_name, make_complaint_of_another_search
 
 OTHER_FIRST: dict[str, int | float] = {"depth": 9, "width": 2.0, "lr": 0.09}
 

@@ -28,11 +28,12 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 
 from search.studies.facts import TrialFacts
+from search.studies.opening import open_search_study
 from search.studies.optuna_private import fixed_params, start_trial
 from search.studies.plan import GivenPlan, Params, Plan
 from search.studies.process import Owner, this_process
 from search.studies.storage import open_storage
-from search.studies.study import StoredStudy, open_search_study
+from search.studies.study import StoredStudy
 from search.studies.tickets import (
     KilledError,
     claim_trial,

@@ -9,20 +9,11 @@ from matplotlib.patches import Rectangle
 from ...proof.answers import Answers
 from ...proof.evidence import Ladder, Proof
 from ...proof.frontier import Frontier
+from ..published import PUBLISHED
 from ..words import plural
 from .layers import Layer
 from .sketch import Drawing, Sketch, error_of, error_ticks
 from .svg import BAD, FAINT, GOOD, GRID, INK, MAIN, style
-
-# Nets whose makers have published them: parameters, test accuracy in percent, and whose they are. Of one run each,
-# after its last epoch, but for the first, which is the best of many.
-PUBLISHED = (
-    (697, 99.03, "JoshWarn/Parameter-Efficient-MNIST"),
-    (5_196, 99.40, "Madhur-1/ERA-v1"),
-    (6_174, 99.47, "firekind/ERA4"),
-    (7_918, 99.50, "snehanshu-raj/ERA"),
-)
-PUBLISHED_DATASET = "mnist"
 
 
 def draw_seeds(proof: Proof) -> Drawing:
@@ -69,14 +60,15 @@ def draw_frontier(frontier: Frontier) -> Drawing:
             axes.plot(*zip(*means, strict=True), "-", color=MAIN, zorder=1, label="mean over seeds (dots: each)")
         if frontier.judged:
             axes.axhline(frontier.target, color=GOOD, linewidth=1.5, zorder=1, label=f"target {frontier.target:.15g} %")
-        if frontier.dataset == PUBLISHED_DATASET:
-            sizes = [(size, value) for size, value, _ in PUBLISHED]
+        published = PUBLISHED.get(frontier.dataset, ())
+        if published:
+            sizes = [(each.num_params, each.accuracy) for each in published]
             axes.plot(*zip(*sizes, strict=True), "x", color=BAD, label="published, one run each")
-            for size, value, name in PUBLISHED:
-                left = size <= PUBLISHED[-1][0] / 2  # else its name goes to the left, into the picture
+            for each in published:
+                left = each.num_params <= published[-1].num_params / 2  # else its name goes left, into the picture
                 axes.annotate(
-                    name,
-                    (size, value),
+                    each.source,
+                    (each.num_params, each.accuracy),
                     textcoords="offset points",
                     xytext=(4 if left else -4, -9),
                     ha="left" if left else "right",
