@@ -68,6 +68,13 @@ def _own_looks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.runs.history.REFERENCE", NOWHERE)
 
 
+@pytest.fixture(autouse=True)
+def _pages_are_drawn_for_those_who_look(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests of a command do not look at the page that it leaves, whose figures take as long as all else."""
+    if request.node.get_closest_marker("page") is None:
+        monkeypatch.setattr("search.runs.pages.write_page", lambda *_: ())
+
+
 @pytest.fixture(scope="session")
 def sample_splits() -> tuple[Split, Split]:
     """The 3,200 training and 800 validation images of the sample."""
