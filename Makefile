@@ -51,12 +51,12 @@ setup: $(VENV)/installed  ## set up .venv only (PIP_ARGS=... for pip; if .venv i
 
 # `installed` is there after a whole set-up only. `unfinished` is there while packages are put in place: a package that
 # was cut off then may look whole to pip, so the next set-up starts from an empty .venv.
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	@if [ -e $@ ]; then echo "pyproject.toml has changed: bringing .venv up to date."; else \
+	@if [ -e $@ ]; then echo "pyproject.toml or setup.py has changed: bringing .venv up to date."; else \
 		echo "Setting up .venv in this folder: PyTorch, and what else is needed. This takes some minutes."; \
 		echo "On Linux it takes up to 6 GB, as PyTorch comes with CUDA. README.md: how to do without."; fi
 	@rm -f $@
@@ -66,7 +66,7 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 clean:  ## remove .venv and caches; studies and results stay
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # `pip install`, and what it does at the moment: a line that changes on a terminal, elsewhere a line every half minute.
 # Its warnings and errors pass as they are.

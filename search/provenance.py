@@ -5,10 +5,11 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import ExplainedError
+from .config import PACKAGE_NAMES, ExplainedError
 
 RECORDED_PACKAGES = ("torch", "torchvision", "optuna", "numpy")
 
@@ -18,12 +19,35 @@ class CodeError(ExplainedError):
 
 
 def space_hash(path: Path) -> str:
-    """A hash of a module's code: comments, docstrings and layout do not count."""
+    """A hash of a module's code. Comments, docstrings and layout do not count, nor which name this package has."""
     tree = ast.parse(path.read_bytes())
+    for imported in imports_of_this_package(tree):
+        rename(imported, PACKAGE_NAMES[0])
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     return hashlib.sha256(repr(_signature(tree)).encode()).hexdigest()[:16]
+
+
+def imports_of_this_package(tree: ast.Module) -> Iterator[ast.ImportFrom | ast.alias]:
+    """Where a module imports it, by one of its names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level and _is_ours(node.module):
+            yield node
+        elif isinstance(node, ast.Import):
+            yield from (alias for alias in node.names if _is_ours(alias.name))
+
+
+def _is_ours(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in PACKAGE_NAMES
+
+
+def rename(node: ast.ImportFrom | ast.alias, package: str) -> None:
+    """Has it import the package by that name."""
+    if isinstance(node, ast.ImportFrom):
+        node.module = package + (node.module or "").removeprefix(str(node.module).partition(".")[0])
+    else:
+        node.name = package + node.name.removeprefix(node.name.partition(".")[0])
 
 
 def _signature(node: object) -> object:

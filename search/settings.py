@@ -1,8 +1,9 @@
 """What a command is asked to do: parsed once, frozen, and handed on whole. Named as at the command line."""
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any
 
 from .config import (
     DEFAULT_MAX_PARAMS,
@@ -22,11 +23,13 @@ DEFAULT_STORAGE = "sqlite:///study.db"
 AUTO = "auto"
 DEVICES = ("cuda", "mps", "cpu")  # "auto" takes the first that is there
 PRECISIONS = ("bf16", "fp32")
-REFERENCE_FOLDER = "reference"  # in the results folder: the committed study's records
-REFERENCE = Path(__file__).resolve().parent.parent / "results" / REFERENCE_FOLDER
+COMMITTED = tuple(  # this project's own records: the reference study's on MNIST, and that on Fashion-MNIST
+    Path(__file__).resolve().parent.parent / "results" / name for name in ("reference", "fashion-mnist")
+)
 FRONTIER_RECORD = "frontier.json"
 ARTIFACTS = "artifacts"  # in the results folder: what the dashboard offers for download
 ANSWERS = "answers.json"  # beside a proof
+FOLDERS = ("data_dir", "results_dir", "place")  # settings
 # Of numbers, whichever command they are for.
 LIMITS: dict[str, tuple[int, int]] = {
     "trials": (1, MAX_TRIALS),
@@ -65,14 +68,30 @@ class RunSettings:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises ExplainedError for what the command line would refuse: a program may ask for anything."""
+        """Takes what the command line takes, and raises ExplainedError for what that would refuse."""
+        typed: dict[str, Any] = {name: getattr(self, name, None) for name in ("target", "workers", *FOLDERS)}
+        if isinstance(typed["target"], str | int | float):
+            object.__setattr__(self, "target", _exactly(typed["target"]))
+        if typed["workers"] == AUTO:
+            object.__setattr__(self, "workers", None)
+        for name in FOLDERS:
+            if isinstance(typed[name], str):
+                object.__setattr__(self, name, Path(typed[name]))
         for name, known in (("device", (AUTO, *DEVICES)), ("precision", (AUTO, *PRECISIONS))):
             if getattr(self, name) not in known:
                 raise ExplainedError(f"{name} has to be one of {', '.join(known)}, not {getattr(self, name)!r}.")
         for name, (least, most) in LIMITS.items():
             value = getattr(self, name, None)
-            if value is not None and not least <= value <= most:
+            if value is not None and not (isinstance(value, int | Decimal) and least <= value <= most):
                 raise ExplainedError(f"{name} has to be from {least:,} to {most:,}, not {shortened(value)}.")
+
+
+def _exactly(number: str | float) -> Decimal | str:
+    """As it is typed, for 99.4 is no binary fraction; what is no number is left to be refused."""
+    try:
+        return Decimal(str(number))
+    except InvalidOperation:
+        return str(number)
 
 
 @dataclass(frozen=True, kw_only=True)

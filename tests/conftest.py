@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import create_autospec
 
 from jaxtyping import install_import_hook
 
@@ -35,6 +36,7 @@ from search.net.data import Split, fingerprint, load_final_splits, load_search_s
 from search.net.datasets import DATASETS, IdxFiles  # noqa: E402
 from search.net.device import Runtime  # noqa: E402
 from search.provenance import Code  # noqa: E402
+from search.runs import pages  # noqa: E402
 from search.runs.following import open_follower  # noqa: E402
 from search.runs.winner import Choice, choose_trial, rebuild_config  # noqa: E402
 from search.studies.facts import TrialFacts, network_facts  # noqa: E402
@@ -65,14 +67,14 @@ def _same_weights_in_any_order() -> None:
 @pytest.fixture(autouse=True)
 def _own_looks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The committed reference's looks at the test images would count as a test's own."""
-    monkeypatch.setattr("search.runs.history.REFERENCE", NOWHERE)
+    monkeypatch.setattr("search.runs.history.COMMITTED", ())
 
 
 @pytest.fixture(autouse=True)
 def _pages_are_drawn_for_those_who_look(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most tests of a command do not look at the page that it leaves, whose figures take as long as all else."""
     if request.node.get_closest_marker("page") is None:
-        monkeypatch.setattr("search.runs.pages.write_page", lambda *_: ())
+        monkeypatch.setattr(pages, "write_page", create_autospec(pages.write_page, return_value=()))
 
 
 @pytest.fixture(scope="session")

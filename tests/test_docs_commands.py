@@ -46,7 +46,9 @@ def commands() -> list[str]:
 def shrunk(line: str) -> list[str]:
     """The same command with small numbers, in this process."""
     words = [STANDS_FOR.get(word, word) for word in shlex.split(line)]
-    words = [re.sub(r"-\d+e\b", "-1e", word.replace("results/reference", "results/mnist-7999p-1e")) for word in words]
+    for committed, own in (("reference", "mnist-7999p-1e"), ("fashion-mnist", "fashion-mnist-7999p-1e")):
+        words = [f"results/{own}" if word == f"results/{committed}" else word for word in words]
+    words = [re.sub(r"-\d+e\b", "-1e", word) for word in words]
     for option, value in LARGE.items():
         if option in words:
             words[words.index(option) + 1] = value
@@ -73,7 +75,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     few = replace(DATASETS["mnist"], source=EveryTenth(), held_out=5)
     monkeypatch.setitem(DATASETS, "mnist", few)
     monkeypatch.setitem(DATASETS, "fashion-mnist", replace(few, name="fashion-mnist", target=None))
-    monkeypatch.setattr("search.runs.history.REFERENCE", tmp_path / "none")
+    monkeypatch.setattr("search.runs.history.COMMITTED", ())
     for name in ("OPTUNA_STORAGE", "MNIST_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..config import CHECKOUT_PROGRAM, PROGRAM, ExplainedError, printable
+from ..config import CHECKOUT_PROGRAM, DISTRIBUTION, IN_CHECKOUT, PACKAGE_NAMES, PROGRAM, ExplainedError, printable
 
 EXIT_NOT_CONFIRMED = 3
 EXIT_INTERRUPTED = 130
@@ -62,7 +62,7 @@ def explain(error: Exception) -> str | None:
     """The one line for an error that a user can mend; None for any other."""
     if isinstance(error, ExplainedError):
         return str(error)
-    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(("search", "space")):
+    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in (*PACKAGE_NAMES, "space"):
         return missing_package(str(error.name))
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return f"{error.filename2 or error.filename or 'A file'} cannot be used ({error.strerror or error})."
@@ -74,7 +74,7 @@ def explain(error: Exception) -> str | None:
 
 def missing_package(name: str) -> str:
     """For whoever runs the tool with a Python that it was not set up for."""
-    return (
-        f"The package {name.partition('.')[0]!r} is not installed for {sys.executable}. Run 'make setup', then "
-        f"'.venv/bin/python cli.py ...', or '. .venv/bin/activate' first."
-    )
+    missing = f"The package {name.partition('.')[0]!r} is not installed for {sys.executable}."
+    if not IN_CHECKOUT:
+        return f"{missing} Install {DISTRIBUTION} there anew."
+    return f"{missing} Run 'make setup', then '.venv/bin/python cli.py ...', or '. .venv/bin/activate' first."

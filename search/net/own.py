@@ -13,7 +13,7 @@ from .idx import IMAGES_HEADER, LABELS_HEADER, count_rows, read_whole, unpack
 
 TRAINING = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-FEWEST_TRAINING, FEWEST_TEST = 200, 1  # images; what validation leaves of the former fills a batch
+FEWEST_TRAINING, FEWEST_TEST = 200, 1  # images; what validation leaves of the former fills a batch or two
 LARGEST_FILE = 2**30  # bytes: 1.3 million images
 LIGHTEST_GROUND = 0.5  # the mean of the pixels at the border, which is ground
 

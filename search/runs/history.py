@@ -16,7 +16,7 @@ from ..proof.ledger import Asked, Entry, Ledger, entries_of, parse_line, parse_l
 from ..proof.parts import RecordError, describe_damage
 from ..proof.tested import AskedSeeds
 from ..provenance import code_commit
-from ..settings import REFERENCE
+from ..settings import COMMITTED
 from ..studies.facts import StudyFacts, config_facts
 from ..studies.finding import delete_studies, load_studies
 from ..studies.kinds import Kind
@@ -43,7 +43,7 @@ def read_ledger(storage: RDBStorage, results_dir: Path) -> Ledger:
         RecordError: If something cannot be read: the misses that it may tell of would be forgotten.
     """
     table = (parse_line(line, f"Line {identity} of the database's ledger") for identity, line in read_lines(storage))
-    files = (entry for folder in (*sorted(results_dir.glob("*/")), REFERENCE) for entry in _entries_of_folder(folder))
+    files = (entry for folder in (*sorted(results_dir.glob("*/")), *COMMITTED) for entry in _entries_of_folder(folder))
     return Ledger.joined(table, _entries_of_studies(load_studies(storage)), files)
 
 

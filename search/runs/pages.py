@@ -178,6 +178,7 @@ def _commands(
         ("--pruner", facts.pruner, SearchSettings.pruner),
         ("--seed", facts.seed, SearchSettings.seed),
         ("--rerank", facts.num_reranked, SearchSettings.rerank),
+        ("--compare", facts.num_compared, SearchSettings.compare),
         ("--patience", facts.patience, SearchSettings.patience),
         ("--warm-start", facts.warm_start, SearchSettings.warm_start),
     ):

@@ -76,8 +76,11 @@ def refuse_other_recipe(recorded: RecordedProof, asked: str = AUTO) -> None:
         RecordError: If what was proved cannot be repeated by this version of the tool.
     """
     proof = recorded.proof
-    in_fp32 = proof.precision == "fp32" and asked in (AUTO, "fp32")
-    if proof.recipe != RECIPE and not (proof.recipe in REPEATED_IN_FP32 and in_fp32):
+    if proof.recipe in REPEATED_IN_FP32 and proof.precision == "fp32":
+        if asked not in (AUTO, "fp32"):
+            raise RecordError(f"{recorded.path} can be repeated in fp32 alone. Leave --precision out.")
+        return
+    if proof.recipe != RECIPE:
         raise RecordError(
             f"{recorded.path} was made with another version of this tool (at {proof.commit[:12]}; recipe "
             f"{proof.recipe}, now {RECIPE}): what it proved cannot be repeated. Use that version."

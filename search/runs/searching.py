@@ -62,6 +62,7 @@ def run_search(
         patience=settings.patience,
         num_trials=settings.trials,
         num_reranked=settings.rerank,
+        num_compared=settings.compare,
     ).write(search.study)
     ranking = read_ranking(search)  # one of another search is told before anything starts
     if not settings.rerank and ranking is not None and ranking.finished:

@@ -3,11 +3,13 @@
 import json
 from dataclasses import asdict, dataclass
 
-from ..config import PACKAGE
+from ..config import PACKAGE_NAMES
 from ..proof.estimates import accuracy
 from ..proof.evidence import Proof
 from .proof import evidence, verdict
 from .words import escape_markdown, format_network
+
+_, INSTALLED = PACKAGE_NAMES  # by which a program anywhere has it, once it is set up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +58,10 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         )
     use = [
         "```python",
-        f"from {PACKAGE}.net.crops import ALL_CROPS",
-        f"from {PACKAGE}.net.data import normalise",
-        f"from {PACKAGE}.net.datasets import dataset_row",
-        f"from {PACKAGE}.net.model_file import load_model",
+        f"from {INSTALLED}.net.crops import ALL_CROPS",
+        f"from {INSTALLED}.net.data import normalise",
+        f"from {INSTALLED}.net.datasets import dataset_row",
+        f"from {INSTALLED}.net.model_file import load_model",
         "",
         f"model = load_model({json.dumps(name)})",
         f"pixels = dataset_row({json.dumps(proof.dataset)}).pixels",

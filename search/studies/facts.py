@@ -179,6 +179,7 @@ class StudyFacts(_Facts):
         kind: A name in `search.studies.kinds.Kind`; other tools' studies have none.
         num_trials: That the search's last command asked for.
         num_reranked: How many leading trials the search's last command wanted re-ranked.
+        num_compared: By how many runs that wanted the winner compared with the first trial.
         commit, versions: Of the command that made it; those of others are in `continued_with`.
         search_study: The search that this study follows.
         warm_start: The search whose leading trials were queued in this one.
@@ -201,6 +202,7 @@ class StudyFacts(_Facts):
     patience: Count | None = None
     num_trials: Count | None = None
     num_reranked: Count = Field(default=0, alias="rerank")
+    num_compared: Count | None = None
     commit: str | None = None
     versions: dict[str, str] | None = None
     continued_with: tuple[Environment, ...] = ()

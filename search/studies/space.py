@@ -12,9 +12,9 @@ from types import ModuleType
 
 import optuna
 
-from ..config import DEFAULT_MAX_PARAMS, PACKAGE, PACKAGE_NAMES, ExplainedError, TrialConfig
+from ..config import DEFAULT_MAX_PARAMS, PACKAGE, ExplainedError, TrialConfig
 from ..files import read_regular
-from ..provenance import space_hash
+from ..provenance import imports_of_this_package, rename, space_hash
 
 LARGEST_FILE = 2**20  # bytes
 FOLDER = Path(__file__).resolve().parent.parent  # of the package
@@ -45,7 +45,7 @@ def load_space(path: Path | str | None = None) -> "Space":
     module = _load(path)
     for name, is_there in (("suggest_config", callable), ("REFERENCE", _is_dict)):
         if not is_there(getattr(module, name, None)):
-            raise SpaceError(f"{path} defines no {name}. Start from a copy of {default_space().name}.")
+            raise SpaceError(f"{path} defines no {name}. Start from a copy of {default_space()}.")
     return Space(suggest_config=SpaceFile(path), reference=module.REFERENCE, path=path)
 
 
@@ -93,12 +93,11 @@ def _run(path: Path, content: bytes) -> ModuleType:
 
 
 def _at_home(tree: ast.Module) -> ast.Module:
-    """The same code; whichever of the package's names it imports from, it is given this very package."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
-            first, *rest = node.module.split(".")
-            if first in PACKAGE_NAMES:
-                node.module = ".".join([PACKAGE, *rest])
+    """The same code; by whichever of its names it imports this package, it is given this very one, and no copy."""
+    for node in imports_of_this_package(tree):
+        if isinstance(node, ast.alias) and node.asname is None:
+            raise ImportError(f"write 'from {node.name} import ...' for 'import {node.name}'")
+        rename(node, PACKAGE)
     return tree
 
 

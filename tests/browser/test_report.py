@@ -18,13 +18,13 @@ from search.net.model import TinyCNN
 from search.net.pictures import cut_out
 from search.net.program import program_of
 from search.runs.exporting import KeptNetwork, crops_of, load_network
-from search.settings import REFERENCE
+from search.settings import COMMITTED
 from search.show.page.facts import PageFacts, Program
 from search.show.page.render import render
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Any]
-NETWORK = load_network(next(REFERENCE.glob("verify-*.safetensors")))
+NETWORK = load_network(next(COMMITTED[0].glob("verify-*.safetensors")))
 
 
 def with_program(facts: PageFacts, model: TinyCNN) -> PageFacts:

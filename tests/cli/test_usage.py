@@ -87,7 +87,8 @@ def test_a_wrong_number_of_workers_is_told_what_is_right(workers: str, places: l
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("reference", "committed reference study"),
+        ("reference", "results/reference holds a committed study's records"),
+        ("fashion-mnist", "results/fashion-mnist holds a committed study's records"),
         ("", "no slashes"),
         (".", "no slashes"),
         ("..", "no slashes"),

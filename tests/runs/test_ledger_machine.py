@@ -78,7 +78,7 @@ class Proofs(RuleBasedStateMachine):
             return self.measure(trial, config, seed)
 
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr("search.runs.history.REFERENCE", self.root / "no reference")
+        self.patch.setattr("search.runs.history.COMMITTED", ())
         self.patch.setattr("search.runs.ablating.words.plot", lambda _: b"")
         self.patch.setattr("search.runs.reproducing.load_final_splits", lambda *_: (None, None))
         self.patch.setattr(FinalTest, "check_data", lambda _: None)

@@ -588,6 +588,7 @@ def test_measured_seeds_make_the_record(
     assert Proof.model_validate_json(proof.to_json()) == proof
 
 
+@pytest.mark.page
 def test_answers_are_on_record_one_by_one(
     task: SeedTask, verification: StoredStudy, train_seeds: Train, test_digits: Split, cpu: Runtime
 ) -> None:

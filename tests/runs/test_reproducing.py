@@ -135,7 +135,8 @@ def test_a_record_of_a_recipe_that_differs_in_bf16_alone_is_repeated_in_fp32(
     read: Callable[..., RecordedProof], recorded_in: str, asked: str, refused: bool
 ) -> None:
     older = read(recipe=max(REPEATED_IN_FP32), precision=recorded_in)
-    with pytest.raises(RecordError, match="another version of this tool") if refused else nullcontext():
+    told = "in fp32 alone. Leave --precision out" if recorded_in == "fp32" else "another version of this tool"
+    with pytest.raises(RecordError, match=told) if refused else nullcontext():
         refuse_other_recipe(older, asked)
 
 

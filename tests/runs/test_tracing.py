@@ -83,6 +83,7 @@ def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
     assert sum("the proofs included" in line for line in listener.said) == 1  # nothing was left to tell of
 
 
+@pytest.mark.page
 def test_a_budget_that_was_asked_for_once_is_always_shown(draw: RunFrontier, listener: Listener) -> None:
     first = draw(budgets=(500,)).record
     assert first is not None

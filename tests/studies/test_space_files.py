@@ -53,10 +53,22 @@ def test_a_file_that_was_edited_is_another_space(own: Path) -> None:
     assert after.hash == before.hash  # of the file as it is now
 
 
-def test_a_file_may_call_the_package_as_it_is_called_when_installed(own: Path) -> None:
-    own.write_text(OWN.replace("from search.config import", "from tiny_mnist_search.config import"))
-    config = load_space(own).suggest_config(optuna.trial.FixedTrial(dict(space.REFERENCE)), 2_000)
-    assert type(config) is type(space.suggest_config(optuna.trial.FixedTrial(dict(space.REFERENCE)), 2_000))
+INSTALLED = OWN.replace("from search.config import", "from tiny_mnist_search.config import")
+ALIASED = "import tiny_mnist_search.config as names\n" + OWN.replace("return TrialConfig(", "return names.TrialConfig(")
+
+
+@pytest.mark.parametrize("content", [INSTALLED, ALIASED])
+def test_a_file_may_call_the_package_as_it_is_called_when_installed(own: Path, content: str, the_space: Space) -> None:
+    assert content.count("tiny_mnist_search") == 1
+    own.write_text(content)
+    reference = optuna.trial.FixedTrial(load_space(own).reference)
+    assert load_space(own).suggest_config(reference, 2_000) == the_space.suggest_config(reference, 2_000)
+
+
+def test_the_name_of_the_package_makes_no_other_space(own: Path) -> None:
+    before = load_space(own).hash
+    own.write_text(INSTALLED)
+    assert load_space(own).hash == before
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
@@ -85,6 +97,7 @@ def test_a_file_may_define_classes_of_data(tmp_path: Path) -> None:
     [
         ("REFERENCE = {}\n", "defines no suggest_config"),
         ("def suggest_config(trial, max_params): ...\n", "defines no REFERENCE"),
+        ("import search.config\n", "write 'from search.config import ...' for 'import search.config'"),
         ("REFERENCE = 7\nsuggest_config = print\n", "defines no REFERENCE"),
         ("def suggest_config(:\n", r"cannot be used \(SyntaxError: "),
         ("import no_such_module\n", r"cannot be used \(ModuleNotFoundError: No module named 'no_such_module'\)"),

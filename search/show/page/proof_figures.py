@@ -63,11 +63,11 @@ def draw_frontier(frontier: Frontier) -> Drawing:
         published = PUBLISHED.get(frontier.dataset, ())
         if published:
             sizes = [(each.num_params, each.accuracy) for each in published]
-            axes.plot(*zip(*sizes, strict=True), "x", color=BAD, label="published, one run each")
+            axes.plot(*zip(*sizes, strict=True), "x", color=BAD, label="published")
             for each in published:
                 left = each.num_params <= published[-1].num_params / 2  # else its name goes left, into the picture
                 axes.annotate(
-                    each.source,
+                    each.name,
                     (each.num_params, each.accuracy),
                     textcoords="offset points",
                     xytext=(4 if left else -4, -9),
