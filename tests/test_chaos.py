@@ -25,7 +25,7 @@ from search.studies.facts import TrialFacts
 from search.studies.study import StoredStudy
 
 STUDY = "sample-1999p-1e"  # of `finished_search`
-SEARCH = ["search", "--dataset", "sample", "--epochs", "1", "--max-params", "1999", "--quiet"]
+SEARCH = ["search", "--dataset", "sample", "--epochs", "1", "--max-params", "1999", "--compare", "0", "--quiet"]
 NOTHING = Aftermath(outcomes={}, interrupted=0, files=frozenset(), partial=0, faults=())
 
 

@@ -19,9 +19,10 @@ from search.net.model_file import load_model
 from search.net.onnx_file import save_onnx
 from search.proof.evidence import Proof
 from search.runs.exporting import KeptNetwork, crops_of, load_network, proved_model
-from search.settings import REFERENCE
+from search.settings import COMMITTED
 from search.show.prediction import Prediction, draw, to_json
 
+REFERENCE, _ = COMMITTED
 MODEL = next(REFERENCE.glob("verify-*.safetensors"))
 
 

@@ -39,7 +39,7 @@ from search.runs.rungs import RUNGS, rung_config
 from search.runs.seeds import seeds_plan
 from search.runs.testing import measured_seeds
 from search.runs.winner import Choice, choose_trial, rebuild_config
-from search.settings import REFERENCE
+from search.settings import COMMITTED
 from search.studies.facts import FactsError, StudyFacts, config_facts
 from search.studies.finding import delete_studies
 from search.studies.kinds import Kind
@@ -371,10 +371,11 @@ def test_the_committed_reference_counts_as_an_attempt_of_before(
 ) -> None:
     StudyFacts(dataset="mnist").write(verification.study)
     assert read_ledger(verification.storage, results).entries == ()
-    monkeypatch.setattr(history, "REFERENCE", REFERENCE)
-    proof = Proof.read(REFERENCE / "verify.json")
+    monkeypatch.setattr(history, "COMMITTED", COMMITTED)
+    proof = Proof.read(COMMITTED[0] / "verify.json")
     ledger = read_ledger(verification.storage, results)
     assert proof.subject in [tested.subject for tested in ledger.attempts("mnist")]
+    assert [tested.subject.dataset for tested in ledger.attempts("fashion-mnist")] == ["fashion-mnist"]
     with pytest.raises(SeedsError, match=rf"{proof.first_seed} to \d+ were used before"):
         plan(verification, proof.first_seed, 1)
     assert plan(verification, None, 1).start > proof.first_seed
