@@ -16,7 +16,7 @@ from cli import cli
 from search.net.datasets import DATASETS
 from search.net.own import TEST, TRAINING
 
-pytestmark = [pytest.mark.slow, pytest.mark.page]
+pytestmark = pytest.mark.slow
 ORDER = ["README.md", "docs/how-to.md", *sorted(set(PAGES) - {"README.md", "docs/how-to.md", "docs/cli.md"})]
 # What takes long, and what it becomes; and what commands get besides.
 LARGE = {"--trials": "1", "--seeds": "1", "--rerank": "1", "--compare": "1", "--budgets": "800,900"}
