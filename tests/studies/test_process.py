@@ -10,6 +10,7 @@ import psutil
 import pytest
 from fakes import dead_process
 
+from search.settings import COMMITTED
 from search.studies.process import Owner, process_here, this_place, this_process
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -89,7 +90,7 @@ def test_an_owner_says_nothing_of_the_machine_but_its_name() -> None:
 
 
 def test_the_committed_studies_say_nothing_of_the_machine_that_made_them() -> None:
-    paths = sorted((ROOT / "results" / "reference").glob("*.db"))
+    paths = sorted(path for folder in COMMITTED for path in folder.glob("*.db"))
     assert paths
     for path in paths:
         connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
