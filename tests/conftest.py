@@ -278,7 +278,19 @@ def finished_search(tmp_path_factory: pytest.TempPathFactory) -> subprocess.Comp
         if not result.exists():
             result.write_bytes(pickle.dumps(_search(original)))
     ended: subprocess.CompletedProcess[str] = pickle.loads(result.read_bytes())
-    copy = tmp_path_factory.mktemp("copy of a") / original.name
+    return _copied(ended, original, tmp_path_factory.mktemp("copy of a") / original.name)
+
+
+@pytest.fixture
+def own_search(finished_search: subprocess.CompletedProcess[str], tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """A copy of it for a test that goes on with it."""
+    [url] = [word for word in finished_search.args if word.startswith("sqlite:///")]
+    original = Path(url.removeprefix("sqlite:///")).parent
+    return _copied(finished_search, original, tmp_path / original.name)
+
+
+def _copied(ended: subprocess.CompletedProcess[str], original: Path, copy: Path) -> subprocess.CompletedProcess[str]:
+    """The same search, as if it had been made in the folder that it is copied to."""
     shutil.copytree(original, copy)
     args = [word.replace(str(original), str(copy)) for word in ended.args]
     stdout = ended.stdout.replace(str(original), str(copy))

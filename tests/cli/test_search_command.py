@@ -195,9 +195,9 @@ def test_another_number_of_epochs_needs_another_name(finished_search: subprocess
 
 @pytest.mark.slow
 def test_the_next_command_works_as_printed_and_resumes_as_json(
-    finished_search: subprocess.CompletedProcess[str],
+    own_search: subprocess.CompletedProcess[str],
 ) -> None:
-    options = options_of(finished_search, "--json")
+    options = options_of(own_search, "--json")
     printed = next_command(run(*options))
     result = subprocess.run(printed, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
@@ -209,7 +209,7 @@ def test_the_next_command_works_as_printed_and_resumes_as_json(
     assert facts.keys() >= VERIFY_KEYS
     assert facts["confirmed"] is None
     assert [each["seed"] for each in facts["seeds"]] == [10_000, 10_001, 10_002, 10_003, 10_004]
-    assert facts["study_name"] == json.loads(finished_search.stdout)["study_name"]
+    assert facts["study_name"] == json.loads(own_search.stdout)["study_name"]
     assert facts["attempts"] == 1
     assert [(asked["first_seed"], asked["num_seeds"], asked["target"]) for asked in facts["asked"]] == [
         (10_000, 5, 99.4),

@@ -66,6 +66,7 @@ STUDY = StudyFacts(
     patience=20,
     num_trials=50,
     warm_start="smaller",
+    num_compared=6,
     num_reranked=5,
     commit="0123abc",
     versions=VERSIONS,
