@@ -144,9 +144,9 @@ def test_the_next_command_names_the_python_that_this_shell_knows(
 # Real runs
 
 
-def options_of(finished_search: subprocess.CompletedProcess[str], *left_out: str) -> list[str]:
+def options_of(ended: subprocess.CompletedProcess[str], *left_out: str) -> list[str]:
     """The options with which the finished search was made, to be repeated in this process."""
-    return [word for word in finished_search.args[2:] if word not in left_out]
+    return [word for word in ended.args[2:] if word not in left_out]
 
 
 def test_a_real_search_prints_one_object_about_the_study(finished_search: subprocess.CompletedProcess[str]) -> None:
@@ -175,21 +175,21 @@ def test_a_real_search_prints_a_line_per_trial_elsewhere(finished_search: subpro
 
 
 def test_the_same_command_again_does_nothing_and_says_the_same(
-    finished_search: subprocess.CompletedProcess[str],
+    own_search: subprocess.CompletedProcess[str],
 ) -> None:
-    again = run(*options_of(finished_search))
+    again = run(*options_of(own_search))
     assert again.exit_code == 0
-    assert json.loads(again.stdout) == json.loads(finished_search.stdout)
-    fewer = run(*options_of(finished_search), "--rerank", "0", "--trials", "2")  # the last of an option counts
-    assert json.loads(fewer.stdout) == json.loads(finished_search.stdout)
+    assert json.loads(again.stdout) == json.loads(own_search.stdout)
+    fewer = run(*options_of(own_search), "--rerank", "0", "--trials", "2")  # the last of an option counts
+    assert json.loads(fewer.stdout) == json.loads(own_search.stdout)
     assert "The study has 3 trials already: --trials 2 adds none." in fewer.stderr
     assert "The earlier re-ranking stands, as long as no other trial comes to lead." in fewer.stderr
     assert again.stderr == ""
 
 
-def test_another_number_of_epochs_needs_another_name(finished_search: subprocess.CompletedProcess[str]) -> None:
-    name = json.loads(finished_search.stdout)["study_name"]
-    result = run(*options_of(finished_search), "--epochs", "2", "--study-name", name)
+def test_another_number_of_epochs_needs_another_name(own_search: subprocess.CompletedProcess[str]) -> None:
+    name = json.loads(own_search.stdout)["study_name"]
+    result = run(*options_of(own_search), "--epochs", "2", "--study-name", name)
     assert_refused(result, 1, "number of epochs (1, now 2)", "--study-name")
 
 
