@@ -44,10 +44,11 @@ def _is_ours(module: str | None) -> bool:
 
 def rename(node: ast.ImportFrom | ast.alias, package: str) -> None:
     """Has it import the package by that name."""
+    _, dot, rest = str(node.module if isinstance(node, ast.ImportFrom) else node.name).partition(".")
     if isinstance(node, ast.ImportFrom):
-        node.module = package + (node.module or "").removeprefix(str(node.module).partition(".")[0])
+        node.module = package + dot + rest
     else:
-        node.name = package + node.name.removeprefix(node.name.partition(".")[0])
+        node.name = package + dot + rest
 
 
 def _signature(node: object) -> object:

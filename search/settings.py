@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 from .config import (
     DEFAULT_MAX_PARAMS,
@@ -29,7 +29,6 @@ COMMITTED = tuple(  # this project's own records: the reference study's on MNIST
 FRONTIER_RECORD = "frontier.json"
 ARTIFACTS = "artifacts"  # in the results folder: what the dashboard offers for download
 ANSWERS = "answers.json"  # beside a proof
-FOLDERS = ("data_dir", "results_dir", "place")  # settings
 # Of numbers, whichever command they are for.
 LIMITS: dict[str, tuple[int, int]] = {
     "trials": (1, MAX_TRIALS),
@@ -69,29 +68,30 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         """Takes what the command line takes, and raises ExplainedError for what that would refuse."""
-        typed: dict[str, Any] = {name: getattr(self, name, None) for name in ("target", "workers", *FOLDERS)}
-        if isinstance(typed["target"], str | int | float):
-            object.__setattr__(self, "target", _exactly(typed["target"]))
-        if typed["workers"] == AUTO:
+        if isinstance(target := getattr(self, "target", None), str | int | float):
+            object.__setattr__(self, "target", _exactly(target))
+        if getattr(self, "workers", None) == AUTO:
             object.__setattr__(self, "workers", None)
-        for name in FOLDERS:
-            if isinstance(typed[name], str):
-                object.__setattr__(self, name, Path(typed[name]))
+        for name in ("data_dir", "results_dir", "place"):
+            if isinstance(folder := getattr(self, name, None), str):
+                object.__setattr__(self, name, Path(folder))
         for name, known in (("device", (AUTO, *DEVICES)), ("precision", (AUTO, *PRECISIONS))):
             if getattr(self, name) not in known:
                 raise ExplainedError(f"{name} has to be one of {', '.join(known)}, not {getattr(self, name)!r}.")
         for name, (least, most) in LIMITS.items():
             value = getattr(self, name, None)
-            if value is not None and not (isinstance(value, int | Decimal) and least <= value <= most):
+            is_number = isinstance(value, Integral | Decimal)  # also NumPy's
+            if value is not None and not (is_number and least <= value <= most):
                 raise ExplainedError(f"{name} has to be from {least:,} to {most:,}, not {shortened(value)}.")
 
 
 def _exactly(number: str | float) -> Decimal | str:
     """As it is typed, for 99.4 is no binary fraction; what is no number is left to be refused."""
     try:
-        return Decimal(str(number))
+        exact = Decimal(str(number))
     except InvalidOperation:
         return str(number)
+    return exact if exact.is_finite() else str(number)
 
 
 @dataclass(frozen=True, kw_only=True)

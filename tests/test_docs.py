@@ -10,11 +10,13 @@ import click
 import pytest
 import torch
 from click.testing import CliRunner
+from evidence import make_proof, make_summary
 
 from cli import cli
 from search.net.data import Split
 from search.proof.parts import RecordError, Spread
-from tools import docs, results, schema, tree
+from search.show.published import PUBLISHED
+from tools import docs, other_sets, results, schema, tree
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in docs.pages()}
@@ -87,6 +89,19 @@ def test_a_record_that_is_missing_or_old_is_named(tmp_path: Path, monkeypatch: p
     (tmp_path / "summary.json").write_text('{"study_name": "old"}', encoding="utf-8")
     with pytest.raises(RecordError, match=r"summary\.json was written by an earlier version"):
         results.result_table()
+
+
+def test_another_data_set_is_shown_beside_published_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(other_sets, "FASHION", tmp_path)
+    assert other_sets.fashion().startswith("The search is under way")
+    make_summary(dataset="fashion-mnist").write(tmp_path / "summary.json")
+    make_proof([700, 720], dataset="fashion-mnist", target=92.0).write(tmp_path / "verify.json")
+    told = other_sets.fashion()
+    assert "**CONFIRMED: every one of 2 fresh seeds reaches 92 % on the 10,000 test images" in told
+    assert "| **92.90 %**, minimum 92.80 %, of 2 fresh seeds | this tool, mean of" in told
+    sizes = [int(size.replace(",", "")) for size in re.findall(r"^\| ([\d,]+) \|", told, re.MULTILINE)]
+    assert sizes == sorted(sizes)
+    assert len(sizes) == 2 + len(PUBLISHED["fashion-mnist"])
 
 
 def test_every_local_link_of_the_pages_leads_somewhere() -> None:

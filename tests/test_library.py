@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from commands import ROOT
@@ -118,8 +119,10 @@ def test_settings_are_bounded_as_at_the_command_line(change: dict[str, Any], tol
 def test_settings_take_what_is_typed_at_the_command_line() -> None:
     settings = VerifySettings(results_dir="out", data_dir="digits", workers="auto", target=92)  # type: ignore[arg-type]
     assert settings == VerifySettings(results_dir=Path("out"), data_dir=Path("digits"), target=Decimal("92"))
-    with pytest.raises(ExplainedError, match="target has to be from 1 to 100, not 'high'"):
-        VerifySettings(target="high")  # type: ignore[arg-type]
+    assert SearchSettings(trials=np.int64(7)).trials == 7  # type: ignore[arg-type]
+    for target in ("high", float("nan")):
+        with pytest.raises(ExplainedError, match=f"target has to be from 1 to 100, not '{target}'"):
+            VerifySettings(target=target)  # type: ignore[arg-type]
 
 
 def test_a_callback_that_fails_ends_the_search_with_its_error(tmp_path: Path) -> None:

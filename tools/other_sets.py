@@ -44,7 +44,7 @@ def fashion() -> str:
         "",
         *proof.evidence(proved),
         "",
-        "| Parameters | Accuracy on the 10,000 test images | |",
+        f"| Parameters | Accuracy on the {proved.num_images:,} test images | |",
         "|---:|---|---|",
         *(f"| {size:,} | {reached} | {whose} |" for size, reached, whose in sorted(rows, key=lambda row: row[0])),
     ]

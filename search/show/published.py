@@ -24,7 +24,13 @@ class Published:
 # By data set, from small to large: those of up to 10,000 parameters that were found.
 PUBLISHED = {
     "mnist": (
-        Published("JoshWarn", 697, 99.03, "JoshWarn/Parameter-Efficient-MNIST", "the best of many runs"),
+        Published(
+            "JoshWarn/Parameter-Efficient-MNIST",
+            697,
+            99.03,
+            "JoshWarn/Parameter-Efficient-MNIST",
+            "the best of many runs",
+        ),
         Published("Madhur-1/ERA-v1", 5_196, 99.40, "Madhur-1/ERA-v1"),
         Published("firekind/ERA4", 6_174, 99.47, "firekind/ERA4"),
         Published("snehanshu-raj/ERA", 7_918, 99.50, "snehanshu-raj/ERA"),
