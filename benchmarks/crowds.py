@@ -13,119 +13,39 @@ The trials sleep where a search trains; everything else is as in a search. A com
 is started again, as a person would, and counted.
 """
 
-import itertools
-import json
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 import optuna
-import psutil
-from optuna.trial import FrozenTrial, TrialState
 from rich.console import Group
 from rich.table import Table
 
 from benchmarks.command import Benchmark, finish, tell
+from benchmarks.counted import EVENT_AFTER, Database, search_to_end
 from benchmarks.databases import PostgresqlServer, available_backends, postgresql_server
-from benchmarks.light_study import STUDY_NAME
-from benchmarks.processes import ROOT, light_search, started
+from benchmarks.hosts import lose_host, why_no_hosts
+from benchmarks.processes import ROOT, light_search
+from benchmarks.readers import dashboard, reading
 from benchmarks.records import Crowd, Crowds, LostHost, Restart, Tally
 from search.commands.group import EXIT_INTERRUPTED
 from search.commands.options import json_option
-from search.config import MAX_EPOCHS, ExplainedError
+from search.config import ExplainedError
 from search.net.device import num_cores
 from search.provenance import code_commit, versions
-from search.studies.facts import TrialFacts
 from search.studies.storage import open_storage
-from search.studies.study import FINISHED, StoredStudy
-
-LIMIT_SECONDS = 3_600.0  # for each part
-POLL_SECONDS = 0.5
-PAUSE_SECONDS = 2.0  # before a person starts a command again
-READ_SECONDS = 5.0  # between two looks at the dashboard, and between two at `status`
-EVENT_AFTER = 1 / 3  # of the trials: then the host is killed, or the server stopped
 
 CROWD_EPOCHS, CROWD_EPOCH_SECONDS = 3, 0.05
-HOST_WORKERS, HOST_TRIALS, HOST_EPOCH_SECONDS, SILENCE = 2, 60, 0.2, 20.0
 RESTART_WORKERS, RESTART_TRIALS, RESTART_EPOCHS, RESTART_EPOCH_SECONDS = 4, 60, 15, 0.1
 RESTARTS = (("fast", 5.0), ("immediate", 5.0), ("immediate", 90.0))
 PARTS = ("crowds", "hosts", "restarts")
-
-NAMESPACES = ("unshare", "--uts", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Database:
-    """A database with a study of so many planned trials."""
-
-    url: str
-    planned: int
-
-    def trials(self) -> list[FrozenTrial]:
-        """All trials, by a connection of its own; none where there is no study yet."""
-        storage = open_storage(self.url)
-        try:
-            if STUDY_NAME not in optuna.get_all_study_names(storage):
-                return []
-            return StoredStudy.load(storage, STUDY_NAME).trials()
-        finally:
-            storage.engine.dispose()
-
-    def is_done(self) -> bool:
-        return self.tally().missing == 0
-
-    def tally(self) -> Tally:
-        trials = self.trials()
-        finished = [trial for trial in trials if trial.state in FINISHED]
-        tickets = Counter(TrialFacts.of(trial).ticket for trial in finished)
-        states = Counter(trial.state for trial in trials)
-        return Tally(
-            planned=self.planned,
-            finished=len(finished),
-            missing=len({*range(self.planned)} - tickets.keys()),
-            twice=sum(count > 1 for count in tickets.values()),
-            running=states[TrialState.RUNNING],
-            interrupted=states[TrialState.FAIL],
-        )
-
-
-def search_to_end(words: Sequence[str], log: Path, database: Database, look: Callable[[], None]) -> int:
-    """Starts a command, and again where it ends before the work is done; returns how often.
-
-    Args:
-        look: Called about twice a second.
-
-    Raises:
-        ExplainedError: If it takes too long.
-    """
-    end = time.monotonic() + LIMIT_SECONDS
-    for starts in itertools.count(1):
-        with started(words, log) as command:
-            while not command.has_ended:
-                time.sleep(POLL_SECONDS)
-                look()
-                if time.monotonic() > end:
-                    raise ExplainedError(f"Not done within {LIMIT_SECONDS:.0f} seconds. {command.failure()}")
-        if database.is_done():
-            return starts
-        time.sleep(PAUSE_SECONDS)
-    raise AssertionError
-
-
-# Crowds
 
 
 def crowd(backend: str, url: str, folder: Path, num_trials: int, num_workers: int) -> Crowd:
@@ -154,147 +74,6 @@ def crowd(backend: str, url: str, folder: Path, num_trials: int, num_workers: in
         status_reads=read.times,
         status_failures=read.failures,
     )
-
-
-@contextmanager
-def dashboard(url: str, log: Path) -> Iterator[Callable[[], None]]:
-    """The dashboard's own server; asks it for all that it shows of all studies, as a browser that is opened does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = str(Path(sys.executable).with_name("optuna-dashboard"))
-
-    def get(path: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=120) as answer:
-            content: bytes = answer.read()
-            return content
-
-    def ask() -> None:
-        for study in json.loads(get("studies"))["study_summaries"]:
-            get(f"studies/{study['study_id']}")
-
-    with started([program, url, "--host", "127.0.0.1", "--port", str(port)], log) as server:
-        while True:
-            try:
-                get("meta")
-            except OSError as error:
-                if server.has_ended:
-                    raise server.failure() from error
-                time.sleep(POLL_SECONDS)
-            else:
-                break
-        yield ask
-
-
-@dataclass
-class Reads:
-    """How often something was read, and how often that failed."""
-
-    times: int = 0
-    failures: int = 0
-
-
-@contextmanager
-def reading(read: Callable[[], object]) -> Iterator[Reads]:
-    """Reads again and again, in a thread."""
-    reads, done = Reads(), threading.Event()
-
-    def loop() -> None:
-        while not done.is_set():
-            try:
-                read()
-            except (OSError, ValueError, subprocess.CalledProcessError) as error:
-                reads.failures += 1
-                tell(f"A reader failed: {error}")
-            reads.times += 1
-            done.wait(READ_SECONDS)
-
-    thread = threading.Thread(target=loop)
-    thread.start()
-    try:
-        yield reads
-    finally:
-        done.set()
-        thread.join()
-
-
-# Hosts
-
-
-def on_host(name: str, words: Sequence[str]) -> list[str]:
-    """Runs a program on a host of its own, as it were: with a name and process numbers that no other host has."""
-    return [*NAMESPACES, "sh", "-c", 'hostname "$0" && exec "$@"', name, *words]
-
-
-def why_no_hosts() -> str | None:
-    """Why there can be no hosts here; None if there can."""
-    try:
-        subprocess.run(on_host("a", ["true"]), check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", None) or str(error)
-        return f"hosts: unshare is refused here ({reason.strip()})"
-    return None
-
-
-def is_of_host(trial: FrozenTrial, name: str) -> bool:
-    owner = TrialFacts.of(trial).owner
-    return owner is not None and owner.host.split()[0] == name
-
-
-def lose_host(url: str, folder: Path) -> LostHost:
-    """Kills one of two hosts in the middle of a search."""
-    database = Database(url=url, planned=HOST_TRIALS)
-    open_storage(url, create=True).engine.dispose()
-    words = light_search(
-        url, trials=HOST_TRIALS, workers=HOST_WORKERS, epoch_seconds=HOST_EPOCH_SECONDS, silence=SILENCE
-    )
-    held: list[FrozenTrial] = []
-    killed_at = datetime.max
-    with started(on_host("a", words), folder / "a.log") as host:
-
-        def kill_in_the_middle() -> None:
-            nonlocal killed_at
-            if held:
-                return
-            trials = database.trials()
-            finished = sum(trial.state in FINISHED for trial in trials)
-            if finished < EVENT_AFTER * HOST_TRIALS or not _held_by(trials, "a"):
-                return
-            [init] = psutil.Process(host.process.pid).children()
-            init.kill()  # and with it all processes of its namespace
-            host.process.wait()
-            killed_at = datetime.now()
-            held.extend(_held_by(database.trials(), "a"))
-
-        begin = time.monotonic()
-        starts = search_to_end(on_host("b", words), folder / "b.log", database, kill_in_the_middle)
-        seconds = time.monotonic() - begin
-    tickets = {TrialFacts.of(trial).ticket for trial in held}
-    again = [
-        trial.datetime_start
-        for trial in database.trials()
-        if trial.state in FINISHED and TrialFacts.of(trial).ticket in tickets and is_of_host(trial, "b")
-    ]
-    since = [(start - killed_at).total_seconds() for start in again if start is not None]
-    return LostHost(
-        workers=HOST_WORKERS,
-        epochs=MAX_EPOCHS,
-        epoch_seconds=HOST_EPOCH_SECONDS,
-        silence=SILENCE,
-        seconds=round(seconds, 1),
-        held=len(held),
-        taken_over=len(since),
-        seconds_until_taken_over=round(max(since), 1) if held and len(since) == len(held) else None,
-        starts=starts,
-        tally=database.tally(),
-    )
-
-
-def _held_by(trials: Sequence[FrozenTrial], host: str) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.state == TrialState.RUNNING and is_of_host(trial, host)]
-
-
-# Restarts
 
 
 def restart(server: PostgresqlServer, url: str, folder: Path, mode: str, seconds_away: float) -> Restart:

@@ -12,103 +12,47 @@ in the same proportion. Measured besides: a claim, by how many trials are record
 import signal
 import statistics
 import sys
-import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Generator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 import optuna
-import psutil
-import sqlalchemy
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from rich.console import Group
 from rich.table import Table
 
+from benchmarks.claims import RECORDED_FOR_CLAIMS, claim_rows
 from benchmarks.command import Benchmark, finish, tell
-from benchmarks.databases import BACKENDS, PostgresqlServer, available_backends, copy_rows, postgresql_server
+from benchmarks.databases import PostgresqlServer, available_backends, copy_rows, postgresql_server
 from benchmarks.light_study import STUDY_NAME, build_study
-from benchmarks.processes import Started, connections_to, light_search, seconds_of_cores, started
+from benchmarks.processes import light_search, started
 from benchmarks.records import ClaimRow, Scaling, ScalingRow
 from benchmarks.trial_times import seconds_outside
+from benchmarks.watch import SAMPLE_SECONDS, watching
 from search.commands.group import EXIT_INTERRUPTED
 from search.commands.options import json_option
 from search.config import DEFAULT_MAX_PARAMS, MAX_EPOCHS, ExplainedError
 from search.net.device import num_cores
 from search.provenance import code_commit, versions
-from search.studies.plan import DrawnPlan
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy
-from search.studies.tickets import claim_trial
-from search.studies.turns import exclusive
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
 RECORDED = 100  # before the workers start
-RECORDED_FOR_CLAIMS = (100, 1_000, 10_000)
-NUM_CLAIMS = 9  # after the first
-TURN_SECONDS = 0.02  # between two turns of who waits for them
 MAX_CONNECTIONS = 500  # of the server: more than all workers hold
 TRIALS_PER_WORKER = 3  # at least, on average
 START_SECONDS = 900.0  # that all workers may take to start
 END_SECONDS = 300.0  # that they may take to end after Ctrl-C
-SAMPLE_SECONDS = 1.0
 # Trials planned per worker: the first workers search while the last ones start.
 SPARE_TRIALS = 100
 PARTS = ("workers", "claims")
 
-OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 ENDED = "SELECT count(*) FROM trials WHERE state = 'COMPLETE'"
 OWNERS = "SELECT count(DISTINCT value_json) FROM trial_user_attributes WHERE key = 'owner'"
-
-
-@dataclass
-class Peaks:
-    """The most connections that were seen at once."""
-
-    total: int = 0
-    worker: int = 0
-    command: int = 0
-
-    def see(self, total: int, command: int, workers: list[int]) -> None:
-        self.total = max(self.total, total)
-        self.command = max(self.command, command)
-        self.worker = max(self.worker, *workers, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watch:
-    """Watches a search on a server."""
-
-    server: PostgresqlServer
-    connection: sqlalchemy.Connection
-    search: Started
-    peaks: Peaks = field(default_factory=Peaks)
-
-    def count(self, statement: str) -> int:
-        return int(self.connection.exec_driver_sql(statement).scalar_one())
-
-    def sleep(self, seconds: float) -> None:
-        """Looks, until the time is up, how many connections there are.
-
-        Raises:
-            ExplainedError: If the search has ended.
-        """
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            time.sleep(min(SAMPLE_SECONDS, left))
-            command, *workers = [connections_to(self.server.port, each) for each in self.search.family()] or [0]
-            self.peaks.see(self.count(OTHERS), command, workers)
-            if self.search.has_ended:
-                raise self.search.failure()
-
-    def cpu_seconds(self) -> tuple[float, float]:
-        """What the workers with their command, and the server, have computed so far."""
-        postmaster = psutil.Process(self.server.pid)
-        return seconds_of_cores(self.search.family()), seconds_of_cores([postmaster, *postmaster.children()])
 
 
 def measure(
@@ -155,16 +99,6 @@ def measure(
     )
 
 
-@contextmanager
-def watching(server: PostgresqlServer, url: str, search: Started) -> Iterator[Watch]:
-    engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            yield Watch(server=server, connection=connection, search=search)
-    finally:
-        engine.dispose()
-
-
 def _finished(url: str) -> list[FrozenTrial]:
     storage = open_storage(url)
     trials = StoredStudy.load(storage, STUDY_NAME).complete_trials()
@@ -174,67 +108,6 @@ def _finished(url: str) -> list[FrozenTrial]:
 
 def _ended_between(trials: list[FrozenTrial], begin: datetime, end: datetime) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.datetime_complete and begin <= trial.datetime_complete <= end]
-
-
-def measure_claims(url: str, backend: str, num_recorded: int) -> ClaimRow:
-    """How long claims take in a process that has just opened the study."""
-    storage = open_storage(url)
-    stored = StoredStudy.load(storage, STUDY_NAME)
-    plan = DrawnPlan(num_trials=num_recorded + 1 + NUM_CLAIMS, sampler_name="tpe", seed=0)
-    seconds = []
-    with taking_turns(url) as waited:
-        for _ in range(1 + NUM_CLAIMS):
-            start = time.perf_counter()
-            trial = claim_trial(stored, plan)
-            seconds.append(time.perf_counter() - start)
-            assert trial is not None
-            stored.study.tell(trial, state=TrialState.PRUNED)
-    storage.engine.dispose()
-    return ClaimRow(
-        backend=backend,
-        recorded=num_recorded,
-        first_seconds=round(seconds[0], 4),
-        seconds=round(statistics.median(seconds[1:]), 4),
-        others_waited=round(max(waited), 4),
-    )
-
-
-@contextmanager
-def taking_turns(url: str) -> Iterator[list[float]]:
-    """Takes the database's lock again and again, in a thread; gives the seconds that each turn was waited for."""
-    waited: list[float] = []
-    done = threading.Event()
-
-    def take_turns() -> None:
-        storage = open_storage(url)
-        while not done.wait(TURN_SECONDS):
-            start = time.perf_counter()
-            with exclusive(storage):
-                waited.append(time.perf_counter() - start)
-        storage.engine.dispose()
-
-    thread = threading.Thread(target=take_turns)
-    thread.start()
-    while not waited and thread.is_alive():
-        time.sleep(TURN_SECONDS)
-    try:
-        yield waited
-    finally:
-        done.set()
-        thread.join()
-
-
-def claim_rows(recorded: tuple[int, ...]) -> Generator[ClaimRow, None, None]:
-    with TemporaryDirectory() as folder:
-        for num_recorded in recorded:
-            built = f"sqlite:///{folder}/built-{num_recorded}.db"
-            build_study(built, num_recorded, DEFAULT_MAX_PARAMS)
-            for backend in available_backends(tell):
-                with TemporaryDirectory() as place, BACKENDS[backend](Path(place)) as new_database:
-                    url = new_database(num_recorded)
-                    open_storage(url, create=True).engine.dispose()
-                    copy_rows(built, url)
-                    yield measure_claims(url, backend, num_recorded)
 
 
 def scaling_rows(workers: tuple[int, ...], epoch_seconds: float, seconds: float) -> Generator[ScalingRow, None, None]:

@@ -16,10 +16,14 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from rich.console import Console
 
-from benchmarks import crowds, light_study, records, scaling
+from benchmarks import counted, crowds, light_study, records, scaling
+from benchmarks.claims import measure_claims
+from benchmarks.counted import Database, search_to_end
 from benchmarks.databases import PostgresqlServer
+from benchmarks.hosts import on_host, why_no_hosts
 from benchmarks.light_study import STUDY_NAME, LightTask, build_study, open_study
-from benchmarks.processes import started
+from benchmarks.processes import ROOT, started
+from benchmarks.readers import reading
 from benchmarks.records import ClaimRow, Scaling, ScalingRow, Tally
 from benchmarks.sleep_study import SleepTask
 from search.config import ExplainedError
@@ -71,7 +75,7 @@ def test_a_light_trial_ends_after_the_epoch_in_which_it_is_asked_to(sleeping: St
 
 def test_light_workers_load_no_pytorch() -> None:
     program = "import sys, benchmarks.light_search; assert 'optuna' in sys.modules; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=crowds.ROOT)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
 def test_a_large_study_is_copies_of_its_first_trials_each_with_its_own_ticket(
@@ -111,7 +115,7 @@ def test_a_silence_is_made_shorter_wherever_it_is_known(monkeypatch: pytest.Monk
 
 
 def test_a_tally_counts_what_is_missing_twice_running_and_interrupted(sleeping: StoredStudy) -> None:
-    database = crowds.Database(url=sleeping.storage.url, planned=3)
+    database = Database(url=sleeping.storage.url, planned=3)
     sleeping.study.tell(claim(sleeping), 1.0)
     sleeping.study.tell(claim(sleeping), state=TrialState.FAIL)
     running = claim(sleeping)
@@ -126,9 +130,9 @@ def test_a_tally_counts_what_is_missing_twice_running_and_interrupted(sleeping: 
 def test_a_command_that_ends_too_early_is_started_again(
     sleeping: StoredStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crowds, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(crowds, "POLL_SECONDS", 0.05)
-    database = crowds.Database(url=sleeping.storage.url, planned=2)
+    monkeypatch.setattr(counted, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(counted, "POLL_SECONDS", 0.05)
+    database = Database(url=sleeping.storage.url, planned=2)
 
     log = tmp_path / "log"
 
@@ -136,7 +140,7 @@ def test_a_command_that_ends_too_early_is_started_again(
         while len(sleeping.complete_trials()) < log.read_text(encoding="utf-8").count("started"):
             sleeping.study.tell(claim(sleeping), 1.0)
 
-    assert crowds.search_to_end(["sh", "-c", "echo started; sleep 0.3"], log, database, finish_a_trial_per_start) == 2
+    assert search_to_end(["sh", "-c", "echo started; sleep 0.3"], log, database, finish_a_trial_per_start) == 2
 
 
 def test_what_a_benchmark_has_started_ends_with_it_and_all_that_it_has_started(tmp_path: Path) -> None:
@@ -179,18 +183,18 @@ def test_a_reader_that_fails_is_counted() -> None:
     def fail() -> None:
         raise OSError("away")
 
-    with crowds.reading(fail) as reads:
+    with reading(fail) as reads:
         while not reads.times:
             time.sleep(0.01)
     assert reads.failures == reads.times == 1
 
 
 def test_hosts_have_names_of_their_own() -> None:
-    reason = crowds.why_no_hosts()
+    reason = why_no_hosts()
     if reason is not None:
         pytest.skip(reason)
     words = ["sh", "-c", "hostname; echo $$"]
-    ended = subprocess.run(crowds.on_host("a", words), capture_output=True, text=True, check=True)
+    ended = subprocess.run(on_host("a", words), capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["a", "1"]
 
 
@@ -219,7 +223,7 @@ def test_workers_on_a_server_are_measured_once_all_of_them_are_at_work(
 def test_claims_are_measured_with_what_others_wait_meanwhile(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'recorded.db'}"
     build_study(url, 3, LIGHT.max_params)
-    row = scaling.measure_claims(url, "sqlite", 3)
+    row = measure_claims(url, "sqlite", 3)
     assert (row.backend, row.recorded) == ("sqlite", 3)
     assert min(row.seconds, row.first_seconds, row.others_waited) > 0
 
