@@ -23,12 +23,21 @@ DEFAULT_STORAGE = "sqlite:///study.db"
 AUTO = "auto"
 DEVICES = ("cuda", "mps", "cpu")  # "auto" takes the first that is there
 PRECISIONS = ("bf16", "fp32")
+SAMPLERS = ("tpe", "gp", "random")  # made by `search.studies.choices`, as pruners are
+PRUNERS = ("percentile", "none")
 COMMITTED = tuple(  # this project's own records: the reference study's on MNIST, and that on Fashion-MNIST
     Path(__file__).resolve().parent.parent / "results" / name for name in ("reference", "fashion-mnist")
 )
 FRONTIER_RECORD = "frontier.json"
 ARTIFACTS = "artifacts"  # in the results folder: what the dashboard offers for download
 ANSWERS = "answers.json"  # beside a proof
+# Of names, whichever command they are for.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "device": (AUTO, *DEVICES),
+    "precision": (AUTO, *PRECISIONS),
+    "sampler": SAMPLERS,
+    "pruner": PRUNERS,
+}
 # Of numbers, whichever command they are for.
 LIMITS: dict[str, tuple[int, int]] = {
     "trials": (1, MAX_TRIALS),
@@ -75,8 +84,8 @@ class RunSettings:
         for name in ("data_dir", "results_dir", "place"):
             if isinstance(folder := getattr(self, name, None), str):
                 object.__setattr__(self, name, Path(folder))
-        for name, known in (("device", (AUTO, *DEVICES)), ("precision", (AUTO, *PRECISIONS))):
-            if getattr(self, name) not in known:
+        for name, known in CHOICES.items():
+            if getattr(self, name, known[0]) not in known:
                 raise ExplainedError(f"{name} has to be one of {', '.join(known)}, not {getattr(self, name)!r}.")
         for name, (least, most) in LIMITS.items():
             value = getattr(self, name, None)

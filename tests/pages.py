@@ -50,8 +50,11 @@ TRIALS = (
     make_trial(7, 99.2),
 )
 DIGITS = tuple("0123456789")
-BEGUN = PageFacts(summary=make_summary(best=None), num_planned=50, trials=(), classes=DIGITS, side=24)
-UNDER_WAY = PageFacts(summary=make_summary(), num_planned=80, trials=TRIALS, config=CONFIG, classes=DIGITS, side=24)
+SEARCH = "python cli.py search --trials 80 --dataset mnist --max-params 7999 --epochs 15"
+BEGUN = PageFacts(
+    summary=make_summary(best=None), num_planned=80, trials=(), classes=DIGITS, side=24, commands=(SEARCH,)
+)
+UNDER_WAY = replace(BEGUN, summary=make_summary(), trials=TRIALS, config=CONFIG)
 WON = replace(UNDER_WAY, summary=make_summary(**RERANKED), num_planned=50, importance={"lr": 0.7, "shift": 0.3})
 ALL = replace(
     WON,
@@ -61,5 +64,4 @@ ALL = replace(
     frontier=make_frontier(make_point(1_000, 98.9, 99.0), make_point(7_999, 99.6, 99.65)),
     images=((DIGIT, (DIGIT, DIGIT)),),
     hardest=to_png(DIGIT.pixels * 2),
-    commands=("python cli.py search --trials 50",),
 )

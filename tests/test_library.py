@@ -106,6 +106,8 @@ def test_an_interrupted_call_raises(
         ({"epochs": 40}, "epochs has to be from 1 to 15, not 40."),
         ({"max_params": 500_000}, "max_params has to be from 500 to 100,000, not 500000."),
         ({"precision": "fp16"}, "precision has to be one of auto, bf16, fp32, not 'fp16'."),
+        ({"sampler": "cmaes"}, "sampler has to be one of tpe, gp, random, not 'cmaes'."),
+        ({"pruner": "median"}, "pruner has to be one of percentile, none, not 'median'."),
         ({"workers": -1}, "workers has to be from 0 to 1,024, not -1."),
         ({"trials": "many"}, "trials has to be from 1 to 100,000, not 'many'."),
     ],

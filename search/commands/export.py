@@ -21,7 +21,11 @@ VIEWS = ("all", "1")
     help="onnx: pixels in, probabilities out.",
 )
 @click.option("--views", type=click.Choice(VIEWS), default="all", help="What an ONNX file looks at.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Default: beside the proof's model.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Default: a file with the study's name, beside the proof's model.",
+)
 @click.option(
     "--from",
     "place",

@@ -8,7 +8,7 @@ import click
 from ..config import LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, SMALLEST_MAX_PARAMS, shortened
 from ..settings import FrontierSettings
 from .group import EXIT_INTERRUPTED
-from .options import dataset_option, percent, run_options, space_option
+from .options import dataset_option, percent, run_options, search_options, space_option
 from .output import finish
 
 
@@ -46,6 +46,7 @@ DEFAULT_BUDGETS = ",".join(map(str, FrontierSettings.budgets))
 @click.option(
     "--epochs", type=click.IntRange(1, MAX_EPOCHS), default=FrontierSettings.epochs, help="Epochs of an unpruned trial."
 )
+@search_options
 @click.option("--target", type=percent, help="As with verify-best.")
 @space_option
 @run_options

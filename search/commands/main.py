@@ -29,7 +29,7 @@ def cli() -> None:
     \b
     Example:
       python cli.py search --trials 50
-      optuna-dashboard sqlite:///study.db
+      optuna-dashboard sqlite:///study.db --artifact-dir results/artifacts
       python cli.py verify-best --seeds 5
 
     Exit codes: 0 success, 1 error, 2 wrong usage, 3 not confirmed or not reproduced, 130 interrupted.

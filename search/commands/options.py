@@ -1,6 +1,6 @@
 """Options that commands share, and the values that they take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from ..config import LARGEST_INTEGER, MAX_SECONDS, MAX_WORKERS, shortened
+from ..config import LARGEST_INTEGER, MAX_SECONDS, MAX_SEEDS, MAX_TRIALS, MAX_WORKERS, shortened
 from ..net.datasets import DATASETS, is_folder_name
-from ..settings import AUTO, DEFAULT_STORAGE, DEVICES, PRECISIONS, RunSettings, SearchSettings
+from ..settings import AUTO, DEFAULT_STORAGE, DEVICES, PRECISIONS, PRUNERS, SAMPLERS, RunSettings, SearchSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -111,6 +111,26 @@ def space_option(command: Command) -> Command:
     return click.option("--space", type=folder, help=help_text)(command)
 
 
+def search_options(command: Command) -> Command:
+    """How a search draws, prunes and decides."""
+    percentile = "percentile: ends a trial that, after a warm-up, is behind three quarters of the complete ones."
+    rerank = "How many leading trials are run twice more in the end, and with them the study's first. 0: none."
+    compare = "By how many runs the winner is then compared with the study's first trial. 0: not."
+    seed = "Of all that is random. With one worker, it decides the whole search."
+    default = SearchSettings
+    for option in (
+        click.option("--seed", type=click.IntRange(0, LARGEST_INTEGER), default=default.seed, help=seed),
+        click.option("--compare", type=click.IntRange(0, MAX_SEEDS), default=default.compare, help=compare),
+        click.option("--rerank", type=click.IntRange(0, MAX_TRIALS), default=default.rerank, help=rerank),
+        click.option("--pruner", type=click.Choice(PRUNERS), default=default.pruner, help=percentile),
+        click.option(
+            "--sampler", type=click.Choice(SAMPLERS), default=default.sampler, help="What draws configurations."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def place_options(command: Command) -> Command:
     """Where things are."""
     folder = click.Path(path_type=Path)
@@ -149,7 +169,18 @@ def run_options(command: Command) -> Command:
 
 def refuse_beside(option: str, *others: str) -> None:
     """Raises UsageError where one of the others was typed, which the option leaves nothing to do."""
+    for name in _typed(others):
+        raise click.UsageError(f"{name} does nothing beside {option}: leave one of them out.")
+
+
+def refuse_without(what: str, *others: str) -> None:
+    """Raises UsageError where one of the others was typed, which does nothing without something else."""
+    for name in _typed(others):
+        raise click.UsageError(f"{name} goes with {what}.")
+
+
+def _typed(names: Iterable[str]) -> Iterator[str]:
     context = click.get_current_context()
-    for name in others:
+    for name in names:
         if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} does nothing beside {option}: leave one of them out.")
+            yield next(each.opts[0] for each in context.command.params if each.name == name)

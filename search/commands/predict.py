@@ -43,6 +43,8 @@ def predict(
 
     if model is not None:
         refuse_beside("--model", "study_name", "results_dir", "storage")
+    if as_json:
+        refuse_beside("--json", "with_pixels")
     path = model if model is not None else proved_model(results_of(storage, study_name, results_dir))
     found = predict_pictures(path, images, views)
     complaints = [each.complaint for each in found if each.complaint is not None]

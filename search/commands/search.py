@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config import (
-    LARGEST_INTEGER,
     LARGEST_MAX_PARAMS,
     MAX_EPOCHS,
-    MAX_SEEDS,
     MAX_TRIALS,
     SMALLEST_MAX_PARAMS,
     printable,
 )
 from ..net.datasets import AUTO_ORDER
 from ..settings import SearchSettings
-from ..studies.choices import PRUNERS, SAMPLERS
 from .group import EXIT_INTERRUPTED
-from .options import dataset_option, duration, run_options, space_option
+from .options import dataset_option, duration, run_options, search_options, space_option
 from .output import command_line, show
 
 if TYPE_CHECKING:
@@ -50,33 +47,7 @@ DATASET_HELP = (
     default=SearchSettings.epochs,
     help="Epochs of an unpruned trial.",
 )
-@click.option(
-    "--sampler", type=click.Choice(list(SAMPLERS)), default=SearchSettings.sampler, help="What draws configurations."
-)
-@click.option(
-    "--pruner",
-    type=click.Choice(list(PRUNERS)),
-    default=SearchSettings.pruner,
-    help="percentile: ends a trial that, after a warm-up, is behind three quarters of the complete ones.",
-)
-@click.option(
-    "--rerank",
-    type=click.IntRange(0, MAX_TRIALS),
-    default=SearchSettings.rerank,
-    help="How many leading trials are run twice more in the end, and with them the study's first. 0: none.",
-)
-@click.option(
-    "--compare",
-    type=click.IntRange(0, MAX_SEEDS),
-    default=SearchSettings.compare,
-    help="By how many runs the winner is then compared with the study's first trial. 0: not.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, LARGEST_INTEGER),
-    default=SearchSettings.seed,
-    help="Of all that is random. With one worker, it decides the whole search.",
-)
+@search_options
 @click.option("--timeout", type=duration, help="No trial or run starts after this time: 90, 90s, 30m or 2h.")
 @click.option(
     "--patience",

@@ -8,7 +8,7 @@ import click
 
 from ..config import MAX_TRIALS, ExplainedError, printable
 from ..settings import RunSettings
-from .options import json_option, storage_option
+from .options import json_option, refuse_without, storage_option
 from .output import command_line, show
 
 if TYPE_CHECKING:
@@ -55,6 +55,10 @@ def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, 
 
     if yes and not fix:
         raise click.UsageError("--yes goes with --fix.")
+    if name is None:
+        refuse_without("NAME", "top")
+    elif fix:
+        raise click.UsageError("--fix mends the whole storage: leave NAME out.")
     opened = open_storage(storage)
     if fix:
         mends = _fix(opened, results_dir, yes=yes, as_json=as_json)

@@ -11,7 +11,8 @@ import os
 import socket
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,7 +47,10 @@ def provide_files(data_dir: Path, dataset: str, files: Files) -> None:
     for name, md5 in files.items():
         path, archive = folder / name, folder / f"{name}.gz"
         if not path.exists() and archive.exists():
-            write_atomically(path, _checked(archive, unpack(archive, read_whole(archive)), md5))
+            packed = read_whole(archive)
+            if md5 is None:  # of what is inside; of the archive itself one is published
+                _checked(archive, packed, _published(dataset).md5(name))
+            write_atomically(path, _checked(archive, unpack(archive, packed), md5))
         elif not path.exists():
             _download(folder, dataset, name)
         _checked(path, read_whole(path), md5)
@@ -116,12 +120,10 @@ def _read_idx(path: Path, header: int) -> UInt8[Tensor, " n"]:
 
 def _download(folder: Path, dataset: str, name: str) -> None:
     """Fetches one file with torchvision's downloader, which shows its progress, from the first mirror that answers."""
-    import torchvision
     from torchvision.datasets.utils import download_and_extract_archive
 
-    published = getattr(torchvision.datasets, dataset)
-    compressed = f"{name}.gz"
-    md5 = dict(published.resources)[compressed]
+    published = _published(dataset)
+    compressed, md5 = f"{name}.gz", published.md5(name)
     reasons: list[str] = []
     with _folders(folder):
         for mirror in published.mirrors:
@@ -134,6 +136,24 @@ def _download(folder: Path, dataset: str, name: str) -> None:
                 cause = getattr(error, "reason", error)
                 reasons.append(str(getattr(cause, "strerror", None) or cause))
     raise FileNotFoundError(f"{name} is not in {folder}, and {dataset} cannot be downloaded ({reasons[-1]}).")
+
+
+@dataclass(frozen=True)
+class _Published:
+    """What torchvision knows of a data set: where it can be had, and the MD5 of its archives."""
+
+    mirrors: Sequence[str]
+    resources: Mapping[str, str]
+
+    def md5(self, name: str) -> str:
+        return self.resources[f"{name}.gz"]
+
+
+def _published(dataset: str) -> _Published:
+    import torchvision
+
+    known = getattr(torchvision.datasets, dataset)
+    return _Published(known.mirrors, dict(known.resources))
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def save_onnx(path: Path, model: TinyCNN, pixels: Pixels, crops: Crops, descript
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         try:
             program = torch.onnx.export(
-                Classifier(model, pixels, crops).eval(),
+                Classifier(model, pixels, crops, check=False).eval(),
                 (example,),
                 input_names=[INPUT],
                 output_names=[OUTPUT],

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -76,8 +77,8 @@ class HardDigit(Part):
 
     Attributes:
         num_missed: By how many networks.
-        answer: The most frequent one.
-        probability: That those give it which miss it, on average.
+        answer: What most of these take it for.
+        probability, of_label: That those networks give this answer, and the label, on average.
     """
 
     place: Count
@@ -85,6 +86,7 @@ class HardDigit(Part):
     num_missed: Count
     answer: Label
     probability: Probability
+    of_label: Probability
 
 
 class Answers(Record):
@@ -168,11 +170,12 @@ def _join(bins: Sequence[Bin]) -> Bin:
 
 def _describe(misses: list[Miss]) -> HardDigit:
     [(answer, _)] = Counter(miss.answer for miss in misses).most_common(1)
-    taken = [miss.probability for miss in misses if miss.answer == answer]
+    taken = [miss for miss in misses if miss.answer == answer]
     return HardDigit(
         place=misses[0].place,
         label=misses[0].label,
         num_missed=len(misses),
         answer=answer,
-        probability=sum(taken) / len(taken),
+        probability=fmean(miss.probability for miss in taken),
+        of_label=fmean(miss.of_label for miss in taken),
     )

@@ -7,7 +7,8 @@ from optuna_dashboard import save_note, save_plotly_graph_object
 
 from ..files import write_atomically
 from ..settings import ARTIFACTS
-from ..show.board import PLOTS, explain_follower, no_longer, plots, tell_story
+from ..show.board import PLOTS, no_longer, plots, tell_story
+from ..show.notes import explain_follower
 from ..show.page.facts import PageFacts
 from ..show.page.search_figures import draw_curves
 from ..show.page.svg import to_png
@@ -41,10 +42,8 @@ def _draw_curve(facts: PageFacts) -> bytes | None:
 
 
 def _explain_followers(search: StoredStudy) -> None:
-    for name in followers_of(search.storage, search.name):
-        follower = StoredStudy.load(search.storage, name)
-        assert follower.kind is not None  # those are the ones that follow
-        save_note(follower.study, explain_follower(follower.kind, search.name, follower.facts.trial))
+    for name in followers_of(search.storage, search.name):  # old ones were not explained when they were begun
+        explain_follower(StoredStudy.load(search.storage, name))
 
 
 def _keep_files(search: StoredStudy, facts: PageFacts, results_dir: Path, page: Path, curve: bytes | None) -> None:

@@ -66,10 +66,15 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
     recorded = read_proof(settings.place)
     proof, source = recorded.proof, recorded.model_path
     if source is None or proof.model is None:
-        raise RecordError(f"{settings.place} holds a proof without a model. Run 'verify-best' again, which keeps one.")
+        raise RecordError(
+            f"{settings.place} holds a proof without a model: its file was lost before the record was written. Fresh "
+            f"seeds leave another: verify-best with a --first-seed."
+        )
     check_proved_model(source, proof)
     network = load_network(source)
-    path = settings.output or source.with_suffix(f".{settings.format}")
+    one_view = settings.format == "onnx" and settings.views == "1"
+    name = f"{proof.study_name}-1-view" if one_view else proof.study_name
+    path = settings.output or source.with_name(f"{name}.{settings.format}")
     if path.suffix != f".{settings.format}":
         raise ExplainedError(f"{path} does not end in .{settings.format}: name it so, or choose another --format.")
     if path.resolve() == source.resolve():
@@ -77,7 +82,7 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
     if settings.format == "onnx":
         from ..net.onnx_file import save_onnx  # loads the exporter
 
-        views = "one view" if settings.views == "1" else proof.views
+        views = "one view" if one_view else proof.views
         crops = crops_of(settings.views)
         save_onnx(path, network.model, network.pixels, crops, f"{network.origin}; {views}")
     else:
@@ -86,7 +91,7 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
     one_view_ms, all_views_ms = measure_latency(network)
     exported = Exported(
         file=path.name,
-        is_onnx=settings.format == "onnx",
+        views=(settings.views if settings.format == "onnx" else None),
         size=path.stat().st_size,
         one_view_ms=one_view_ms,
         all_views_ms=all_views_ms,
@@ -166,7 +171,7 @@ def proved_model(place: Path) -> Path:
     proof = read_proof(place).proof if (place / "verify.json").exists() else None
     found = kept_model(place, proof)
     if found is None:
-        raise RecordError(f"{place} holds no model. Search and prove one first, or name a file with --model.")
+        raise RecordError(f"{place} holds no model. Search and prove one first, or name the file of a model.")
     return found
 
 

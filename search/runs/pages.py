@@ -154,13 +154,15 @@ def _config_of(search: StoredStudy, trial: FrozenTrial | None, space: Space) -> 
 
 
 def _places(search: StoredStudy, settings: RunSettings, storage: str, space: Space) -> tuple[str, ...]:
-    """The options by which a command finds a study and its space; a storage that holds a secret is told without it."""
-    binding = search.binding
-    name = default_name(binding.dataset, binding.max_params, binding.epochs)
+    """The options by which a command finds a study and what it needs.
+
+    A storage that holds a secret is told without it.
+    """
     options = (
-        ("--study-name", search.name, name),
+        ("--study-name", search.name, None),  # always: another study may have been searched since
         ("--storage", storage, DEFAULT_STORAGE),
         ("--space", str(space.path), str(default_space())),
+        ("--data-dir", str(settings.data_dir), str(RunSettings.data_dir)),
         ("--results-dir", str(settings.results_dir), str(RunSettings.results_dir)),
     )
     return tuple(word for option, value, default in options if value != default for word in (option, value))
@@ -171,7 +173,7 @@ def _commands(
 ) -> tuple[str, ...]:
     """What leads to the same."""
     binding, facts = search.binding, search.facts
-    line = ["search", "--trials", str(facts.num_trials or summary.trials.total)]
+    line = ["search", "--trials", str(max(facts.num_trials or 0, summary.trials.total))]
     line += ["--dataset", binding.dataset, "--max-params", str(binding.max_params), "--epochs", str(binding.epochs)]
     for option, value, default in (
         ("--sampler", facts.sampler, SearchSettings.sampler),
@@ -191,4 +193,8 @@ def _commands(
         lines[-1] += ["--target", f"{proof.asked_target:.15g}"]
     if ladder is not None:
         lines.append(["ablate", "--seeds", str(ladder.num_seeds)])
-    return tuple(f"{PROGRAM} {shlex.join([*words, *places])}" for words in lines)
+    if search.name == default_name(binding.dataset, binding.max_params, binding.epochs):
+        lines[0] += places[2:]  # the name follows from what it is bound to
+    else:
+        lines[0] += places
+    return tuple(f"{PROGRAM} {shlex.join(words)}" for words in (lines[0], *([*line, *places] for line in lines[1:])))

@@ -9,6 +9,7 @@ the dashboard like a search does. It measures on the validation images, as the s
 
 from optuna.trial import FrozenTrial
 
+from ..show.screen import Stage
 from ..studies.facts import StudyFacts
 from ..studies.kinds import KINDS, Kind
 from ..studies.opening import open_following_study
@@ -50,11 +51,13 @@ def run_reranking(
     validation: Validation,
     num_leading: int,
     deadline: float | None,
+    then: Stage | None = None,
 ) -> bool:
     """Runs the leading trials again; returns whether it was interrupted.
 
     Args:
         ranking: How far the re-ranking has come.
+        then: What follows, for the estimate of the time left.
         deadline: As in `search.studies.job.JobSettings`.
     """
     leading = trials_to_rerank(search, num_leading)
@@ -73,7 +76,7 @@ def run_reranking(
         first = ", and the study's first trial," if len(leading) > len(lead) else ""
         session.screen.say(f"Re-ranking the leading {len(lead)}{fewer}{first} by {NUM_RUNS} further runs each.")
     job = session.job(reranking, plan, task, epochs=validation.epochs, deadline=deadline)
-    return session.run(reranking, job)
+    return session.run(reranking, job, then=then)
 
 
 def run_comparison(

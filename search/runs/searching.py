@@ -135,7 +135,8 @@ def _search_and_rerank(
     time_is_up = expired(job) and not was_finished  # a command with a short time limit gets something done, too
     if settings.rerank and is_over and not interrupted and not time_is_up:
         was_ranked = ranking is not None and ranking.finished
-        interrupted = run_reranking(session, search, ranking, validation, settings.rerank, deadline)
+        comparison = Stage(name="the comparison", num_runs=2 * settings.compare) if settings.compare else None
+        interrupted = run_reranking(session, search, ranking, validation, settings.rerank, deadline, comparison)
         ranking = read_ranking(search)
         time_is_up = expired(job) and not was_ranked
         if settings.compare and ranking is not None and not interrupted and not time_is_up:

@@ -15,6 +15,7 @@ from ..net.device import choose_device, choose_precision, worker_devices
 from ..proof.parts import Record
 from ..provenance import Code
 from ..settings import AUTO, RunSettings
+from ..show.notes import explain_follower
 from ..show.screen import Screen, Stage, Work
 from ..show.status import holder_lines, holder_rows
 from ..studies.executors import POLL_SECONDS, Executor, count_interrupts, in_processes, in_this_process
@@ -24,6 +25,7 @@ from ..studies.space import Space
 from ..studies.storage import open_storage
 from ..studies.study import StoredStudy
 from ..studies.tickets import find_dead_trials, find_holders, keys_left, release_dead_trials
+from ..studies.turns import exclusive, patient
 from ..studies.worker import expired, is_stalled
 
 CLOCK_RESOLUTION = 1.0  # of a database, in seconds
@@ -128,6 +130,7 @@ class Session:
         on_update: Callable[[], None] = lambda: None,
     ) -> bool:
         """Runs what is left of a job, but for what others hold and live; returns whether it was interrupted."""
+        explain(stored)
         while True:  # a worker of another command may die while this one's are at their last trials
             released = release_dead_trials(stored)
             if released:
@@ -164,6 +167,13 @@ class Session:
                 )
             if interrupted or expired(job):
                 return interrupted
+
+
+@patient()
+def explain(stored: StoredStudy) -> None:
+    """Whoever looks at the dashboard from now on is told how to read a study that follows a search."""
+    with exclusive(stored.storage):
+        explain_follower(stored)
 
 
 def wait_for_others(stored: StoredStudy, job: Job, screen: Screen) -> tuple[bool, bool]:

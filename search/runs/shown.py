@@ -18,14 +18,13 @@ from ..net.model_file import load_model
 from ..net.program import program_of
 from ..proof.evidence import Proof
 from ..proof.parts import RecordError
-from ..show.page.facts import Digit, Program, ShownTrial, State
+from ..show.page.facts import FEWEST_FOR_IMPORTANCE, Digit, Program, ShownTrial, State
 from ..studies.facts import TrialFacts
 from ..studies.study import FINISHED, StoredStudy
 from .models import kept_model, read_model_origin
 
 SHOWN_LABELS = (2, 4, 5, 8)  # of the images that are shown with their distortions
 NUM_DISTORTED = 7
-FEWEST_FOR_IMPORTANCE = 20  # complete trials: the best quarter of them are five
 
 
 def describe_trial(trial: FrozenTrial) -> ShownTrial:

@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
+from ..config import ExplainedError
 from ..files import write_atomically
 from ..net.datasets import NO_TARGET, DataError, DataSet, find_dataset
 from ..proof.evidence import Proof
@@ -39,6 +40,8 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
     target = settings.target if settings.target is not None else dataset.target
     if target is None:
         raise DataError(NO_TARGET.format(dataset=dataset.name))
+    if not settings.rerank:
+        raise ExplainedError("A frontier proves winners, and re-ranking is what names them: rerank at least one trial.")
     settings = replace(settings, target=target)
     path = settings.results_dir / frontier_record(dataset.name, settings.epochs)
     files = (path, path.with_suffix(".md"), path.with_suffix(".png"))
@@ -51,6 +54,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
     points = {each: known.get(each, FrontierPoint(max_params=each)) for each in settings.budgets}
     record = _write(session.storage, settings, dataset, points, path)
     neighbour: str | None = None
+    run_seconds: dict[int, float] = {}  # of a whole run at a budget, by the clock, with all workers at it
     for max_params in settings.budgets:
         is_new = default_name(dataset.name, max_params, settings.epochs) not in study_names(session.storage)
         asked = _search_settings(settings, dataset, max_params, neighbour if is_new else None)
@@ -63,8 +67,11 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
             return Ended(record=record, interrupted=True, files=files)
         _refuse_unfinished(searched.record, settings.trials)
         neighbour = searched.record.study_name
-        _tell_left(screen, settings, points, time.monotonic() - begun, searched.record)
+        if searched.record.epochs.trained:
+            run_seconds[max_params] = settings.epochs * searched.record.seconds / searched.record.epochs.trained
+        _tell_left(screen, settings, points, time.monotonic() - begun, run_seconds)
     for max_params in settings.budgets:
+        _tell_left(screen, settings, points, 0.0, run_seconds)
         proved = run_verification(_verify_settings(settings, points[max_params]), space, screen)
         if proved.record is None:
             return Ended(record=record, interrupted=True, files=files)
@@ -108,20 +115,25 @@ def _tell_left(
     settings: FrontierSettings,
     points: dict[int, FrontierPoint],
     seconds: float,
-    searched: StudySummary,
+    run_seconds: dict[int, float],
 ) -> None:
-    """Estimates what is missing from the search that has just ended; a larger budget's takes longer.
+    """Estimates what is missing; a larger budget's search takes longer than the last one.
 
     Args:
-        seconds: What that search took of this command.
+        seconds: What the last search took of this command.
+        run_seconds: Of a whole run, at the budgets that have been searched.
     """
     to_search = [each for each in settings.budgets if points[each].num_trials < settings.trials]
-    if not to_search or searched.epochs.trained == 0 or seconds < SHORTEST_SEARCH:
+    missing = {each: max(0, settings.seeds - len(points[each].errors)) for each in settings.budgets}
+    if not run_seconds or (to_search and seconds < SHORTEST_SEARCH):
         return
-    whole_run = settings.epochs * searched.seconds / searched.epochs.trained  # by the clock, with all workers at it
-    num_seeds = sum(max(0, settings.seeds - len(points[each].errors)) for each in settings.budgets)
-    left = format_seconds(len(to_search) * seconds + num_seeds * whole_run)
-    screen.say(f"{plural(len(to_search), 'budget')} to search yet: about {left} left, the proofs included.")
+    latest = list(run_seconds.values())[-1]
+    proofs = sum(count * run_seconds.get(each, latest) for each, count in missing.items())
+    left = format_seconds(len(to_search) * seconds + proofs)
+    if to_search:
+        screen.say(f"{plural(len(to_search), 'budget')} to search yet: about {left} left, the proofs included.")
+    elif any(missing.values()):
+        screen.say(f"{plural(sum(missing.values()), 'seed')} to prove yet: about {left} left.")
 
 
 def _known_points(path: Path, dataset: DataSet, epochs: int) -> tuple[FrontierPoint, ...]:

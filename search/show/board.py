@@ -5,7 +5,6 @@ from typing import Any
 
 from ..proof.evidence import Proof
 from ..proof.frontier import Frontier
-from ..studies.kinds import Kind
 from .notes import describe_objective
 from .page.facts import PageFacts, ShownTrial
 from .page.headline import headline, next_steps
@@ -14,36 +13,7 @@ from .words import escape_markdown
 
 MAIN, GOOD, BAD, WARM = "#2a66c8", "#1c7c45", "#c0392b", "#c96f12"  # legible by day and by night
 
-# What the studies that follow a search are, and how to read them: the dashboard takes them for searches.
-FOLLOWERS = {
-    Kind.RERANK: (
-        "Further runs of the leading trials of **{search}**, by other seeds, on validation images. The mean of each "
-        "trial's runs decides who wins: the *best trial* of this page is only the luckiest run, and an importance of "
-        "`run` means nothing. `trial` is the number in {search}."
-    ),
-    Kind.VERIFY: (
-        "The proof of trial {trial} of **{search}**. Each trial here is the same network, trained from another seed on "
-        "all training images, and measured once on the test images. Every seed counts: do not pick the *best trial* of "
-        "this page, and read no importance of `seed`. The verdict is in the search's results, in `verify.md`."
-    ),
-    Kind.ABLATE: (
-        "The recipe of trial {trial} of **{search}**, taken apart. `rung` says which methods a run has. All are "
-        "measured on the test images, for the record: nothing is picked by it, least of all the *best trial* of this "
-        "page."
-    ),
-    Kind.REPRODUCE: (
-        "A recorded proof, repeated: each trial here is a seed of it, trained again. What counts is whether it makes "
-        "the recorded errors, not which is best."
-    ),
-}
-
-
 PLOTS = ("accuracy-against-parameters", "seeds-against-target", "frontier")  # their identifiers in the dashboard
-
-
-def explain_follower(kind: Kind, search: str, trial: int | None) -> str:
-    """A note on a study that follows a search. Raises KeyError for a search itself."""
-    return FOLLOWERS[kind].format(search=escape_markdown(search), trial=trial)
 
 
 def tell_story(facts: PageFacts, page: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from ..config import PACKAGE_NAMES
 from ..proof.estimates import accuracy
-from ..proof.evidence import Proof
+from ..proof.evidence import KeptModel, Proof
 from .proof import evidence, verdict
 from .words import escape_markdown, format_network
 
@@ -17,12 +17,13 @@ class Exported:
     """A file that a model was exported to.
 
     Attributes:
+        views: Those inside an ONNX file, "all" or "1"; None for a file of weights, which leaves that to its user.
         size: In bytes.
         one_view_ms, all_views_ms: For one image, on one thread of a CPU, by PyTorch: the median.
     """
 
     file: str
-    is_onnx: bool
+    views: str | None
     size: int
     one_view_ms: float
     all_views_ms: float
@@ -38,6 +39,7 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
     augment = ", ".join(f"{name} {value:.4g}" for name, value in asdict(config.augment).items())
     others = {name: value for name, value in asdict(config).items() if name not in ("model", "augment")}
     hyper = ", ".join(f"{name} {value:.4g}" for name, value in others.items())
+    one_view = exported is not None and exported.views == "1"
     facts = [
         f"- **Architecture**: {len(config.model.channels)} stages of 3x3 convolutions, "
         f"{format_network(config.model)} channels, dropout {config.model.dropout:.4g}; `TinyCNN` of "
@@ -46,9 +48,9 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         f"- **Trained**: on all training images of data set {dataset}, epochs: {proof.epochs}, seed {kept.seed}; "
         "state after the last epoch. AdamW, one cycle of the learning rate, averaged weights: "
         f"{hyper}. Augmentation, up to: {augment}.",
-        f"- **On the test images**: {accuracy(kept.errors, proof.num_images):.2f} % ({kept.errors} errors of "
-        f"{proof.num_images:,}) by the mean logits of {views}; {kept.errors_one_view} errors by one view alone.",
+        f"- **On the test images**: {_reached(proof, kept, views, one_view=one_view)}",
         "- **Why this one**: its seed is the first that was asked for. No seed was picked by its result.",
+        *(["- **The claim** below is that of all views; this file holds one."] if one_view else []),
         f"- **Limits**: made for images of 28x28 pixels like those of {dataset}, and measured on nothing else.",
     ]
     if exported is not None:
@@ -69,24 +71,37 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         "answers = model(inputs, ALL_CROPS).argmax(dim=1)",
         "```",
     ]
+    if exported is not None and exported.views is not None:
+        use = _use_onnx(exported.file, exported.views)
     paragraphs = [
         f"# {file}: a network of {proof.num_params:,} parameters for {dataset}",
         "\n".join(facts),
         "## The claim",
         *map(escape_markdown, [verdict(proof), *evidence(proof)]),
         "## Use",
-        "\n".join(_use_onnx(exported.file) if exported is not None and exported.is_onnx else use),
+        "\n".join(use),
     ]
     return "\n\n".join(paragraphs) + "\n"
 
 
-def _use_onnx(file: str) -> list[str]:
+def _reached(proof: Proof, kept: KeptModel, views: str, *, one_view: bool) -> str:
+    """What the model reached, by what a file holds first."""
+    by_all = f"by the mean logits of {views}"
+    if one_view:
+        reached = f"{accuracy(kept.errors_one_view, proof.num_images):.2f} % ({kept.errors_one_view} errors of "
+        return f"{reached}{proof.num_images:,}) by the one view that is inside; {kept.errors} errors {by_all}."
+    reached = f"{accuracy(kept.errors, proof.num_images):.2f} % ({kept.errors} errors of {proof.num_images:,})"
+    return f"{reached} {by_all}; {kept.errors_one_view} errors by one view alone."
+
+
+def _use_onnx(file: str, views: str) -> list[str]:
+    inside = "one view is inside" if views == "1" else "the views are inside"
     return [
         "```python",
         "import onnxruntime",
         "",
         f"session = onnxruntime.InferenceSession({json.dumps(file)})",
-        "# pixels: float32, n x 1 x 28 x 28, from 0 (the ground) to 255 (ink); the views are inside",
+        f"# pixels: float32, n x 1 x 28 x 28, from 0 (the ground) to 255 (ink); {inside}",
         '[probabilities] = session.run(None, {"pixels": pixels})',
         "```",
     ]

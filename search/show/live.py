@@ -54,8 +54,10 @@ class LiveScreen:
 
     def _print_lines(self, lines: list[str]) -> None:
         for line in lines:
-            self._print(Text(f"{time.strftime('%H:%M:%S')} {line}"))
+            self._print(Text(line))
 
     def _print(self, text: Text) -> None:
-        """A terminal's lines are wrapped between words; elsewhere a message is one line."""
-        self._console.print(text, soft_wrap=not self._console.is_terminal)
+        """A terminal's lines are wrapped between words; elsewhere a message is one line, and a log tells the time."""
+        is_log = not self._console.is_terminal and not self._quiet
+        when = Text(f"{time.strftime('%H:%M:%S')} " if is_log else "")
+        self._console.print(when.append_text(text), soft_wrap=not self._console.is_terminal)

@@ -59,7 +59,7 @@ class StudyProgress:
         return Group(*parts)
 
     def finished_lines(self) -> list[str]:
-        """A line for each trial that has ended since the last call."""
+        """A line for each trial that has ended since the last call; the last says how long the rest will take."""
         trials = self._trials()
         new = [trial for trial in trials if trial.state.is_finished() and trial.number not in self._seen]
         self._seen |= {trial.number for trial in new}
@@ -68,6 +68,9 @@ class StudyProgress:
         for trial in new:
             num_done += trial.state in FINISHED
             lines.append(f"[{num_done}/{len(self._keys)}] {describe_trial(trial, self._kind)}")
+        left = self._seconds_left(trials)
+        if lines and left is not None:
+            lines[-1] += f" (about {format_seconds(left)} left)"
         return lines
 
     def _trials(self) -> list[FrozenTrial]:

@@ -46,6 +46,16 @@ def writable(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
     return optuna.Trial(study, trial._trial_id)
 
 
+def trials_noted(study: optuna.Study, words: str) -> list[FrozenTrial]:
+    """The trials whose notes in the dashboard begin with these words."""
+    attributes = dict(_attributes(study))
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if str(attributes.get(f"dashboard:{trial._trial_id}:note_str:0", "")).startswith(words)
+    ]
+
+
 def read_again(storage: RDBStorage, trial: optuna.Trial) -> FrozenTrial:
     """A trial as the database has it now."""
     return storage.get_trial(trial._trial_id)

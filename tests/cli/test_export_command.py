@@ -1,6 +1,7 @@
 """A proved model is taken away, and reads pictures."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from commands import assert_refused, run
 from evidence import make_proof
 from PIL import Image, ImageDraw
 
+from search.library import load_winner
 from search.net.crops import ALL_CROPS, CENTRE
-from search.net.data import Split
-from search.net.datasets import MNIST_PIXELS
+from search.net.data import Split, load_final_splits
+from search.net.datasets import DATASETS, MNIST_PIXELS
 from search.net.model_file import load_model
 from search.net.onnx_file import save_onnx
 from search.proof.evidence import Proof
@@ -81,16 +83,62 @@ def test_the_command_writes_an_onnx_file_with_all_views_and_a_card(
 
 
 def test_a_model_is_copied_with_its_card(tmp_path: Path) -> None:
-    path = tmp_path / "tiny.safetensors"
-    result = run("export", "--from", REFERENCE, "--format", "safetensors", "--output", path)
+    proved = tmp_path / "proved"
+    proved.mkdir()
+    for path in (REFERENCE / "verify.json", MODEL):
+        shutil.copy(path, proved)
+    named = tmp_path / "tiny.safetensors"
+    for words, path in (([], proved / "mnist-7999p-15e.safetensors"), (["--output", named], named)):
+        result = run("export", "--from", proved, "--format", "safetensors", *words)
+        assert result.exit_code == 0, result.output
+        assert path.read_bytes() == MODEL.read_bytes()
+        assert f'load_model("{path.name}")' in Path(f"{path}.md").read_text(encoding="utf-8")
+
+
+def test_a_file_of_one_view_has_its_own_name_and_a_card_that_says_what_one_view_reaches(tmp_path: Path) -> None:
+    for path in (REFERENCE / "verify.json", MODEL):
+        shutil.copy(path, tmp_path)
+    result = run("export", "--from", tmp_path, "--views", "1")
     assert result.exit_code == 0, result.output
-    assert path.read_bytes() == MODEL.read_bytes()
-    assert 'load_model("tiny.safetensors")' in Path(f"{path}.md").read_text(encoding="utf-8")
+    path = tmp_path / "mnist-7999p-15e-1-view.onnx"
+    assert result.stdout.splitlines() == [f"Written: {path}", f"Written: {path}.md"]
+    card = Path(f"{path}.md").read_text(encoding="utf-8")
+    kept = Proof.read(tmp_path / "verify.json").model
+    assert kept is not None
+    assert f"({kept.errors_one_view} errors of 10,000) by the one view that is inside" in card
+    assert "one view is inside" in card
+    assert "The claim** below is that of all views" in card
+
+
+@pytest.mark.full
+@pytest.mark.slow
+@pytest.mark.parametrize("views", ["1", "all"])
+def test_an_onnx_file_answers_as_pytorch_does_on_all_test_digits(
+    network: KeptNetwork, mnist_dir: Path, tmp_path: Path, views: str
+) -> None:
+    _, digits = load_final_splits(DATASETS["mnist"], mnist_dir)
+    path = tmp_path / "tiny.onnx"
+    save_onnx(path, network.model, MNIST_PIXELS, crops_of(views), "a network")
+    answers = probabilities(path, digits.images).argmax(axis=1)
+    assert (answers == network.look(digits.images, crops_of(views)).argmax(dim=1).numpy()).all()
+    kept = Proof.read(REFERENCE / "verify.json").model
+    assert kept is not None
+    expected = kept.errors if views == "all" else kept.errors_one_view
+    assert (answers != digits.labels.numpy()).sum() == expected
+
+
+def test_a_model_that_was_loaded_refuses_pixels_that_cannot_be_right(few_digits: Split) -> None:
+    winner = load_winner(REFERENCE.name, REFERENCE.parent)
+    assert winner(few_digits.images).shape == (256, 10)
+    with pytest.raises(ValueError, match="from 0 to 255, but the brightest is 1"):
+        winner(few_digits.images / 255)
+    with pytest.raises(ValueError, match="light on dark"):
+        winner(255 - few_digits.images)
 
 
 def test_a_model_is_not_copied_onto_itself_nor_under_a_wrong_name(tmp_path: Path) -> None:
     before = MODEL.read_bytes(), MODEL.with_suffix(".md").read_bytes()
-    assert_refused(run("export", "--from", REFERENCE, "--format", "safetensors"), 1, "is there already")
+    assert_refused(run("export", "--from", REFERENCE, "--format", "safetensors", "--output", MODEL), 1, "there already")
     assert_refused(run("export", "--from", REFERENCE, "--output", tmp_path / "x.md"), 1, "does not end in .onnx")
     assert (MODEL.read_bytes(), MODEL.with_suffix(".md").read_bytes()) == before
 
@@ -100,6 +148,9 @@ def test_options_that_would_do_nothing_are_refused(seven: Path) -> None:
         (["export", "--format", "safetensors", "--views", "1"], "--views does nothing beside --format safetensors"),
         (["export", "--from", REFERENCE, "--study-name", "x"], "--study-name does nothing beside --from"),
         (["predict", seven, "--model", MODEL, "--storage", "x"], "--storage does nothing beside --model"),
+        (["predict", seven, "--model", MODEL, "--show", "--json"], "--show does nothing beside --json"),
+        (["status", "--top", "3"], "--top goes with NAME"),
+        (["status", "mnist-7999p-15e", "--fix"], "leave NAME out"),
     ):
         assert_refused(run(*typed), 2, words)
 

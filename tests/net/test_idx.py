@@ -156,6 +156,20 @@ def test_archives_that_lie_in_the_folder_are_unpacked_without_a_download(
         assert (miniature.raw / f"{name}.gz").read_bytes() == online[f"{name}.gz"]
 
 
+def test_an_archive_is_checked_where_nothing_is_published_of_what_is_inside(
+    miniature: Miniature, online: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    raw, files = tmp_path / "KMNIST" / "raw", dict.fromkeys(miniature.files.training)
+    raw.mkdir(parents=True)
+    for name in files:
+        (raw / f"{name}.gz").write_bytes(online[f"{name}.gz"])
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is damaged \(MD5 .*Delete it"):
+        provide_files(tmp_path, "KMNIST", files)  # good files, but others
+    monkeypatch.setattr(torchvision.datasets.KMNIST, "resources", torchvision.datasets.MNIST.resources)
+    provide_files(tmp_path, "KMNIST", files)
+    assert len(load_pair(tmp_path, "KMNIST", files)[1]) == 400
+
+
 def test_another_data_set_is_fetched_from_its_own_mirrors(
     miniature: Miniature, online: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

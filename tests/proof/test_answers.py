@@ -21,7 +21,9 @@ def test_the_hardest_digits_are_those_that_most_networks_miss() -> None:
     as_seven = FOUR.model_copy(update={"answer": 7, "probability": 0.5})
     surer = FOUR.model_copy(update={"probability": 0.95})
     answers = make_answers((other, FOUR), (as_seven,), (surer,))
-    assert answers.hardest(1) == [HardDigit(place=7, label=4, num_missed=3, answer=9, probability=0.85)]
+    assert answers.hardest(1) == [
+        HardDigit(place=7, label=4, num_missed=3, answer=9, probability=0.85, of_label=FOUR.of_label)
+    ]
     assert [digit.place for digit in answers.hardest(5)] == [7, 2]
 
 

@@ -118,6 +118,26 @@ def test_what_was_true_of_an_earlier_winner_goes(
     assert "No longer holds" in "".join(attributes[part] for part in parts)
 
 
+def test_a_command_that_follows_finds_its_study_whatever_was_searched_since(
+    search_study: StoredStudy, facts: PageFacts, the_space: Space, tmp_path: Path
+) -> None:
+    settings = RunSettings(data_dir=tmp_path / "images", results_dir=tmp_path / "results")
+    [line] = gather(search_study, settings, the_space).commands
+    words = shlex.split(line)
+    assert words[2] == "search"
+    assert dict(zip(words[3::2], words[4::2], strict=True)) == {
+        "--trials": "3",
+        "--dataset": "sample",
+        "--max-params": "1999",
+        "--epochs": "4",
+        "--study-name": "small",
+        "--storage": facts.summary.storage,
+        "--data-dir": str(tmp_path / "images"),
+        "--results-dir": str(tmp_path / "results"),
+    }
+    assert facts.places[:2] == ("--study-name", "small")
+
+
 @pytest.mark.parametrize("name", ["a `tick`", "two words", "<b>bold</b>"])
 def test_a_command_in_a_note_is_code_whatever_the_studys_name(facts: PageFacts, name: str) -> None:
     note = tell_story(replace(facts, places=("--study-name", name)), "report.html")

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard import get_note
 from recording import add_runs
 from tiny import CHANNELS, FIRST, Listener
 from training import EPOCHS, after_an_epoch, work_off
@@ -202,6 +203,8 @@ def test_further_runs_are_never_pruned_and_their_deadline_is_that_of_the_search(
     [job] = jobs
     assert (job.settings.deadline, job.settings.pruner) == (12_345.0, "none")
     assert job.settings.study_name == "small-rerank"
+    note = get_note(StoredStudy.load(search_study.storage, "small-rerank").study)
+    assert note.startswith("Further runs of the leading trials of **small**")  # from its first moment on
 
 
 def test_what_is_reranked_already_is_not_run_again(

@@ -52,6 +52,9 @@ def test_notes_name_the_winner_until_another_trial_leads(search_study: StoredStu
     notes.name_winner(search_study.trials()[0], 98.125)
     assert "Winner of the re-ranking: trial 0, 98.125 % on average" in get_note(search_study.study)
     assert note_of_trial(search_study, 0).startswith("Winner of the re-ranking")
+    notes.name_winner(search_study.trials()[2], 98.25)
+    assert note_of_trial(search_study, 2).startswith("Winner of the re-ranking")
+    assert note_of_trial(search_study, 0) == "It has won an earlier re-ranking. Another trial has won since."
     search_study.study.tell(4, 99.0)
     notes.update()
     assert "Winner" not in get_note(search_study.study)

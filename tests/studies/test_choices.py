@@ -6,8 +6,13 @@ import pytest
 from fakes import draw
 from optuna.trial import TrialState
 
+from search import settings
 from search.studies.choices import PRUNERS, SAMPLERS, ChoiceError, make_pruner, make_sampler
 from search.studies.plan import Params
+
+
+def test_the_choices_are_those_that_settings_take() -> None:
+    assert (tuple(SAMPLERS), tuple(PRUNERS)) == (settings.SAMPLERS, settings.PRUNERS)
 
 
 def drawn_by(name: str, seed: int, num_trials: int = 12) -> list[Params]:

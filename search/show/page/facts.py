@@ -63,6 +63,9 @@ class Program:
     crops: tuple[tuple[int, int, int], ...]
 
 
+FEWEST_FOR_IMPORTANCE = 20  # complete trials: the best quarter of them are five
+
+
 @dataclass(frozen=True, kw_only=True)
 class PageFacts:
     """A study, as far as it has come.
@@ -76,8 +79,8 @@ class PageFacts:
         images: Training images as they are, each with how it may be trained on.
         hardest: A picture of the test images that most networks miss, side by side, as PNG.
         program: The winner's network, to be tried.
-        places: The options by which a command finds this study.
-        commands: What was typed, or what leads to the same.
+        places: The options by which a command that follows a search finds this one.
+        commands: What was typed, or what leads to the same; the search comes first.
     """
 
     summary: StudySummary

@@ -21,12 +21,14 @@ def headline(facts: PageFacts) -> str:
 
 
 def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
-    """What to do next, each with its command; nothing where all is done."""
+    """What to do next, each with its command; nothing where all is done.
+
+    Whatever was searched meanwhile, a command finds this study: it names it, or what it is bound to.
+    """
     summary = facts.summary
     to_search = summary.trials.total < facts.num_planned and not summary.stalled
     if to_search or (summary.winner is None and summary.best is not None):
-        trials = max(facts.num_planned, summary.trials.total)
-        return [("Finish the search", _command(facts, "search", "--trials", str(trials)))]
+        return [("Finish the search", facts.commands[0])]
     if summary.winner is not None and facts.proof is None:
         target = ("--target", "PERCENT") if summary.target is None else ()  # for the user to say
         return [("Prove the winner", _command(facts, "verify-best", "--seeds", "20", *target))]

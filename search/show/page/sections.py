@@ -11,12 +11,20 @@ from ..study import describe_leader, describe_work
 from ..words import describe_seeds, format_network, format_seconds, plural
 from . import proof_figures, search_figures
 from .blocks import Block, Canvas, Commands, Picture, Pictures, Section, Table
-from .facts import Digit, PageFacts
+from .facts import FEWEST_FOR_IMPORTANCE, Digit, PageFacts
 from .layers import layers_of
 from .pictures import SHOWN_IMAGES, to_png
+from .tables import (
+    calibration_table,
+    confusion_table,
+    drawn_trials,
+    parameters_table,
+    reranking_table,
+    trials_table,
+)
 from .timeline import draw_timeline
 
-FEW = 25  # complete trials below which an importance says little
+FEW = 50  # complete trials below which an importance says little
 
 
 def sections(facts: PageFacts) -> list[Section]:
@@ -131,28 +139,16 @@ def _search(facts: PageFacts) -> Section | None:
         return None
     winner = facts.summary.winner.number if facts.summary.winner is not None else None
     words = [*describe_work(facts.summary, facts.num_planned), *describe_leader(facts.summary)]
+    drawn = drawn_trials(facts)
+    if len(drawn) < len(facts.trials):
+        words.append(
+            f"Shown are {len(drawn):,} of {len(facts.trials):,} trials: those that lead or once led, and the latest."
+        )
     length = search_figures.mean_length(facts.trials)
     if length is not None:
         words.append(f"Pruned trials ended after {length:.1f} of {facts.summary.settings.epochs} epochs on average.")
-    blocks = [search_figures.draw_curves(facts.trials, winner), search_figures.draw_history(facts.trials, winner)]
-    return Section(id="search", title="The search", words=tuple(words), blocks=(*blocks, _trials_table(facts, winner)))
-
-
-def _trials_table(facts: PageFacts, winner: int | None) -> Table:
-    order = sorted(facts.trials, key=lambda trial: (trial.value is None, -(trial.value or 0.0), trial.number))
-    rows = tuple(
-        (
-            str(trial.number),
-            trial.state + (f" ({trial.reason})" if trial.reason else ""),
-            f"{trial.value:.2f}" if trial.value is not None else "",
-            f"{trial.num_params:,}" if trial.num_params is not None else "",
-            str(max(trial.curve, default=0)),
-        )
-        for trial in order
-    )
-    place = next((place for place, trial in enumerate(order) if trial.number == winner), None)
-    headings = ("Trial", "State", "Validation (%)", "Parameters", "Epochs")
-    return Table(caption=f"All {plural(len(rows), 'trial')}", headings=headings, rows=rows, marked=place, folded=True)
+    blocks = [search_figures.draw_curves(drawn, winner), search_figures.draw_history(drawn, winner)]
+    return Section(id="search", title="The search", words=tuple(words), blocks=(*blocks, trials_table(drawn, winner)))
 
 
 def _parameters(facts: PageFacts) -> Section | None:
@@ -165,8 +161,23 @@ def _parameters(facts: PageFacts) -> Section | None:
     if facts.importance:
         caution = " That is few: read it as a hint." if len(complete) < FEW else ""
         words.append(f"Importance is estimated from {plural(len(complete), 'complete trial')}.{caution}")
-        blocks.append(search_figures.draw_importance(facts.importance))
-    blocks += [search_figures.draw_parallel(facts.trials, winner), search_figures.draw_sizes(facts.trials, winner)]
+        shares = sorted(facts.importance.items(), key=lambda item: -item[1])
+        rows = tuple((name, f"{share:.1%}") for name, share in shares)
+        table = Table(caption="Importance", headings=("Parameter", "Share"), rows=rows, folded=True)
+        blocks += [search_figures.draw_importance(facts.importance), table]
+    elif len(complete) < FEWEST_FOR_IMPORTANCE:
+        words.append(
+            f"{plural(len(complete), 'complete trial')} are too few to tell which parameters matter: that takes "
+            f"{FEWEST_FOR_IMPORTANCE}."
+        )
+    else:
+        words.append("No parameter tells good trials from others.")
+    drawn = [trial for trial in drawn_trials(facts) if trial.state == "complete"]
+    blocks += [
+        search_figures.draw_parallel(drawn, winner),
+        search_figures.draw_sizes(drawn, winner),
+        parameters_table(drawn, winner),
+    ]
     return Section(id="parameters", title="What matters", words=tuple(words), blocks=tuple(blocks))
 
 
@@ -187,7 +198,7 @@ def _earned(facts: PageFacts) -> Section | None:
         id="earned",
         title="What the search earned",
         words=tuple(words),
-        blocks=(search_figures.draw_reranking(reranking),),
+        blocks=(search_figures.draw_reranking(reranking), reranking_table(reranking)),
     )
 
 
@@ -251,6 +262,8 @@ def _answers(facts: PageFacts) -> Section | None:
     blocks: list[Block] = [
         proof_figures.draw_confusion(answers, facts.classes),
         proof_figures.draw_calibration(answers),
+        confusion_table(answers, facts.classes),
+        calibration_table(answers),
     ]
     if facts.hardest is not None and hardest:
         source = _data_url(facts.hardest)
@@ -260,8 +273,9 @@ def _answers(facts: PageFacts) -> Section | None:
                 offset=place,
                 alternative=f"test image {miss.place}: {facts.classes[miss.label]}",
                 caption=(
-                    f"{facts.classes[miss.label]}, taken for {facts.classes[miss.answer]} ({miss.probability:.0%}) "
-                    f"by {miss.num_missed} of {n}"
+                    f"{facts.classes[miss.label]}: {miss.num_missed} of {n} miss it, mostly for "
+                    f"{facts.classes[miss.answer]} ({miss.probability:.0%}; {facts.classes[miss.label]}: "
+                    f"{miss.of_label:.0%})"
                 ),
             )
             for place, miss in enumerate(hardest)
@@ -274,11 +288,12 @@ def _answers(facts: PageFacts) -> Section | None:
                 facts.classes[each.label],
                 facts.classes[each.answer],
                 f"{each.probability:.0%}",
+                f"{each.of_label:.0%}",
                 f"{each.num_missed} of {n}",
             )
             for each in hardest
         )
-        headings = ("Test image", "Label", "Taken for", "How surely", "By networks")
+        headings = ("Test image", "Label", "Mostly taken for", "How surely", "The label's share", "Missed by")
         blocks.append(Table(caption="The images that most networks miss", headings=headings, rows=rows, folded=True))
     words = f"The answers of {plural(n, 'network')}, {describe_seeds(row.seed for row in answers.seeds)}."
     return Section(id="answers", title="What it gets wrong", words=(words,), blocks=tuple(blocks))
@@ -306,7 +321,7 @@ def _work(facts: PageFacts) -> Section | None:
         id="work",
         title="Who trained when",
         words=(f"{format_seconds(facts.summary.seconds)} of training in all.",),
-        blocks=(draw_timeline(facts.trials),),
+        blocks=(draw_timeline(drawn_trials(facts)),),
     )
 
 

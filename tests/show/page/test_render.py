@@ -1,5 +1,6 @@
 """The page: one file, honest about what is missing, with every figure drawn."""
 
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,9 +15,11 @@ from evidence import (
     make_summary,
     searched,
 )
-from pages import ALL, BEGUN, TRIALS, UNDER_WAY, WON, make_trial
+from pages import ALL, BEGUN, SEARCH, TRIALS, UNDER_WAY, WON, make_trial
+from PIL import Image, ImageColor
 
 from search.proof.summaries import Earned
+from search.show.page.blocks import Table
 from search.show.page.facts import PageFacts
 from search.show.page.headline import headline, next_steps
 from search.show.page.pictures import to_png
@@ -24,8 +27,9 @@ from search.show.page.proof_figures import draw_ladder
 from search.show.page.render import render, render_figures
 from search.show.page.search_figures import draw_history
 from search.show.page.sections import sections
-from search.show.page.svg import THEME
+from search.show.page.svg import BY_DAY, THEME
 from search.show.page.svg import to_png as to_picture
+from search.show.page.tables import MOST_DRAWN, drawn_trials
 
 
 class Page(HTMLParser):
@@ -92,22 +96,38 @@ def test_a_page_with_everything_has_all_sections_and_figures() -> None:
     for colour in THEME.values():
         assert colour not in text
     assert "var(--main)" in text
-    assert "4, taken for 9 (75%) by 2 of 3" in text
+    assert "4: 2 of 3 miss it, mostly for 9 (75%; 4: 25%)" in text
     assert "CONFIRMED: every one of 3 fresh seeds" in text
 
 
-def test_a_figure_is_told_apart_by_day_and_as_a_picture() -> None:
-    for name, picture in render_figures(ALL).items():
-        assert picture.startswith(b"\x89PNG"), name
-    assert render_figures(ALL) == render_figures(ALL)
+def test_a_picture_of_a_figure_has_the_colours_of_the_day() -> None:
+    pictures = render_figures(ALL)
+    stand_ins = {ImageColor.getrgb(colour) for colour in THEME.values()}
+    for name, picture in pictures.items():
+        with Image.open(io.BytesIO(picture)) as opened:
+            colours = {colour for _, colour in opened.convert("RGB").getcolors(2**24)}
+        assert not colours & stand_ins, name
+        assert ImageColor.getrgb(BY_DAY["ink"]) in colours, name
+    assert render_figures(ALL) == pictures
+
+
+def test_a_page_of_thousands_of_trials_stays_small_and_shows_those_that_matter() -> None:
+    trials = tuple(make_trial(number, 99 - abs(number - 1_000) / 2_000) for number in range(2_000))
+    facts = replace(WON, trials=trials, summary=make_summary(**RERANKED))
+    text = render(facts)
+    assert len(text) < 2_000_000
+    assert f"Shown are {MOST_DRAWN} of 2,000 trials" in text
+    shown = [trial.number for trial in drawn_trials(facts)]
+    assert len(shown) == MOST_DRAWN
+    assert {7, *range(901, 1_100), 1_998, 1_999} <= set(shown)  # the winner, those that lead or once led, the latest
+    assert shown == sorted(shown)
 
 
 def test_a_page_of_a_study_that_has_just_begun_says_so() -> None:
-    begun = replace(BEGUN, num_planned=80)
-    assert headline(begun) == "Nothing to see yet: no trial is complete."
-    assert [section.id for section in sections(begun)] == ["provenance"]
-    assert next_steps(begun) == [("Finish the search", "python cli.py search --trials 80")]
-    assert "no trial is complete" in render(begun)
+    assert headline(BEGUN) == "Nothing to see yet: no trial is complete."
+    assert [section.id for section in sections(BEGUN)] == ["provenance"]
+    assert next_steps(BEGUN) == [("Finish the search", SEARCH)]
+    assert "no trial is complete" in render(BEGUN)
 
 
 def test_where_all_is_done_there_is_no_next_step() -> None:
@@ -117,7 +137,7 @@ def test_where_all_is_done_there_is_no_next_step() -> None:
 
 def test_a_page_of_an_unfinished_search_says_how_far_it_is_and_how_to_finish_it() -> None:
     assert headline(UNDER_WAY) == "Under way: 50 trials of 80 done."
-    assert next_steps(UNDER_WAY)[0][1] == "python cli.py search --trials 80"
+    assert next_steps(UNDER_WAY)[0][1] == SEARCH
     assert [section.id for section in sections(UNDER_WAY)] == ["network", "search", "parameters", "work", "provenance"]
     assert "The best network so far" in render(UNDER_WAY)
 
@@ -163,9 +183,29 @@ def test_a_page_says_whether_what_was_earned_is_proved(ours: tuple[float, ...], 
     assert words in section.words[-1]
 
 
-def test_an_importance_of_few_trials_is_a_hint() -> None:
-    [section] = [each for each in sections(WON) if each.id == "parameters"]
-    assert "4 complete trials. That is few: read it as a hint." in section.words[0]
+def test_an_importance_of_few_trials_is_a_hint_and_of_too_few_there_is_none() -> None:
+    def words(num_trials: int, importance: dict[str, float]) -> str:
+        facts = replace(WON, trials=tuple(map(make_trial, range(num_trials))), importance=importance)
+        [section] = [each for each in sections(facts) if each.id == "parameters"]
+        return section.words[0]
+
+    shares = {"lr": 0.7, "shift": 0.3}
+    assert words(50, shares) == "Importance is estimated from 50 complete trials."
+    assert words(49, shares).endswith("That is few: read it as a hint.")
+    assert words(19, {}).startswith("19 complete trials are too few to tell")
+    assert words(20, {}) == "No parameter tells good trials from others."
+
+
+def test_the_numbers_of_figures_are_in_tables() -> None:
+    tables = {block.caption: block for section in sections(ALL) for block in section.blocks if isinstance(block, Table)}
+    assert tables["Importance"].rows == (("lr", "70.0%"), ("shift", "30.0%"))
+    assert ("4", "9", "2") in tables["Wrong answers"].rows
+    assert sum(int(row[2].replace(",", "")) for row in tables["Calibration"].rows) == 3_000  # of three networks
+    assert len(tables["The re-ranking"].rows) == len(ALL.summary.reranking.standings)  # type: ignore[union-attr]
+    parameters = tables["The parameters of 4 complete trials"]
+    assert parameters.headings[2:] == tuple(TRIALS[0].params)
+    assert {len(row) for row in parameters.rows} == {len(parameters.headings)}
+    assert parameters.rows[0][:2] == ("2", "99.30")
 
 
 def test_layers_add_up_in_the_table() -> None:
