@@ -1,7 +1,10 @@
 """Every command on the pages is run, in the order of the pages, on a few digits and with small numbers."""
 
+import importlib
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,3 +118,25 @@ def test_every_command_on_the_pages_works(place: Path) -> None:
             failed.append((line, words, result.output[-300:], result.exception))
     assert failed == []
     assert (place / "results" / "mnist-7999p-1e" / "report.html").exists()
+
+
+def test_every_measurement_on_the_pages_is_one_that_there_is_with_options_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("points-2000.json").touch()  # which the pages have made before
+    found = {
+        (match[1], match[2].strip())
+        for text in PAGES.values()
+        for code in code_in(text)
+        for match in re.finditer(r"python -m benchmarks\.([a-z_]+)([^#&|>]*)", code)
+    }
+    assert len(found) > 10
+    for name, options in sorted(found):  # they take hours: their own tests run them, small
+        importlib.import_module(f"benchmarks.{name}").main.make_context(name, shlex.split(options))
+
+
+def test_the_space_that_comes_with_the_tool_is_found_by_the_line_on_the_page() -> None:
+    [line] = re.findall(r"`python -c \"(.*?)\"`", PAGES["docs/library.md"])
+    told = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert Path(told.stdout.strip()).name == "space.py"

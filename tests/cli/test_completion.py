@@ -49,3 +49,14 @@ def test_bash_takes_what_the_program_prints(tmp_path: Path) -> None:
     )
     assert registered.returncode == 0, registered.stderr
     assert "_tiny_mnist_search_completion" in registered.stdout
+
+
+@pytest.mark.parametrize(("shell", "start"), [("zsh", "#compdef tiny-mnist-search"), ("fish", "function _tiny_mnist")])
+def test_other_shells_get_a_script_and_what_it_asks_for(shell: str, start: str) -> None:
+    def ask(instruction: str) -> str:
+        words = {"COMP_WORDS": "tiny-mnist-search ver", "COMP_CWORD": "ver" if shell == "fish" else "1"}
+        environment = {**os.environ, VARIABLE: f"{shell}_{instruction}", **words}
+        return subprocess.run(START, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert ask("source").startswith(start)
+    assert "verify-best" in ask("complete")

@@ -130,6 +130,7 @@ def test_a_command_that_follows_finds_its_study_whatever_was_searched_since(
         "--dataset": "sample",
         "--max-params": "1999",
         "--epochs": "4",
+        "--rerank": "0",
         "--study-name": "small",
         "--storage": facts.summary.storage,
         "--data-dir": str(tmp_path / "images"),
