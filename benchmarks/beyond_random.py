@@ -25,29 +25,39 @@ from search.proof.estimates import CONFIDENCE
 from search.proof.summaries import StudySummary
 from search.provenance import code_commit, versions
 from search.settings import SUMMARY, RunSettings
-from space import REFERENCE
 
 FLOOR = 100 / 10_000 / 2  # points: half of a validation image of MNIST
-FIRST_PARAMS = REFERENCE
 
 
-def compare(ours: StudySummary, rival: StudySummary) -> RandomRival:
-    """Raises ExplainedError if the two are not of one kind, or a winner has no runs to compare by."""
+def compare(ours: StudySummary, rival: StudySummary, ancestors: Sequence[StudySummary] = ()) -> RandomRival:
+    """Holds a search against a random one of equal cost.
+
+    Args:
+        ancestors: The searches that ours was begun with the leaders of, and theirs: what they cost is its cost, too.
+
+    Raises:
+        ExplainedError: If the two are not of one kind or of one cost, or a winner has no runs to compare by.
+    """
     for what, own, other in (
         ("data set", (ours.dataset, ours.settings.split), (rival.dataset, rival.settings.split)),
         ("budget", ours.settings.max_params, rival.settings.max_params),
         ("number of epochs", ours.settings.epochs, rival.settings.epochs),
         ("space or recipe", (ours.settings.space, ours.settings.recipe), (rival.settings.space, rival.settings.recipe)),
+        ("number of trials that were re-ranked", ours.settings.num_reranked, rival.settings.num_reranked),
     ):
         if own != other:
             raise ExplainedError(f"{ours.study_name!r} and {rival.study_name!r} differ in {what}: they do not compare.")
     if rival.settings.sampler != "random":
         raise ExplainedError(f"{rival.study_name!r} is no random search: name one made with --sampler random.")
-    cost, random_cost = ours.epochs.trained, rival.epochs.trained
-    if random_cost < cost:
+    epochs = rival.settings.epochs
+    cost = sum(each.epochs.trained for each in (ours, *ancestors))
+    random_cost = rival.trials.complete * epochs  # what was cut off, and tried again, has served for nothing
+    if rival.settings.warm_start is not None or rival.settings.pruner != "none":
+        raise ExplainedError(f"{rival.study_name!r} was warm-started, or pruned: search with --pruner none.")
+    if not cost <= random_cost < cost + epochs:
         raise ExplainedError(
-            f"{rival.study_name!r} has trained {random_cost:,} epochs, and {ours.study_name!r} {cost:,}: give the "
-            "random one as many."
+            f"The trials of {rival.study_name!r} have trained {random_cost:,} epochs, and {ours.study_name!r}, with "
+            f"the searches that it was begun with, {cost:,}: give the random one --trials {math.ceil(cost / epochs)}."
         )
     winners, rivals = _runs(ours), _runs(rival)
     difference, margin = difference_of_means(winners, rivals)
@@ -56,11 +66,10 @@ def compare(ours: StudySummary, rival: StudySummary) -> RandomRival:
         study_name=ours.study_name,
         sampler=ours.settings.sampler or "unknown",
         pruner=ours.settings.pruner or "unknown",
-        epochs=ours.epochs.trained,
+        epochs=cost,
         val_accuracies=tuple(winners),
         random_study_name=rival.study_name,
-        random_pruner=rival.settings.pruner or "unknown",
-        random_epochs=rival.epochs.trained,
+        random_epochs=random_cost,
         random_val_accuracies=tuple(rivals),
         difference=difference,
         margin=margin,
@@ -68,19 +77,22 @@ def compare(ours: StudySummary, rival: StudySummary) -> RandomRival:
 
 
 def _runs(summary: StudySummary) -> list[float]:
-    """Of the winner: where that is the study's first trial, its runs of the re-ranking, which is all there is."""
-    reranking, winner = summary.reranking, summary.winner
-    if reranking is not None and reranking.earned is not None:
-        return list(reranking.earned.winner_val_accuracies)
-    if reranking is None or not reranking.finished or winner is None:
-        raise ExplainedError(f"The re-ranking of {summary.study_name!r} is not finished. Run its search again.")
-    if winner.params != FIRST_PARAMS:
+    """Of the winner, those that did not choose it."""
+    if summary.reranking is None or summary.reranking.earned is None:
         raise ExplainedError(
-            f"The winner of {summary.study_name!r} was not compared with the first trial. Run its search again, with "
+            f"The winner of {summary.study_name!r} was not run again after the re-ranking. Run its search again, with "
             f"--compare."
         )
-    [standing] = [each for each in reranking.standings if each.number == winner.number]
-    return list(standing.val_accuracies)
+    return list(summary.reranking.earned.winner_val_accuracies)
+
+
+def read_ancestors(summary: StudySummary, results_dir: Path) -> tuple[StudySummary, ...]:
+    """The searches that one was begun with, the nearest first. Raises as `Record.read` does."""
+    name = summary.settings.warm_start
+    if name is None:
+        return ()
+    nearest = StudySummary.read(results_dir / name / SUMMARY)
+    return nearest, *read_ancestors(nearest, results_dir)
 
 
 def difference_of_means(ours: Sequence[float], others: Sequence[float]) -> tuple[float, float | None]:
@@ -109,8 +121,11 @@ def difference_of_means(ours: Sequence[float], others: Sequence[float]) -> tuple
 @json_option
 def main(pairs: tuple[tuple[str, str], ...], results_dir: Path, as_json: bool) -> None:
     """Compares the winners of searches with those of random ones."""
-    rows = tuple(compare(*(StudySummary.read(results_dir / name / SUMMARY) for name in pair)) for pair in pairs)
-    measured = BeyondRandom(rows=rows, commit=code_commit(), versions=versions())
+    rows = []
+    for pair in pairs:
+        ours, rival = (StudySummary.read(results_dir / name / SUMMARY) for name in pair)
+        rows.append(compare(ours, rival, read_ancestors(ours, results_dir)))
+    measured = BeyondRandom(rows=tuple(rows), commit=code_commit(), versions=versions())
     finish(measured, report, as_json=as_json)
 
 

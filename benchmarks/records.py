@@ -358,7 +358,8 @@ class RandomRival:
     """A search, and a random one at the same budget: accuracies of their winners' runs, on validation, in percent.
 
     Attributes:
-        epochs, random_epochs: That the searches have trained, re-ranking apart, which both have alike.
+        epochs: That the search has trained, and those that it was begun with the leaders of, what was cut off included.
+        random_epochs: That the random one's complete trials have. Both re-rank as many trials.
         difference, margin: Of the means, in points, and half of its 95 % interval (Welch's), over runs of these two
             winners; null where there are too few. It says nothing of how another pair of searches would end.
     """
@@ -370,7 +371,6 @@ class RandomRival:
     epochs: int
     val_accuracies: tuple[float, ...]
     random_study_name: str
-    random_pruner: str
     random_epochs: int
     random_val_accuracies: tuple[float, ...]
     difference: float

@@ -85,8 +85,16 @@ class World:
         self._frequencies = normal / np.sqrt(chi_square) / surrogate.length_scales
         self._phases = generator.uniform(0, 2 * math.pi, NUM_FEATURES)
         self._weights = generator.standard_normal(NUM_FEATURES) * surrogate.spread * math.sqrt(2 / NUM_FEATURES)
-        noise = generator.standard_normal(len(surrogate.encoded)) * surrogate.deviations
-        self._correction = surrogate.solve(surrogate.targets - noise - self._prior(surrogate.encoded))
+        # Matheron's rule: what is drawn from the prior is corrected by what the recorded points say, each part by its
+        # covariance with them. So the rough part of a recorded point agrees with its runs, too: above all that of the
+        # first trial, which every search is held against.
+        num_points = len(surrogate.encoded)
+        noise = generator.standard_normal(num_points) * surrogate.noise_of_targets
+        rough = generator.standard_normal(num_points) * surrogate.roughness
+        self._correction = surrogate.solve(surrogate.targets - noise - rough - self._prior(surrogate.encoded))
+        rough += surrogate.roughness**2 * self._correction
+        points = surrogate.recorded.points
+        self._rough = {_key(point.params): float(each) for point, each in zip(points, rough, strict=True)}
 
     def _prior(self, encoded: Vector) -> Vector:
         drawn: Vector = np.cos(encoded @ self._frequencies.T + self._phases) @ self._weights
@@ -98,9 +106,15 @@ class World:
         at = surrogate.encode(params)[None]
         smooth = float((self._prior(at) + surrogate.covariance(at) @ self._correction)[0])
         # What is rougher than the process can be is a fixed part of each point.
-        generator = np.random.default_rng(derive_seed(self._seed, repr(sorted(params.items()))))
-        rough = surrogate.roughness * float(generator.standard_normal())
+        rough = self._rough.get(_key(params))
+        if rough is None:
+            generator = np.random.default_rng(derive_seed(self._seed, _key(params)))
+            rough = surrogate.roughness * float(generator.standard_normal())
         return (smooth + rough) * surrogate.scale + surrogate.centre
+
+
+def _key(params: Params) -> str:
+    return repr(sorted(params.items()))
 
 
 class Surrogate:

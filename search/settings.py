@@ -167,6 +167,14 @@ class FrontierSettings(RunSettings):
     seed: int = SearchSettings.seed
     target: Decimal | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least, most = LIMITS["max_params"]
+        if not self.budgets or list(self.budgets) != sorted({each for each in self.budgets if least <= each <= most}):
+            raise ExplainedError(
+                f"budgets have to be from {least:,} to {most:,}, each once, the smallest first, not {self.budgets}."
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceSettings(RunSettings):

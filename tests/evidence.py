@@ -271,7 +271,14 @@ def make_answers(*misses: tuple[Miss, ...], num: int = 100, seeds: Sequence[int]
 
 def make_point(max_params: int, *accuracies: float, **changes: Any) -> FrontierPoint:
     """A budget whose winner's seeds reached so much, of 10,000 test images."""
-    errors = tuple(round(100 * (100 - each)) for each in accuracies)
+    target = changes.pop("target", 99.4)
+    num_planned = changes.pop("num_planned", len(accuracies))
+    errors = [round(100 * (100 - each)) for each in accuracies]
+    proof = make_proof(errors, target=target) if errors else None
+    tested = proof.tested[0] if proof is not None else None
+    if tested is not None and num_planned != len(errors):
+        asked = tested.asked[-1].model_copy(update={"num_seeds": num_planned})
+        tested = tested.model_copy(update={"asked": (asked,)})
     fields = {
         "max_params": max_params,
         "study_name": f"mnist-{max_params}p-15e",
@@ -280,12 +287,7 @@ def make_point(max_params: int, *accuracies: float, **changes: Any) -> FrontierP
         "num_params": max_params - 8,
         "channels": ((4, 5), (6, 7), (8,)),
         "blocks": ("dense", "separable", "dense"),
-        "errors": errors,
-        "errors_one_view": errors,
-        "num_images": 10_000,
-        "num_planned": len(accuracies),
-        "target": 99.4,
-        "num_attempts": 1,
+        "tested": tested,
     }
     return FrontierPoint.model_validate(fields | changes)
 
@@ -295,9 +297,9 @@ def make_frontier(*points: FrontierPoint, **changes: Any) -> Frontier:
         "dataset": "mnist",
         "judged": True,
         "epochs": 15,
+        "space": "0123456789abcdef",
+        "recipe": 5,
         "target": 99.4,
-        "num_trials": 50,
-        "num_seeds": 2,
         "commit": "0123abc",
         "points": points,
     }

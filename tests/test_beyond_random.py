@@ -13,30 +13,32 @@ from benchmarks import beyond_random
 from search.config import ExplainedError
 from search.proof.summaries import Earned, StudySummary
 from search.settings import SUMMARY
-from space import REFERENCE
 
 OURS, RANDOMS, FIRSTS = (99.5, 99.4, 99.6), (99.3, 99.2, 99.1), (99.0, 99.1, 99.0)
 
 
 def summary(*runs: float, name: str = "drawn", sampler: str = "tpe", **changes: Any) -> StudySummary:
-    """Of a search whose winner has such runs beside the first trial's."""
+    """Of a search whose winner has such runs beside the first trial's; a random one prunes nothing."""
+    if sampler == "random":
+        changes.setdefault("pruner", "none")
     made = make_summary(**RERANKED, study_name=name)
     earned = Earned(first=0, winner_val_accuracies=runs, first_val_accuracies=FIRSTS[: len(runs)]) if runs else None
     return made.model_copy(
         update={
             "reranking": RERANKED["reranking"].model_copy(update={"earned": earned}),
             "settings": made.settings.model_copy(update={"sampler": sampler, **changes}),
+            "trials": made.trials.model_copy(update={"complete": 38}),  # of 15 epochs: 570
         }
     )
 
 
 def test_the_winners_are_compared_by_the_runs_that_chose_neither() -> None:
-    found = beyond_random.compare(summary(*OURS), summary(*RANDOMS, sampler="random", pruner="none"))
+    found = beyond_random.compare(summary(*OURS), summary(*RANDOMS, sampler="random"))
     assert (found.val_accuracies, found.random_val_accuracies) == (OURS, RANDOMS)
     assert found.difference == pytest.approx(0.3)
     welch = stats.ttest_ind(OURS, RANDOMS, equal_var=False).confidence_interval(0.95)
     assert (found.difference - found.margin, found.difference + found.margin) == pytest.approx((welch.low, welch.high))
-    assert (found.sampler, found.random_pruner) == ("tpe", "none")
+    assert (found.sampler, found.epochs, found.random_epochs) == ("tpe", 560, 570)
 
 
 def test_single_runs_have_no_interval() -> None:
@@ -50,28 +52,38 @@ def test_equal_runs_do_not_show_that_there_is_no_spread() -> None:
     assert margin > 0.005
 
 
-def test_a_winner_that_is_the_first_trial_is_compared_by_its_further_runs() -> None:
-    first = summary(sampler="random")
-    winner = first.winner
-    assert winner is not None
-    first = first.model_copy(update={"winner": winner.model_copy(update={"params": REFERENCE})})
-    found = beyond_random.compare(summary(*OURS), first)
-    assert found.random_val_accuracies == (99.25, 99.5)
-
-
-def test_a_random_search_of_lower_cost_is_refused() -> None:
+@pytest.mark.parametrize("num_trials", [37, 39])
+def test_a_random_search_of_another_cost_is_refused(num_trials: int) -> None:
     rival = summary(*RANDOMS, sampler="random")
-    cheaper = rival.model_copy(update={"epochs": rival.epochs.model_copy(update={"trained": 100})})
-    with pytest.raises(ExplainedError, match="has trained 100 epochs, and 'drawn' 560"):
-        beyond_random.compare(summary(*OURS), cheaper)
+    other = rival.model_copy(update={"trials": rival.trials.model_copy(update={"complete": num_trials})})
+    with pytest.raises(ExplainedError, match=rf"{15 * num_trials} epochs, and 'drawn', .* 560: .* --trials 38"):
+        beyond_random.compare(summary(*OURS), other)
+
+
+def test_what_a_search_was_begun_with_is_its_cost_too(tmp_path: Path) -> None:
+    for name, before in (("small", None), ("middle", "small")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / SUMMARY).write_bytes(summary(*OURS, name=name, warm_start=before).to_json().encode())
+    ours = summary(*OURS, warm_start="middle")
+    ancestors = beyond_random.read_ancestors(ours, tmp_path)
+    assert [each.study_name for each in ancestors] == ["middle", "small"]
+    with pytest.raises(ExplainedError, match=r"1,680: give the random one --trials 112"):
+        beyond_random.compare(ours, summary(*RANDOMS, sampler="random"), ancestors)
 
 
 @pytest.mark.parametrize(
     ("ours", "rival", "told"),
     [
         (summary(*OURS), summary(*RANDOMS), "no random search"),
-        (summary(*OURS), summary(sampler="random"), "was not compared with the first trial"),
-        (summary(), summary(*RANDOMS, sampler="random"), "was not compared with the first trial"),
+        (summary(*OURS), summary(sampler="random"), "was not run again after the re-ranking"),
+        (summary(), summary(*RANDOMS, sampler="random"), "was not run again after the re-ranking"),
+        (
+            summary(*OURS),
+            summary(*RANDOMS, sampler="random", num_reranked=10),
+            "differ in number of trials that",
+        ),
+        (summary(*OURS), summary(*RANDOMS, sampler="random", warm_start="small"), "was warm-started, or pruned"),
+        (summary(*OURS), summary(*RANDOMS, sampler="random", pruner="percentile"), "was warm-started, or pruned"),
         (summary(*OURS), summary(*RANDOMS, sampler="random", max_params=2_000), "differ in budget"),
         (summary(*OURS), summary(*RANDOMS, sampler="random", recipe=1), "differ in space or recipe"),
         (summary(*OURS), summary(*RANDOMS, sampler="random", split="other"), "differ in data set"),

@@ -126,6 +126,15 @@ def test_worlds_agree_with_what_is_recorded_and_differ_where_nothing_is(surrogat
     assert elsewhere.std() > at_points.std(axis=0).mean()
 
 
+def test_at_a_recorded_point_worlds_agree_with_its_runs_however_rough_they_are() -> None:
+    odd = replace(POINTS.points[0], further=tuple([to_accuracy(truth(REFERENCE) - 0.4)] * 6))  # unlike its neighbours
+    surrogate = Surrogate(replace(POINTS, points=(odd, *POINTS.points[1:])), ROUGH)
+    found = np.array([World(surrogate, seed).log_error(REFERENCE) for seed in range(200)])
+    posterior = surrogate.noise / math.sqrt(6)  # of a mean of six runs
+    assert found.mean() == pytest.approx(truth(REFERENCE) - 0.4, abs=2 * posterior)
+    assert found.std() < 1.5 * posterior
+
+
 @pytest.mark.parametrize("smoothness", [SMOOTH, ROUGH])
 def test_worlds_scatter_as_much_as_the_process_does_not_know(smoothness: float) -> None:
     surrogate = Surrogate(POINTS, smoothness)

@@ -80,13 +80,25 @@ def evidence() -> str:
 
 def _earned(first: Accuracy, reranking: Reranking, proved: Proof) -> str:
     """What the search and the views have earned, as far as records show it."""
-    winner = reranking.standings[0]
-    search, views = winner.mean - first.mean, proved.mean - proved.one_view.mean
+    views = proved.mean - proved.one_view.mean
     return (
-        f"What did the search earn? On validation, trial 0's network has {first.mean:.3f} % on average over "
-        f"{len(first.seeds)} further seeds, and the winner {winner.mean:.3f} % over its {len(winner.val_accuracies)} "
-        f"further runs: {search:+.3f} points, which so few runs do not prove. What did the views earn? On the test "
-        f"digits, {views:+.3f} points on average over the same {len(proved.seeds)} networks."
+        f"What did the search earn? {_earned_by_search(first, reranking)} What did the views earn? On the test digits, "
+        f"{views:+.3f} points on average over the same {len(proved.seeds)} networks."
+    )
+
+
+def _earned_by_search(first: Accuracy, reranking: Reranking) -> str:
+    """By pairs of runs that chose neither; records of before there were such runs know less."""
+    earned = reranking.earned
+    if earned is not None:
+        margin = f" ± {earned.margin:.3f}" if earned.margin is not None else ""
+        n = len(earned.first_val_accuracies)
+        return f"On validation, {earned.mean:+.3f}{margin} points over trial 0 (95 %, {n} pairs of further runs)."
+    [winner] = [each for each in reranking.standings if each.number == reranking.winner]
+    return (
+        f"On validation, trial 0's network has {first.mean:.3f} % on average over {len(first.seeds)} further seeds, "
+        f"and the winner {winner.mean:.3f} % over its {len(winner.val_accuracies)} further runs: "
+        f"{winner.mean - first.mean:+.3f} points, which so few runs do not prove."
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-9  # points
 MANY_SEEDS = math.ceil(math.log(1 - CONFIDENCE) / math.log(CONFIDENCE))  # the fewest that prove 95 % of all seeds
 
 
@@ -77,11 +78,14 @@ def prediction_margin(std: float | None, num_recorded: int, num_further: int, *,
 
 
 def paired_margin(differences: Sequence[float]) -> float | None:
-    """Half of the 95 % t-interval of the mean of paired differences; None for a single one."""
+    """Half of the 95 % t-interval of the mean of paired differences.
+
+    None for a single one, and where all are equal: errors are whole, so that hides their spread, and proves nothing.
+    """
     from scipy import stats
 
     n = len(differences)
-    if n < 2:
+    if n < 2 or max(differences) - min(differences) <= ROUNDING:
         return None
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
 
@@ -91,7 +95,7 @@ def difference_margin(rows: Sequence[Sequence[float]]) -> float | None:
 
     What scatters is pooled over all rows, with the effects of row and seed taken out (a two-way layout without
     repetition), so that few runs of each suffice. The interval is that of one pair, not adjusted for how many there
-    are. None where there are not two rows of two runs.
+    are. None where there are not two rows of two runs, and where nothing scatters: errors are whole, and hide it.
     """
     from scipy import stats
 
@@ -106,6 +110,8 @@ def difference_margin(rows: Sequence[Sequence[float]]) -> float | None:
         for row, row_mean in zip(rows, row_means, strict=True)
         for value, run_mean in zip(row, run_means, strict=True)
     ]
+    if max(map(abs, residuals)) <= ROUNDING:
+        return None
     freedom = (num_rows - 1) * (num_runs - 1)
     variance = math.fsum(residual**2 for residual in residuals) / freedom
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(2 * variance / num_runs)

@@ -6,9 +6,10 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ..config import Block, Channels
-from .estimates import accuracy, max_errors, mean_of, std_of
+from .estimates import accuracy, estimate, max_errors, mean_of, pass_share_lower, std_of
 from .parts import Count, Part, Percent, Record, StudyName, derived
 from .summaries import Earned
+from .tested import Tested
 
 
 class FrontierPoint(Part):
@@ -16,18 +17,18 @@ class FrontierPoint(Part):
 
     Attributes:
         max_params: The budget.
+        tested_before: How many other budgets had been put to the test when this one was first asked for: its choice may
+            owe something to what they showed.
         study_name: Its search; null before it has begun.
         num_trials: How many trials that has completed or pruned.
         trial, num_params, channels, blocks, residual, params: Its winner; null, or empty, before it is settled.
         earned: The winner beside the study's first trial, on validation.
-        errors, errors_one_view: Of every seed of the winner that was measured, by whichever command.
-        num_images: On how many test images.
-        num_planned: Seeds that proofs of it were asked for.
-        target: The highest that a proof of it was asked for, in percent.
-        num_attempts: Configurations of this study of which a proof was asked for.
+        tested: All that is known of the winner: every seed, whatever command has measured it; null before a proof.
+        others: Other winners of this search of which a proof was asked for.
     """
 
     max_params: Count
+    tested_before: Count = 0
     study_name: StudyName | None = None
     num_trials: Count = 0
     trial: Count | None = None
@@ -37,23 +38,31 @@ class FrontierPoint(Part):
     residual: bool = False
     params: dict[str, bool | float | int | str] = Field(default_factory=dict)
     earned: Earned | None = None
-    errors: tuple[Count, ...] = ()
-    errors_one_view: tuple[Count, ...] = ()
-    num_images: Count = 0
-    num_planned: Count = 0
-    target: Percent | None = None
-    num_attempts: Count = 0
+    tested: Tested | None = None
+    others: tuple[Tested, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len(self.errors) != len(self.errors_one_view) or max((*self.errors, 0)) > self.num_images:
-            raise ValueError(f"budget {self.max_params}: the errors are not those of {self.num_images} test images")
+        for tested in (self.tested, *self.others):
+            worst = max((row.errors for row in tested.seeds), default=0) if tested is not None else 0
+            if tested is not None and worst > tested.num_images:
+                raise ValueError(f"budget {self.max_params}: more errors than the {tested.num_images} test images")
         return self
+
+    @property
+    def errors(self) -> tuple[int, ...]:
+        """Of every measured seed, by all views."""
+        return tuple(row.errors for row in self.tested.seeds) if self.tested is not None else ()
 
     @property
     def test_accuracies(self) -> tuple[float, ...]:
         """In percent, by all views."""
-        return tuple(accuracy(errors, self.num_images) for errors in self.errors)
+        return self._accuracies(self.errors)
+
+    @property
+    def num_planned(self) -> int:
+        """Seeds that proofs of it were asked for."""
+        return self.tested.num_planned if self.tested is not None else 0
 
     @derived
     def mean(self) -> float | None:
@@ -64,38 +73,50 @@ class FrontierPoint(Part):
         return std_of(self.test_accuracies)
 
     @derived
+    def ci95(self) -> tuple[float, float] | None:
+        """The 95 % t-interval of the mean."""
+        return estimate(self.test_accuracies).ci95 if self.errors else None
+
+    @derived
     def min(self) -> float | None:
         return min(self.test_accuracies, default=None)
 
     @derived
     def mean_one_view(self) -> float | None:
         """By the central view alone."""
-        return mean_of([accuracy(errors, self.num_images) for errors in self.errors_one_view])
+        rows = self.tested.seeds if self.tested is not None else ()
+        return mean_of(self._accuracies(tuple(row.errors_one_view for row in rows)))
 
-    def holds(self, target: float) -> bool:
-        """Whether every measured seed reaches the target, and what else a proof of it was asked for, in percent."""
-        bar = Decimal(str(max(target, self.target or 0.0)))
-        return bool(self.errors) and max(self.errors) <= max_errors(bar, self.num_images)
+    def num_passed(self, target: float) -> int:
+        """Seeds that reach the target, and what else a proof of it was asked for, in percent."""
+        if self.tested is None:
+            return 0
+        most = max_errors(Decimal(str(max(target, self.tested.target or 0.0))), self.tested.num_images)
+        return sum(each <= most for each in self.errors)
+
+    def _accuracies(self, errors: tuple[int, ...]) -> tuple[float, ...]:
+        return tuple(accuracy(each, self.tested.num_images) for each in errors) if self.tested is not None else ()
 
 
 class Frontier(Record):
     """Accuracy against parameters: a search and a proof for each of several budgets (`frontier`).
 
     Attributes:
-        num_trials: Of each search.
-        num_seeds: Of each proof.
+        space: The hash of the search space, which all searches have.
+        recipe: Theirs, too.
+        commit: Of the command that has written this.
         points: All budgets that were ever asked for, the smallest first, confirmed or not.
     """
 
     TITLE: ClassVar[str] = "frontier.json (`frontier`)"
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     dataset: str
     judged: bool
     epochs: Count
+    space: str
+    recipe: Count
     target: Percent
-    num_trials: Count
-    num_seeds: Count
     commit: str
     points: Annotated[tuple[FrontierPoint, ...], Field(min_length=1)]
 
@@ -114,4 +135,10 @@ class Frontier(Record):
 
     def is_held(self, point: FrontierPoint) -> bool:
         """Whether every measured seed of a budget reaches the target, and that can be judged."""
-        return self.judged and point.holds(self.target)
+        return self.judged and bool(point.errors) and point.num_passed(self.target) == len(point.errors)
+
+    def pass_share_lower(self, point: FrontierPoint) -> float | None:
+        """The exact 95 % lower bound of the share of all seeds that reach the target; None where nothing is judged."""
+        if not self.judged or not point.errors:
+            return None
+        return pass_share_lower(point.num_passed(self.target), len(point.errors))

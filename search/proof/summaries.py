@@ -10,7 +10,12 @@ from .parts import Count, Part, Percent, Record, Versions, derived
 
 
 class SearchedWith(Part):
-    """What a search was made with; sampler, pruner and seed are those of its last command."""
+    """What a search was made with; sampler, pruner and seed are those of the last command that drew a trial.
+
+    Attributes:
+        warm_start: The study whose leading trials it was begun with.
+        num_reranked: How many leading trials were to be run again.
+    """
 
     max_params: Count
     epochs: Count
@@ -22,6 +27,8 @@ class SearchedWith(Part):
     recipe: Count
     commit: str | None
     versions: Versions | None
+    warm_start: str | None = None
+    num_reranked: Count | None = None
 
 
 class TrialCounts(Part):
@@ -102,7 +109,8 @@ class Earned(Part):
 
     Attributes:
         first: The number of that trial.
-        winner_val_accuracies, first_val_accuracies: Of runs that chose neither, in pairs of the same seed.
+        winner_val_accuracies, first_val_accuracies: Of runs that chose neither, in pairs of the same seed. Where the
+            first trial is the winner, they are the same runs.
     """
 
     first: Count
@@ -128,7 +136,7 @@ class Earned(Part):
 
     @derived
     def margin(self) -> float | None:
-        """Half of the 95 % t-interval of that mean; null for one pair."""
+        """Half of the 95 % t-interval of that mean; null for one pair, and where all pairs differ by as much."""
         return paired_margin(self.differences)
 
 
@@ -143,6 +151,7 @@ class Reranking(Part):
         margin: Half of the 95 % interval of a difference of two means, in points; null where runs are too few.
         regression: How much the further runs of the search's first-ranked trial fall short of its searched one, in
             points: what the choice of the best of many runs had overstated.
+        first: The number of the study's first trial, where that is complete.
     """
 
     finished: bool
@@ -152,6 +161,7 @@ class Reranking(Part):
     tied: tuple[Count, ...] = ()
     margin: float | None = None
     earned: Earned | None = None
+    first: Count | None = None
 
 
 class StudySummary(Record):

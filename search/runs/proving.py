@@ -30,6 +30,7 @@ from ..studies.space import Space
 from ..studies.study import StoredStudy
 from ..studies.turns import exclusive, patient
 from .following import FollowUp, open_follower
+from .frontiers import refresh_frontier
 from .history import plan_proof, read_ledger
 from .looks import describe
 from .models import read_model_origin
@@ -95,6 +96,7 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
         return record
 
     record = prove(verification)
+    refresh_frontier(session.storage, settings.results_dir, dataset.name, follow_up.test.epochs)
     model = (model_path,) if record.model is not None else ()
     from .pages import write_page  # loads matplotlib: not before there is something to draw
 

@@ -60,6 +60,8 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
             recipe=binding.recipe,
             commit=study.commit,
             versions=study.versions,
+            warm_start=study.warm_start,
+            num_reranked=study.num_reranked,
         ),
         trials=count_trials(trials),
         epochs=count_epochs(trials, binding.epochs),

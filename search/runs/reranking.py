@@ -87,17 +87,22 @@ def run_comparison(
     num_compared: int,
     deadline: float | None,
 ) -> bool:
-    """Runs the winner and the study's first trial, where that is another; returns whether it was interrupted."""
+    """Runs the winner and the study's first trial; returns whether it was interrupted.
+
+    Where the first trial has won, it runs alone: what it reaches is to be known by runs that did not choose it.
+    """
     winner, first = ranking.winner, ranking.first
     reranking = search.sibling(KINDS[Kind.RERANK].name(search.name))
-    if winner is None or first is None or winner.trial.number == first.number or reranking is None:
+    if winner is None or first is None or reranking is None:
         return False
-    trials = (winner.trial, first)
+    trials = (winner.trial,) if winner.trial.number == first.number else (winner.trial, first)
     plan = runs_to_compare([trial.number for trial in trials], num_compared)
     if keys_left(reranking, plan):
         session.screen.say(
-            f"Comparing the winner, trial {winner.trial.number}, with the study's first trial by {num_compared} runs "
-            f"of each."
+            f"The study's first trial has won: {num_compared} further runs tell what it reaches."
+            if len(trials) == 1
+            else f"Comparing the winner, trial {winner.trial.number}, with the study's first trial by {num_compared} "
+            f"runs of each."
         )
     task = _task(session, search, trials, validation)
     return session.run(reranking, session.job(reranking, plan, task, epochs=validation.epochs, deadline=deadline))

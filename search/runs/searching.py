@@ -55,19 +55,20 @@ def run_search(
     if settings.warm_start is not None:
         warm_start = find_warm_start(session.storage, settings.warm_start, name, binding)
     search = open_search_study(session.storage, name, binding, space.reference, warm_start)
-    StudyFacts(  # may change on the way; the last is noted
-        sampler=settings.sampler,
-        pruner=settings.pruner,
-        seed=settings.seed,
+    num_done = count_trials(search.trials()).total
+    facts = StudyFacts(  # may change on the way; the last is noted
         patience=settings.patience,
         num_trials=settings.trials,
         num_reranked=settings.rerank,
         num_compared=settings.compare,
-    ).write(search.study)
+    )
+    if num_done < settings.trials:  # else this command draws none, and has no part in how they were drawn
+        drawn_by = {"sampler": settings.sampler, "pruner": settings.pruner, "seed": settings.seed}
+        facts = facts.model_copy(update=drawn_by)
+    facts.write(search.study)
     ranking = read_ranking(search)  # one of another search is told before anything starts
     if not settings.rerank and ranking is not None and ranking.finished:
         screen.say("The earlier re-ranking stands, as long as no other trial comes to lead.")
-    num_done = count_trials(search.trials()).total
     if num_done > settings.trials:
         screen.say(f"The study has {num_done} trials already: --trials {settings.trials} adds none.")
     folder = settings.results_dir / search.name

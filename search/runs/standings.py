@@ -7,14 +7,13 @@ from statistics import mean
 from optuna.trial import FrozenTrial, TrialState
 
 from ..proof import summaries
-from ..proof.estimates import difference_margin
+from ..proof.estimates import ROUNDING, difference_margin
 from ..studies.facts import TrialFacts
 from ..studies.kinds import KINDS, Kind
 from ..studies.process import Owner
 from ..studies.study import StoredStudy, make_complaint_of_another_search, rank
 
 NUM_RUNS = 2  # further runs of each leading trial
-ROUNDING = 1e-9  # points
 SMALLER = 0.05  # the share of parameters by which a network has to be smaller to be preferred to one that it ties with
 
 
@@ -85,9 +84,12 @@ class Ranking:
 
     @property
     def earned(self) -> summaries.Earned | None:
-        """The winner beside the study's first trial, over the runs that both have and that chose neither."""
+        """The winner beside the study's first trial, over the runs that both have and that chose neither.
+
+        Where the first trial has won, these are its own runs twice: what it reaches is known without flattery.
+        """
         winner, first = self.winner, self.first
-        if winner is None or first is None or winner.trial.number == first.number:
+        if winner is None or first is None:
             return None
         ours, firsts = self.compared.get(winner.trial.number, {}), self.compared.get(first.number, {})
         shared = sorted(ours.keys() & firsts.keys())
@@ -113,6 +115,7 @@ class Ranking:
             regression=regression,
             standings=tuple(map(_describe, self.standings)),
             earned=self.earned,
+            first=self.first.number if self.first is not None else None,
         )
 
 

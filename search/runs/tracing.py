@@ -6,27 +6,21 @@ its last search has ended, so none can choose anything; the budgets are on recor
 
 import time
 from dataclasses import fields, replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from optuna.storages import RDBStorage
-
 from ..config import ExplainedError
-from ..files import write_atomically
 from ..net.datasets import NO_TARGET, DataError, DataSet, find_dataset
 from ..proof.evidence import Proof
 from ..proof.frontier import Frontier, FrontierPoint
-from ..proof.parts import RecordError
 from ..proof.summaries import StudySummary
-from ..provenance import code_commit
 from ..settings import FrontierSettings, RunSettings, SearchSettings, VerifySettings, frontier_record
-from ..show import frontier as words
 from ..show.screen import Screen
 from ..show.words import format_seconds, plural
 from ..studies.opening import refuse_other_binding
 from ..studies.space import Space
 from ..studies.study import Binding, StoredStudy, StudyError, default_name, study_names
-from ..studies.turns import exclusive, patient
+from .frontiers import known_points, write_frontier
 from .proving import run_verification
 from .searching import run_search
 from .session import Ended, Session
@@ -47,12 +41,21 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
     files = (path, path.with_suffix(".md"), path.with_suffix(".png"))
     session = Session.open(settings, space, screen, create=True)
     _refuse_other_studies(session, settings, dataset)
-    known = {point.max_params: point for point in _known_points(path, dataset, settings.epochs)}
+    known = known_points(path, dataset, settings.epochs, space.hash)
     earlier = sorted(known.keys() - set(settings.budgets))
     if earlier:
         screen.say(f"Budgets that were asked for before are shown as well: {', '.join(map(str, earlier))}.")
     points = {each: known.get(each, FrontierPoint(max_params=each)) for each in settings.budgets}
-    record = _write(session.storage, settings, dataset, points, path)
+    write = partial(
+        write_frontier,
+        session.storage,
+        path,
+        dataset=dataset,
+        epochs=settings.epochs,
+        space=space.hash,
+        target=float(target),
+    )
+    record = write(points)
     neighbour: str | None = None
     run_seconds: dict[int, float] = {}  # of a whole run at a budget, by the clock, with all workers at it
     for max_params in settings.budgets:
@@ -62,7 +65,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
         searched = run_search(asked, space, screen)
         assert searched.record is not None
         points[max_params] = _with_search(points[max_params], searched.record)
-        record = _write(session.storage, settings, dataset, points, path)
+        record = write(points)
         if searched.interrupted:
             return Ended(record=record, interrupted=True, files=files)
         _refuse_unfinished(searched.record, settings.trials)
@@ -76,7 +79,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
         if proved.record is None:
             return Ended(record=record, interrupted=True, files=files)
         points[max_params] = _with_proof(points[max_params], proved.record)
-        record = _write(session.storage, settings, dataset, points, path)
+        record = write(points)
     from .pages import write_page  # loads matplotlib: not before there is something to draw
 
     for max_params in settings.budgets:  # each shows all budgets, and each has been written before the last was proved
@@ -136,16 +139,6 @@ def _tell_left(
         screen.say(f"{plural(sum(missing.values()), 'seed')} to prove yet: about {left} left.")
 
 
-def _known_points(path: Path, dataset: DataSet, epochs: int) -> tuple[FrontierPoint, ...]:
-    """Raises RecordError where an earlier frontier is damaged, or of other images: no budget must be forgotten."""
-    if not path.exists():
-        return ()
-    known = Frontier.read(path)
-    if (known.dataset, known.epochs) != (dataset.name, epochs):
-        raise RecordError(f"{path} is of data set {known.dataset}, not {dataset.name}. Name another --results-dir.")
-    return known.points
-
-
 def _search_settings(
     settings: FrontierSettings, dataset: DataSet, max_params: int, neighbour: str | None
 ) -> SearchSettings:
@@ -175,7 +168,7 @@ def _with_search(point: FrontierPoint, summary: StudySummary) -> FrontierPoint:
         found |= {name: getattr(winner, name) for name in ("num_params", "channels", "blocks", "residual", "params")}
         found["trial"] = winner.number
     same = all(getattr(point, name) == value for name, value in found.items())
-    base = dict(point) if same else {"num_attempts": point.num_attempts}
+    base = dict(point) if same else {}
     earned = summary.reranking.earned if summary.reranking is not None and winner is not None else None
     return FrontierPoint.model_validate({**base, **found, "num_trials": summary.trials.total, "earned": earned})
 
@@ -183,7 +176,6 @@ def _with_search(point: FrontierPoint, summary: StudySummary) -> FrontierPoint:
 def _with_proof(point: FrontierPoint, proof: Proof) -> FrontierPoint:
     """A budget after its proof; another command may have named another winner meanwhile."""
     model, same = proof.config.model, proof.trial == point.trial
-    others = [each for each in proof.earlier_attempts if each.study_name == proof.study_name]
     changes = {
         "trial": proof.trial,
         "num_params": model.num_params,
@@ -192,40 +184,6 @@ def _with_proof(point: FrontierPoint, proof: Proof) -> FrontierPoint:
         "residual": model.residual,
         "params": point.params if same else {},
         "earned": point.earned if same else None,
-        "errors": tuple(row.errors for row in proof.seeds),
-        "errors_one_view": tuple(row.errors_one_view for row in proof.seeds),
-        "num_images": proof.num_images,
-        "num_planned": proof.num_planned,
-        "target": proof.target,
-        "num_attempts": len(others) + 1,
+        "tested": proof.tested[0],
     }
     return FrontierPoint.model_validate({**dict(point), **changes})
-
-
-@patient()
-def _write(
-    storage: RDBStorage, settings: FrontierSettings, dataset: DataSet, points: dict[int, FrontierPoint], path: Path
-) -> Frontier:
-    with exclusive(storage):  # another command may be at other budgets
-        known = {point.max_params: point for point in _known_points(path, dataset, settings.epochs)}
-        return _write_points(settings, dataset, known | points, path)
-
-
-def _write_points(
-    settings: FrontierSettings, dataset: DataSet, points: dict[int, FrontierPoint], path: Path
-) -> Frontier:
-    assert settings.target is not None
-    record = Frontier(
-        dataset=dataset.name,
-        judged=dataset.judged,
-        epochs=settings.epochs,
-        target=float(settings.target),
-        num_trials=settings.trials,
-        num_seeds=settings.seeds,
-        commit=code_commit(),
-        points=tuple(points[max_params] for max_params in sorted(points)),
-    )
-    record.write(path)
-    write_atomically(path.with_suffix(".md"), words.to_markdown(record))
-    write_atomically(path.with_suffix(".png"), words.plot(record))
-    return record

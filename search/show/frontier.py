@@ -1,13 +1,19 @@
 """A frontier for people: the claim in one sentence, a table, and a plot of every seed."""
 
+import math
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ..proof.frontier import Frontier, FrontierPoint
-from .words import escape_markdown, format_network
+from ..proof.parts import describe_environment, join_environments
+from .published import PUBLISHED
+from .words import escape_markdown, format_network, plural
 
-HEADINGS = ("Budget", "Params", "Network", "Trials", "Seeds", "Min", "Mean", "Std", "Held", "Earned")
+HEADINGS = (
+    "Budget", "Params", "Network", "Trial", "Seeds", "Min", "Mean", "One view", "Proves", "Held", "Earned",
+)  # fmt: skip
 
 
 def claim(frontier: Frontier) -> str:
@@ -19,15 +25,18 @@ def claim(frontier: Frontier) -> str:
         )
     if frontier.smallest_held is None:
         return f"No network of which every seed reaches {frontier.target:.15g} % was found."
-    sizes = [
-        len(each.errors)
-        for each in frontier.points
-        if frontier.is_held(each) and each.num_params == frontier.smallest_held
-    ]
+    point = _smallest_held(frontier)
+    late = ", at a budget that was added when others had been tested" if point.tested_before else ""
     return (
-        f"The smallest network of which every one of {min(sizes)} seeds reaches {frontier.target:.15g} % has "
-        f"{frontier.smallest_held:,} parameters."
+        f"The smallest network of which every one of {len(point.errors)} seeds reaches {frontier.target:.15g} % has "
+        f"{frontier.smallest_held:,} parameters{late}."
     )
+
+
+def _smallest_held(frontier: Frontier) -> FrontierPoint:
+    """Of several of that size, the one of which the least is known."""
+    held = [each for each in frontier.points if frontier.is_held(each) and each.num_params == frontier.smallest_held]
+    return min(held, key=lambda point: len(point.errors))
 
 
 def rows(frontier: Frontier) -> list[tuple[str, ...]]:
@@ -37,50 +46,104 @@ def rows(frontier: Frontier) -> list[tuple[str, ...]]:
 
 def _row(point: FrontierPoint, frontier: Frontier) -> tuple[str, ...]:
     if point.num_params is None:
-        state = "not begun" if point.study_name is None else "not settled"
-        num_trials = str(point.num_trials) if point.study_name is not None else ""
-        return (f"{point.max_params:,}", "", state, num_trials, *[""] * (len(HEADINGS) - 4))
+        state = "not begun" if point.study_name is None else f"not settled ({plural(point.num_trials, 'trial')})"
+        return (f"{point.max_params:,}", "", state, *[""] * (len(HEADINGS) - 3))
     n = len(point.errors)
     measured = f"{n} of {point.num_planned}" if n < point.num_planned else str(n)
-    accuracies = [f"{each:.{digits}f}" if each is not None else "" for each, digits in _figures(point)]
-    held = ("yes" if frontier.is_held(point) else "no") if n and frontier.judged else ""
+    share = frontier.pass_share_lower(point)
     return (
         f"{point.max_params:,}",
         f"{point.num_params:,}",
         format_network(point),
-        str(point.num_trials),
+        f"{point.trial} of {point.num_trials}",
         measured if n else "",
-        *accuracies,
-        held,
+        f"{point.min:.2f}" if point.min is not None else "",
+        _mean(point),
+        f"{point.mean_one_view:.3f}" if point.mean_one_view is not None else "",
+        f"{math.floor(1000 * share) / 10} %" if share is not None else "",
+        ("yes" if frontier.is_held(point) else "no") if n and frontier.judged else "",
         _earned(point),
     )
 
 
-def _figures(point: FrontierPoint) -> list[tuple[float | None, int]]:
-    return [(point.min, 2), (point.mean, 3), (point.std, 3)]
+def _mean(point: FrontierPoint) -> str:
+    if point.mean is None:
+        return ""
+    return f"{point.mean:.3f}" + (f" ± {point.ci95[1] - point.mean:.3f}" if point.ci95 is not None else "")
 
 
 def _earned(point: FrontierPoint) -> str:
     if point.earned is None:
         return ""
+    if point.earned.first == point.trial:
+        return "first trial"
     margin = f" ± {point.earned.margin:.3f}" if point.earned.margin is not None else ""
     return f"{point.earned.mean:+.3f}{margin}"
 
 
 def notes(frontier: Frontier) -> list[str]:
-    """What the table rests on, one sentence each."""
-    again = [f"{point.max_params:,} ({point.num_attempts})" for point in frontier.points if point.num_attempts > 1]
-    return [
-        f"Accuracies in % on the test images of {frontier.dataset}, epochs: {frontier.epochs}. Trials: of the search; "
-        "Seeds: of its winner, all that were measured.",
-        f"Held: whether every seed reaches {frontier.target:.15g} %, or what else a proof of it was asked for. All "
-        "budgets that were ever asked for are shown.",
-        f"More than one winner was put to the test at: {', '.join(again)}."
-        if again
-        else "At each budget one network was put to the test.",
+    """What the table rests on, and how far it carries, one sentence each."""
+    tested = [point.tested for point in frontier.points if point.tested is not None and point.tested.seeds]
+    budgets = plural(len(tested), "budget")
+    lines = [
+        f"Accuracies in % on the test images of {frontier.dataset}, epochs: {frontier.epochs}. Trial: the winner of "
+        "the search, of so many. Seeds: of that winner, all that were measured, by whichever command.",
+        "Mean: with its 95 % interval, which covers seeds on this test set; the set's own size adds about "
+        f"±{_set_error(frontier):.2f} points. One view: the mean by the central view alone.",
+        f"Held: whether every seed reaches {frontier.target:.15g} %, or what else a proof of it was asked for. Proves: "
+        "that, at 95 % confidence, at least so many of all seeds do.",
+        f"{budgets} put to the test, of {len(frontier.points)} that were ever asked for; all are shown, whatever came "
+        "of them.",
+        *_late(frontier),
+        *_others(frontier),
         "Earned: by how many points the winner is better than the study's first trial on validation, with the 95 % "
-        "interval, over pairs of runs that chose neither; empty where that was not measured, or the first trial won.",
-        f"Made with commit {frontier.commit}.",
+        'interval, over pairs of runs that chose neither; empty where that was not measured; "first trial" where that '
+        "has won.",
+    ]
+    if tested:
+        lines.append(f"Trained on {describe_environment(join_environments(each.environment for each in tested))}.")
+    return [*lines, f"Search space {frontier.space}, recipe {frontier.recipe}.", *_published(frontier)]
+
+
+def _set_error(frontier: Frontier) -> float:
+    """Of an accuracy near the target, on as many test images, at 95 % confidence; in points."""
+    sizes = [point.tested.num_images for point in frontier.points if point.tested is not None and point.tested.seeds]
+    share = frontier.target / 100
+    return 100 * 1.96 * math.sqrt(share * (1 - share) / max(sizes, default=10_000))
+
+
+def _late(frontier: Frontier) -> list[str]:
+    late = [f"{point.max_params:,} ({point.tested_before})" for point in frontier.points if point.tested_before]
+    if not late:
+        return []
+    return [
+        f"Asked for only when others (so many) had been put to the test: {', '.join(late)}. What those showed may have "
+        "had a part in that."
+    ]
+
+
+def _others(frontier: Frontier) -> list[str]:
+    """Earlier winners: each was an attempt."""
+    told = [
+        f"trial {each.trial} at {point.max_params:,} "
+        + (f"(minimum {each.min:.2f} %, mean {each.mean:.3f} %)" if each.min is not None else "(nothing measured)")
+        for point in frontier.points
+        for each in point.others
+    ]
+    return [f"Other winners were put to the test before: {', '.join(told)}."] if told else []
+
+
+def _published(frontier: Frontier) -> list[str]:
+    nets = PUBLISHED.get(frontier.dataset, ())
+    if not nets:
+        return []
+    named = "; ".join(
+        f"{each.num_params:,} at {each.accuracy:.2f} % ({each.source}{f', {each.note}' if each.note else ''})"
+        for each in nets
+    )
+    return [
+        "Published networks are of one seed each, and were mostly chosen by their results on the test images: a single "
+        f"one is no match for a minimum over seeds. They are: {named}."
     ]
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """A network as its maker tells of it: of one run, unless said otherwise.
+    """A network as its maker tells of it: of one seed, and mostly the best of several that the test images have judged.
 
     Attributes:
         num_params: As exactly as it was told.
-        accuracy: On the test images, in percent.
+        accuracy: On the test images after the last epoch, in percent.
         source: A repository on GitHub.
         note: What else is to be known of it.
     """
@@ -21,7 +21,7 @@ class Published:
     note: str = ""
 
 
-# By data set, from small to large: those of up to 10,000 parameters that were found.
+# By data set, from small to large: those of up to 10,000 parameters whose code and logs were found and read.
 PUBLISHED = {
     "mnist": (
         Published(
@@ -33,6 +33,9 @@ PUBLISHED = {
         ),
         Published("Madhur-1/ERA-v1", 5_196, 99.40, "Madhur-1/ERA-v1"),
         Published("firekind/ERA4", 6_174, 99.47, "firekind/ERA4"),
+        Published("nagalakshmi-nimmagadda/MNIST-CNN", 6_188, 99.44, "nagalakshmi-nimmagadda/MNIST-CNN"),
+        Published("adil22jaleel/ERA_V1", 7_216, 99.45, "adil22jaleel/ERA_V1"),
+        Published("Shilpaj1994/ERA", 7_884, 99.44, "Shilpaj1994/ERA"),
         Published("snehanshu-raj/ERA", 7_918, 99.50, "snehanshu-raj/ERA"),
     ),
     "fashion-mnist": tuple(

@@ -63,11 +63,12 @@ def _winner_of_reranking(winner: SearchedTrial, best: SearchedTrial, reranking: 
     num_runs = len(reranking.standings[0].val_accuracies)
     regression = reranking.regression or 0.0
     others = [f"{number}" for number in reranking.tied if number != winner.number]
-    tie = f" It cannot be told from trial{'s' * (len(others) > 1)} {', '.join(others)}" if others else ""
-    margin = f" (95 %: ±{reranking.margin:.3f} points)." if reranking.margin is not None else "."
+    tie = f" It ties with trial{'s' * (len(others) > 1)} {', '.join(others)}" if others else ""
+    margin = f" (95 %: ±{reranking.margin:.3f} points)" if reranking.margin is not None else ""
+    smaller = ", and wins as the smallest of them" if winner.number != reranking.standings[0].number else ""
     return [
         f"Winner: trial {winner.number}, {means[winner.number]:.3f} % on validation on average over "
-        f"{plural(num_runs, 'further run')}, {_network(winner)}." + (f"{tie}{margin}" if tie else ""),
+        f"{plural(num_runs, 'further run')}, {_network(winner)}." + (f"{tie}{margin}{smaller}." if tie else ""),
         f"Best single run: trial {best.number}, {best.val_accuracy:.2f} %; its further runs reach "
         f"{means[best.number]:.3f} % on average ({-regression:+.3f} points).",
         *_earned(winner, reranking),
@@ -77,6 +78,8 @@ def _winner_of_reranking(winner: SearchedTrial, best: SearchedTrial, reranking: 
 def _earned(winner: SearchedTrial, reranking: Reranking) -> list[str]:
     """What the search has found that its user did not have."""
     earned = reranking.earned
+    if winner.number == reranking.first:
+        return ["That is the study's first trial: the search earned nothing over it."]
     if earned is None:
         return []
     n = len(earned.first_val_accuracies)

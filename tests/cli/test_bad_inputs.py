@@ -22,6 +22,7 @@ import optuna
 import pytest
 from click.testing import Result
 from commands import ROOT, assert_refused, run
+from evidence import make_proof
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
@@ -1007,9 +1008,9 @@ FRONTIER = Frontier(
     dataset="mnist",
     judged=True,
     epochs=15,
+    space="0123456789abcdef",
+    recipe=5,
     target=99.4,
-    num_trials=50,
-    num_seeds=2,
     commit="0123abc",
     points=(
         FrontierPoint(
@@ -1021,14 +1022,9 @@ FRONTIER = Frontier(
             channels=((4, 5), (6, 7), (8,)),
             blocks=("dense", "separable", "dense"),
             params={"convs_1": 2, "separable_1": False, "lr": 0.02},
-            errors=(110, 100),
-            errors_one_view=(120, 110),
-            num_images=10_000,
-            num_planned=2,
-            target=99.4,
-            num_attempts=1,
+            tested=make_proof([110, 100]).tested[0],
         ),
-        FrontierPoint(max_params=2_000),
+        FrontierPoint(max_params=2_000, tested_before=1),
     ),
 )
 

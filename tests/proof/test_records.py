@@ -106,7 +106,7 @@ earned = st.lists(st.tuples(percents, percents), min_size=1, max_size=4).map(
 @st.composite
 def points(draw: st.DrawFn) -> FrontierPoint:
     """A budget, with or without a winner and measured seeds."""
-    errors = draw(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)), max_size=3))
+    proof = draw(st.none() | proofs())
     return draw(
         st.builds(
             FrontierPoint,
@@ -118,10 +118,9 @@ def points(draw: st.DrawFn) -> FrontierPoint:
             channels=st.none() | channels,
             params=st.dictionaries(texts, st.booleans() | st.integers(-5, 5) | numbers | texts, max_size=4),
             earned=st.none() | earned,
-            errors=st.just(tuple(each for each, _ in errors)),
-            errors_one_view=st.just(tuple(each for _, each in errors)),
-            num_images=st.just(10_000),
-            target=st.none() | percents,
+            tested=st.just(proof.tested[0] if proof is not None else None),
+            others=st.just(proof.tested[1:] if proof is not None else ()),
+            tested_before=counts,
         )
     )
 
@@ -246,8 +245,6 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
         Frontier,
         epochs=counts,
         target=percents,
-        num_trials=counts,
-        num_seeds=counts,
         points=st.lists(points(), min_size=1, max_size=3, unique_by=lambda point: point.max_params).map(
             lambda found: tuple(sorted(found, key=lambda point: point.max_params))
         ),

@@ -95,7 +95,7 @@ def test_what_is_on_record_of_this_winner_is_shown(
     proof = make_proof([1, 7], trial=2, config=winner_config, space=search_study.binding.space, **SAMPLE_PROOF)
     ladder = make_ladder(make_rung("plain", 99.0), config=winner_config)
     answers = make_answers((FOUR,), seeds=[10_000]).model_copy(update={"trial": 2, "dataset": "sample"})
-    frontier = make_frontier(make_point(1_999, 99.0), dataset="sample")
+    frontier = make_frontier(make_point(1_999), dataset="sample")
     proof.write(folder / "verify.json")
     answers.write(folder / "answers.json")
     ladder.write(folder / "ablation.json")

@@ -248,7 +248,7 @@ def test_the_winner_and_the_first_trial_run_in_pairs_that_chose_neither(
     assert session.screen.said == ["Comparing the winner, trial 2, with the study's first trial by 2 runs of each."]
 
 
-def test_a_first_trial_that_wins_is_compared_with_nothing(
+def test_a_first_trial_that_wins_runs_alone_for_the_runs_that_chose_it_flatter_it(
     search_study: StoredStudy, reranking: StoredStudy, session: Session, jobs: list[Job], task: RerankTask
 ) -> None:
     second, first = leading_trials(search_study, 2)
@@ -256,5 +256,9 @@ def test_a_first_trial_that_wins_is_compared_with_nothing(
     add_runs(reranking, first, 98.5, 98.5)
     ranking = read_ranking(search_study)
     assert ranking is not None
-    assert not run_comparison(session, search_study, ranking, task.validation, 2, deadline=None)
-    assert jobs == []
+    assert run_comparison(session, search_study, ranking, task.validation, 2, deadline=None)
+    [job] = jobs
+    left = [dict(key) for key in keys_left(reranking, job.plan) if isinstance(key, tuple)]
+    assert left == [{"trial": 0, "run": 2}, {"trial": 0, "run": 3}]
+    assert isinstance(session.screen, Listener)
+    assert session.screen.said == ["The study's first trial has won: 2 further runs tell what it reaches."]

@@ -236,4 +236,7 @@ def test_a_first_trial_that_wins_has_earned_nothing(search_study: StoredStudy) -
     ranking = ranking_of(search_study)
     assert ranking.winner is not None
     assert ranking.winner.trial.number == 0
-    assert ranking.earned is None
+    earned = ranking.earned
+    assert earned is not None
+    assert earned.winner_val_accuracies == earned.first_val_accuracies == (98.5,)
+    assert (earned.mean, earned.margin, ranking.describe().first) == (0.0, None, 0)

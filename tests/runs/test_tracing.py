@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 from commands import assert_refused, run
+from evidence import make_frontier
 from tiny import Listener
 
+from search.config import RECIPE, ExplainedError
 from search.net.datasets import DATASETS, DataError
 from search.proof.evidence import Proof
-from search.proof.frontier import Frontier
+from search.proof.frontier import Frontier, FrontierPoint
 from search.proof.parts import RecordError
 from search.runs import tracing
+from search.runs.proving import run_verification
 from search.runs.session import Ended
 from search.runs.tracing import run_frontier
-from search.settings import FrontierSettings
+from search.settings import FrontierSettings, VerifySettings
 from search.studies.space import Space
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy, StudyError, study_names
@@ -69,7 +72,8 @@ def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
         assert (point.study_name, point.trial) == (proof.study_name, proof.trial)
         assert point.test_accuracies == tuple(row.test_accuracy for row in proof.seeds)
         assert point.num_params == proof.num_params <= point.max_params
-        assert (len(point.errors), point.num_attempts, point.target) == (2, 1, proof.target)
+        assert point.tested == proof.tested[0]
+        assert (len(point.errors), point.others, point.tested_before) == (2, (), 0)
     [left] = [line for line in listener.said if "the proofs included" in line]
     assert left.startswith("1 budget to search yet: about 0:00:")
     proofs = [line for line in listener.said if "to prove yet: about" in line]
@@ -94,6 +98,7 @@ def test_a_budget_that_was_asked_for_once_is_always_shown(draw: RunFrontier, lis
     assert second is not None
     assert [point.max_params for point in second.points] == [500, 600]
     assert second.points[0] == first.points[0]
+    assert [point.tested_before for point in second.points] == [0, 1]
     assert "Budgets that were asked for before are shown as well: 500." in listener.said
 
 
@@ -136,6 +141,53 @@ def test_a_frontier_of_other_images_is_not_continued(
     with pytest.raises(RecordError, match="is of data set /elsewhere/few, not few"):
         draw()
     assert path.read_bytes() == before
+
+
+def test_a_seed_that_another_command_measures_counts_in_the_frontier(
+    draw: RunFrontier, tmp_path: Path, the_space: Space
+) -> None:
+    first = draw(budgets=(500,), trials=1, seeds=1).record
+    assert first is not None
+    asked = VerifySettings(
+        storage=f"sqlite:///{tmp_path / 'study.db'}",
+        data_dir=tmp_path / "data",
+        results_dir=tmp_path / "results",
+        device="cpu",
+        precision="fp32",
+        workers=0,
+        study_name="few-500p-1e",
+        seeds=3,
+    )
+    run_verification(asked, the_space, Listener())
+    path = tmp_path / "results" / "frontier-few-1e" / "frontier.json"
+    assert len(Frontier.read(path).points[0].errors) == 3
+    assert "| 3 |" in path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "what"), [("space", "search space"), ("recipe", "recipe")])
+def test_points_of_another_space_or_recipe_are_not_mixed(
+    draw: RunFrontier, tmp_path: Path, the_space: Space, name: str, what: str
+) -> None:
+    dataset, path = DATASETS["few"], tmp_path / "results" / "frontier-few-1e" / "frontier.json"
+    path.parent.mkdir(parents=True)
+    values = {"space": the_space.hash, "recipe": RECIPE} | {name: "feed" if name == "space" else 1}
+    make_frontier(FrontierPoint(max_params=700), dataset=dataset.name, judged=False, epochs=1, **values).write(path)
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match=f"is of another {what} .* Name another --results-dir"):
+        draw()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("budgets", [(), (499,), (600, 500), (500, 500), (500, 100_001)])
+def test_budgets_of_the_library_are_checked_before_they_are_on_record(budgets: tuple[int, ...]) -> None:
+    with pytest.raises(ExplainedError, match="budgets have to be from 500 to 100,000, each once, the smallest first"):
+        FrontierSettings(budgets=budgets)
+
+
+def test_without_reranking_there_is_no_winner_to_prove(draw: RunFrontier, tmp_path: Path) -> None:
+    with pytest.raises(ExplainedError, match="rerank at least one trial"):
+        draw(rerank=0)
+    assert not (tmp_path / "study.db").exists()
 
 
 def test_a_study_that_was_made_otherwise_is_told_before_anything_starts(

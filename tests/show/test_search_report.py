@@ -75,14 +75,30 @@ def test_the_report_names_the_winner_of_the_reranking_and_what_the_best_single_r
 @pytest.mark.parametrize(
     ("tied", "words"),
     [
-        ((7, 31), "It cannot be told from trial 31 (95 %: ±0.150 points)."),
-        ((7, 31, 40), "It cannot be told from trials 31, 40 (95 %: ±0.150 points)."),
+        ((7, 31), "It ties with trial 31 (95 %: ±0.150 points)."),
+        ((7, 31, 40), "It ties with trials 31, 40 (95 %: ±0.150 points)."),
         ((7,), ""),
     ],
 )
 def test_the_report_names_the_trials_that_the_winner_cannot_be_told_from(tied: tuple[int, ...], words: str) -> None:
     lines = report(**RERANKED | {"reranking": RERANKED["reranking"].model_copy(update={"tied": tied, "margin": 0.15})})
     assert lines[2].removesuffix(words).rstrip().endswith("channels 8,10 / 12,14 / 15,17.")
+
+
+def test_the_report_says_why_a_smaller_network_wins() -> None:
+    tied = RERANKED["reranking"].model_copy(update={"tied": (7, 31), "standings": STANDINGS[::-1]})
+    assert report(**RERANKED | {"reranking": tied})[2].endswith(
+        "It ties with trial 31, and wins as the smallest of them."
+    )
+
+
+def test_the_report_says_that_a_first_trial_which_wins_earned_nothing() -> None:
+    runs = (99.5, 99.4)
+    earned = Earned(first=7, winner_val_accuracies=runs, first_val_accuracies=runs)
+    won = RERANKED["reranking"].model_copy(update={"first": 7, "earned": earned})
+    assert report(**RERANKED | {"reranking": won})[4] == (
+        "That is the study's first trial: the search earned nothing over it."
+    )
 
 
 def test_the_report_says_what_the_search_earned() -> None:

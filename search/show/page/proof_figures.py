@@ -15,6 +15,8 @@ from .layers import Layer
 from .sketch import Drawing, Sketch, error_of, error_ticks
 from .svg import BAD, FAINT, GOOD, GRID, INK, MAIN, style
 
+ONE_SEED = "published, one seed each, mostly the best of several"
+
 
 def draw_seeds(proof: Proof) -> Drawing:
     """Every seed as a dot, stacked where they have as many errors, against the target."""
@@ -60,21 +62,10 @@ def draw_frontier(frontier: Frontier) -> Drawing:
             axes.plot(*zip(*means, strict=True), "-", color=MAIN, zorder=1, label="mean over seeds (dots: each)")
         if frontier.judged:
             axes.axhline(frontier.target, color=GOOD, linewidth=1.5, zorder=1, label=f"target {frontier.target:.15g} %")
-        published = PUBLISHED.get(frontier.dataset, ())
-        if published:
-            sizes = [(each.num_params, each.accuracy) for each in published]
-            axes.plot(*zip(*sizes, strict=True), "x", color=BAD, label="published")
-            for each in published:
-                left = each.num_params <= published[-1].num_params / 2  # else its name goes left, into the picture
-                axes.annotate(
-                    each.name,
-                    (each.num_params, each.accuracy),
-                    textcoords="offset points",
-                    xytext=(4 if left else -4, -9),
-                    ha="left" if left else "right",
-                    fontsize=6.5,
-                    color=BAD,
-                )
+        for place, each in enumerate(PUBLISHED.get(frontier.dataset, ())):
+            [cross] = axes.plot([each.num_params], [each.accuracy], "x", color=BAD, label="" if place else ONE_SEED)
+            told = f"{each.name}: {each.num_params:,} parameters, {each.accuracy:.2f} %, one seed"
+            sketch.tell(cross, f"published-{place}", told)
         axes.set_xlabel("parameters")
         axes.set_ylabel("accuracy on the test images (%)")
         axes.set_xlim(left=0)

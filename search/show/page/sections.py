@@ -187,7 +187,7 @@ def _earned(facts: PageFacts) -> Section | None:
         return None
     words = describe_leader(facts.summary)
     earned = reranking.earned
-    if earned is not None and earned.margin is not None:
+    if earned is not None and earned.margin is not None and reranking.winner != earned.first:
         proved = abs(earned.mean) > earned.margin
         words.append(
             "So the search has found what its first trial did not have."
