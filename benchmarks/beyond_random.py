@@ -1,9 +1,9 @@
 """What a search has earned beyond a random one of equal cost: their winners' further runs, side by side.
 
-python cli.py search --study-name random-2000 --max-params 2000 --sampler random --pruner none --trials 40
-python -m benchmarks.beyond_random --pair mnist-2000p-15e random-2000 --json > results/reference/beyond_random.json
+python cli.py search --study-name as-dear --max-params 2000 --sampler random --pruner none --trials 38
+python -m benchmarks.beyond_random --pair mnist-2000p-15e as-dear --json > results/reference/beyond_random.json
 
-Both searches rank their leading trials again by the same rule. The runs compared are those that came after, which
+Both searches rank as many leading trials again, by the same rule. The runs compared are those that came after, which
 have chosen neither winner: those that `search --compare` makes.
 """
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from ..config import IMAGE_SIZE, NUM_CLASSES, TrialConfig
+from ..config import IMAGE_SIZE, NUM_CLASSES, ExplainedError, TrialConfig
 from ..files import write_atomically
 from ..net.crops import ALL_CROPS, describe_crops
 from ..net.data import Split, load_final_splits
@@ -96,7 +96,10 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
         return record
 
     record = prove(verification)
-    refresh_frontier(session.storage, settings.results_dir, dataset.name, follow_up.test.epochs)
+    try:
+        refresh_frontier(session.storage, settings.results_dir, dataset.name, follow_up.test.epochs)
+    except (ExplainedError, OSError) as error:  # the proof stands
+        screen.warn(f"The frontier was not brought up to date: {error}")
     model = (model_path,) if record.model is not None else ()
     from .pages import write_page  # loads matplotlib: not before there is something to draw
 
