@@ -43,21 +43,22 @@ def compare(ours: StudySummary, rival: StudySummary, ancestors: Sequence[StudySu
         ("budget", ours.settings.max_params, rival.settings.max_params),
         ("number of epochs", ours.settings.epochs, rival.settings.epochs),
         ("space or recipe", (ours.settings.space, ours.settings.recipe), (rival.settings.space, rival.settings.recipe)),
-        ("number of trials that were re-ranked", ours.settings.num_reranked, rival.settings.num_reranked),
+        ("number of trials that were re-ranked", _num_leading(ours), _num_leading(rival)),
     ):
         if own != other:
             raise ExplainedError(f"{ours.study_name!r} and {rival.study_name!r} differ in {what}: they do not compare.")
     if rival.settings.sampler != "random":
         raise ExplainedError(f"{rival.study_name!r} is no random search: name one made with --sampler random.")
     epochs = rival.settings.epochs
-    cost = sum(each.epochs.trained for each in (ours, *ancestors))
+    cost = ours.epochs.trained + sum(map(_cost_of_leaders, ancestors))
     random_cost = rival.trials.complete * epochs  # what was cut off, and tried again, has served for nothing
     if rival.settings.warm_start is not None or rival.settings.pruner != "none":
         raise ExplainedError(f"{rival.study_name!r} was warm-started, or pruned: search with --pruner none.")
     if not cost <= random_cost < cost + epochs:
         raise ExplainedError(
             f"The trials of {rival.study_name!r} have trained {random_cost:,} epochs, and {ours.study_name!r}, with "
-            f"the searches that it was begun with, {cost:,}: give the random one --trials {math.ceil(cost / epochs)}."
+            f"the searches that it was begun with, {cost:,}: give the random one "
+            f"--trials {math.ceil(cost / epochs) + rival.trials.pruned}."
         )
     winners, rivals = _runs(ours), _runs(rival)
     difference, margin = difference_of_means(winners, rivals)
@@ -74,6 +75,17 @@ def compare(ours: StudySummary, rival: StudySummary, ancestors: Sequence[StudySu
         difference=difference,
         margin=margin,
     )
+
+
+def _cost_of_leaders(ancestor: StudySummary) -> int:
+    """Epochs of a search and of its re-ranking: that has chosen what another search was begun with."""
+    reranking = ancestor.reranking
+    runs = sum(len(each.val_accuracies) for each in reranking.standings) if reranking is not None else 0
+    return ancestor.epochs.trained + runs * ancestor.settings.epochs
+
+
+def _num_leading(summary: StudySummary) -> int | None:
+    return summary.reranking.num_leading if summary.reranking is not None else None
 
 
 def _runs(summary: StudySummary) -> list[float]:

@@ -358,7 +358,8 @@ class RandomRival:
     """A search, and a random one at the same budget: accuracies of their winners' runs, on validation, in percent.
 
     Attributes:
-        epochs: That the search has trained, and those that it was begun with the leaders of, what was cut off included.
+        epochs: That the search has trained, and those that it was begun with the leaders of with their re-ranking; what
+            was cut off included.
         random_epochs: That the random one's complete trials have. Both re-rank as many trials.
         difference, margin: Of the means, in points, and half of its 95 % interval (Welch's), over runs of these two
             winners; null where there are too few. It says nothing of how another pair of searches would end.

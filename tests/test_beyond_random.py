@@ -21,13 +21,14 @@ def summary(*runs: float, name: str = "drawn", sampler: str = "tpe", **changes: 
     """Of a search whose winner has such runs beside the first trial's; a random one prunes nothing."""
     if sampler == "random":
         changes.setdefault("pruner", "none")
+    num_leading = changes.pop("num_leading", 5)
     made = make_summary(**RERANKED, study_name=name)
     earned = Earned(first=0, winner_val_accuracies=runs, first_val_accuracies=FIRSTS[: len(runs)]) if runs else None
     return made.model_copy(
         update={
-            "reranking": RERANKED["reranking"].model_copy(update={"earned": earned}),
+            "reranking": RERANKED["reranking"].model_copy(update={"earned": earned, "num_leading": num_leading}),
             "settings": made.settings.model_copy(update={"sampler": sampler, **changes}),
-            "trials": made.trials.model_copy(update={"complete": 38}),  # of 15 epochs: 570
+            "trials": made.trials.model_copy(update={"complete": 38, "pruned": 0}),  # of 15 epochs: 570
         }
     )
 
@@ -67,7 +68,7 @@ def test_what_a_search_was_begun_with_is_its_cost_too(tmp_path: Path) -> None:
     ours = summary(*OURS, warm_start="middle")
     ancestors = beyond_random.read_ancestors(ours, tmp_path)
     assert [each.study_name for each in ancestors] == ["middle", "small"]
-    with pytest.raises(ExplainedError, match=r"1,680: give the random one --trials 112"):
+    with pytest.raises(ExplainedError, match=r"1,800: give the random one --trials 120"):
         beyond_random.compare(ours, summary(*RANDOMS, sampler="random"), ancestors)
 
 

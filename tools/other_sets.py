@@ -4,7 +4,7 @@ from search.proof.evidence import Proof
 from search.proof.summaries import StudySummary
 from search.show import proof
 from search.show.published import PUBLISHED
-from search.show.words import format_network
+from search.show.study import describe_leader
 from tools.results import REFERENCE, describe_search
 
 FASHION = REFERENCE.parent / "fashion-mnist"
@@ -35,8 +35,7 @@ def fashion() -> str:
         ),
     ]
     lines = [
-        f"{describe_search(summary)}. The winner is trial {proved.trial}, {proved.chosen_by}: "
-        f"channels {format_network(proved.config.model)}; {proved.num_params:,} parameters.",
+        f"{describe_search(summary)}. {' '.join(describe_leader(summary))}",
         "",
         f"**{proof.verdict(proved)}**",
         "",

@@ -91,9 +91,9 @@ def _earned_by_search(first: Accuracy, reranking: Reranking) -> str:
     """By pairs of runs that chose neither; records of before there were such runs know less."""
     earned = reranking.earned
     if earned is not None:
-        margin = f" ± {earned.margin:.3f}" if earned.margin is not None else ""
+        margin, sure = (f" ± {earned.margin:.3f}", "95 %, ") if earned.margin is not None else ("", "")
         n = len(earned.first_val_accuracies)
-        return f"On validation, {earned.mean:+.3f}{margin} points over trial 0 (95 %, {n} pairs of further runs)."
+        return f"On validation, {earned.mean:+.3f}{margin} points over trial 0 ({sure}{n} pairs of further runs)."
     [winner] = [each for each in reranking.standings if each.number == reranking.winner]
     return (
         f"On validation, trial 0's network has {first.mean:.3f} % on average over {len(first.seeds)} further seeds, "

@@ -24,7 +24,7 @@ VIEWS = ("all", "1")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Default: a file with the study's name, beside the proof's model.",
+    help="Default: called after the study and the trial, beside the proof's model.",
 )
 @click.option(
     "--from",

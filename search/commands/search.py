@@ -95,7 +95,7 @@ def search(space: Path | None, quiet: bool, as_json: bool, **given: Any) -> None
 
 
 def _next(summary: "StudySummary", settings: SearchSettings, *, interrupted: bool) -> str:
-    """What to type next; works as printed, with the options that were typed."""
+    """What to type next; works as printed, with the options that were typed, once a target is put in its place."""
     reranked = summary.reranking is not None and summary.reranking.finished
     to_rerank = settings.rerank > 0 and summary.best is not None and not reranked
     to_search = summary.trials.total < settings.trials and not summary.stalled
@@ -104,4 +104,5 @@ def _next(summary: "StudySummary", settings: SearchSettings, *, interrupted: boo
     if summary.best is None:
         return "every trial was pruned: ask for more --trials."
     places = ("storage", "study_name", "data_dir", "results_dir", "space")
-    return command_line("verify-best", "--seeds", "5", repeated=places)
+    target = ("--target", "PERCENT") if summary.target is None else ()  # for the user to say
+    return command_line("verify-best", "--seeds", "5", *target, repeated=places)

@@ -95,7 +95,7 @@ def difference_margin(rows: Sequence[Sequence[float]]) -> float | None:
 
     What scatters is pooled over all rows, with the effects of row and seed taken out (a two-way layout without
     repetition), so that few runs of each suffice. The interval is that of one pair, not adjusted for how many there
-    are. None where there are not two rows of two runs, and where nothing scatters: errors are whole, and hide it.
+    are. None where there are not two rows of two runs.
     """
     from scipy import stats
 
@@ -110,8 +110,6 @@ def difference_margin(rows: Sequence[Sequence[float]]) -> float | None:
         for row, row_mean in zip(rows, row_means, strict=True)
         for value, run_mean in zip(row, run_means, strict=True)
     ]
-    if max(map(abs, residuals)) <= ROUNDING:
-        return None
     freedom = (num_rows - 1) * (num_runs - 1)
     variance = math.fsum(residual**2 for residual in residuals) / freedom
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(2 * variance / num_runs)

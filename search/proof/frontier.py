@@ -9,7 +9,7 @@ from ..config import Block, Channels
 from .estimates import accuracy, estimate, max_errors, mean_of, pass_share_lower, std_of
 from .parts import Count, Part, Percent, Record, StudyName, derived
 from .summaries import Earned
-from .tested import Tested
+from .tested import Subject, Tested
 
 
 class FrontierPoint(Part):
@@ -23,8 +23,9 @@ class FrontierPoint(Part):
         num_trials: How many trials that has completed or pruned.
         trial, num_params, channels, blocks, residual, params: Its winner; null, or empty, before it is settled.
         earned: The winner beside the study's first trial, on validation.
-        tested: All that is known of the winner: every seed, whatever command has measured it; null before a proof.
-        others: Other winners of this search of which a proof was asked for.
+        subject: What the winner is on the test images.
+        tested: All that is known of it: every seed, whatever command has measured it; null before a proof is asked for.
+        others: Other trials of this search of which a proof was asked for.
     """
 
     max_params: Count
@@ -38,6 +39,7 @@ class FrontierPoint(Part):
     residual: bool = False
     params: dict[str, bool | float | int | str] = Field(default_factory=dict)
     earned: Earned | None = None
+    subject: Subject | None = None
     tested: Tested | None = None
     others: tuple[Tested, ...] = ()
 

@@ -14,7 +14,6 @@ class SearchedWith(Part):
 
     Attributes:
         warm_start: The study whose leading trials it was begun with.
-        num_reranked: How many leading trials were to be run again.
     """
 
     max_params: Count
@@ -28,7 +27,6 @@ class SearchedWith(Part):
     commit: str | None
     versions: Versions | None
     warm_start: str | None = None
-    num_reranked: Count | None = None
 
 
 class TrialCounts(Part):
@@ -152,6 +150,7 @@ class Reranking(Part):
         regression: How much the further runs of the search's first-ranked trial fall short of its searched one, in
             points: what the choice of the best of many runs had overstated.
         first: The number of the study's first trial, where that is complete.
+        num_leading: How many trials were run again for leading, the first one apart.
     """
 
     finished: bool
@@ -162,6 +161,7 @@ class Reranking(Part):
     margin: float | None = None
     earned: Earned | None = None
     first: Count | None = None
+    num_leading: Count | None = None
 
 
 class StudySummary(Record):

@@ -18,6 +18,7 @@ from ..studies.kinds import Kind
 from ..studies.space import Space
 from ..studies.study import StoredStudy, StudyError
 from .following import FollowUp, open_follower
+from .frontiers import refresh_frontier
 from .rungs import RUNGS, SOME_DROPOUT, RungTask, rung_config, runs_of
 from .session import Ended
 from .testing import Measured, made_with
@@ -43,7 +44,9 @@ def run_ablation(settings: AblateSettings, space: Space, screen: Screen) -> Ende
     folder = settings.results_dir / search.name
     task = RungTask(test=follow_up.test, config=follow_up.config, folder=folder)
     job = session.job(ablation, runs_of(num_seeds), task, epochs=follow_up.test.epochs)
-    if session.run(ablation, job):
+    interrupted = session.run(ablation, job)
+    refresh_frontier(session, follow_up.test.dataset, follow_up.test.epochs)  # its full rung is the winner itself
+    if interrupted:
         return Ended(record=None, interrupted=True)
     ablation.record_use()
     record = make_ladder(ablation, follow_up.config, num_seeds)

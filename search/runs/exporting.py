@@ -73,7 +73,7 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
     check_proved_model(source, proof)
     network = load_network(source)
     one_view = settings.format == "onnx" and settings.views == "1"
-    name = f"{proof.study_name}-1-view" if one_view else proof.study_name
+    name = f"{proof.study_name}-trial-{proof.trial}{'-1-view' if one_view else ''}"
     path = settings.output or source.with_name(f"{name}.{settings.format}")
     if path.suffix != f".{settings.format}":
         raise ExplainedError(f"{path} does not end in .{settings.format}: name it so, or choose another --format.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from optuna.storages import RDBStorage
 
-from ..config import RECIPE
+from ..config import RECIPE, ExplainedError
 from ..files import write_atomically
 from ..net.datasets import DataSet
 from ..proof.frontier import Frontier, FrontierPoint
@@ -16,6 +16,7 @@ from ..settings import frontier_record
 from ..show import frontier as words
 from ..studies.turns import exclusive, patient
 from .history import read_ledger
+from .session import Session
 
 
 def known_points(path: Path, dataset: DataSet, epochs: int, space: str) -> dict[int, FrontierPoint]:
@@ -40,18 +41,20 @@ def known_points(path: Path, dataset: DataSet, epochs: int, space: str) -> dict[
 
 def up_to_date(frontier: Frontier, ledger: Ledger) -> Frontier:
     """The same with every look at the test images that was put on record since, by whichever command."""
-    points = tuple(_up_to_date(point, ledger, frontier.dataset) for point in frontier.points)
+    points = tuple(_up_to_date(point, ledger, frontier) for point in frontier.points)
     return Frontier.model_validate({**dict(frontier), "points": points})
 
 
-def _up_to_date(point: FrontierPoint, ledger: Ledger, dataset: str) -> FrontierPoint:
-    subject = point.tested.subject if point.tested is not None else None
-    tested = ledger.tested(subject) if subject is not None else None
+def _up_to_date(point: FrontierPoint, ledger: Ledger, frontier: Frontier) -> FrontierPoint:
+    own = point.subject
     others = tuple(
         each
-        for each in ledger.attempts(dataset)
-        if each.study_name == point.study_name and (subject is None or each.subject.key != subject.key)
+        for each in ledger.attempts(frontier.dataset)
+        if each.study_name == point.study_name
+        and (each.subject.epochs, each.subject.recipe) == (frontier.epochs, frontier.recipe)
+        and (own is None or each.subject.key != own.key)
     )
+    tested = ledger.tested(own) if own is not None else None
     return FrontierPoint.model_validate({**dict(point), "tested": tested or point.tested, "others": others})
 
 
@@ -62,30 +65,44 @@ def write_frontier(
 ) -> Frontier:  # fmt: skip
     """Puts points on record, beside those of other commands. Raises as `known_points` does."""
     with exclusive(storage):  # another command may be at other budgets
-        known = known_points(path, dataset, epochs, space)
-        num_tested = sum(bool(point.errors) for point in known.values())
+        known, ledger = known_points(path, dataset, epochs, space), read_ledger(storage, path.parent.parent)
+
+        def made_of(merged: Mapping[int, FrontierPoint]) -> Frontier:
+            record = Frontier(
+                dataset=dataset.name,
+                judged=dataset.judged,
+                epochs=epochs,
+                space=space,
+                recipe=RECIPE,
+                target=target,
+                commit=code_commit(),
+                points=tuple(merged[max_params] for max_params in sorted(merged)),
+            )
+            return up_to_date(record, ledger)
+
+        num_tested = sum(bool(point.errors or point.others) for point in made_of(known).points) if known else 0
         merged = dict(known)
         for max_params, point in points.items():
             before = known[max_params].tested_before if max_params in known else num_tested
             merged[max_params] = point.model_copy(update={"tested_before": before})
-        record = Frontier(
-            dataset=dataset.name,
-            judged=dataset.judged,
-            epochs=epochs,
-            space=space,
-            recipe=RECIPE,
-            target=target,
-            commit=code_commit(),
-            points=tuple(merged[max_params] for max_params in sorted(merged)),
-        )
-        record = up_to_date(record, read_ledger(storage, path.parent.parent))
+        record = made_of(merged)
         _write(record, path)
     return record
 
 
+def refresh_frontier(session: Session, dataset: str, epochs: int) -> None:
+    """Brings a frontier up to date, where there is one, once a command has looked at the test images.
+
+    Where that cannot be done it warns: what the command has measured stands.
+    """
+    try:
+        _refresh(session.storage, session.settings.results_dir, dataset, epochs)
+    except (ExplainedError, OSError) as error:
+        session.screen.warn(f"The frontier was not brought up to date: {error}")
+
+
 @patient()
-def refresh_frontier(storage: RDBStorage, results_dir: Path, dataset: str, epochs: int) -> None:
-    """Brings a frontier up to date, where there is one, once a command has looked at the test images."""
+def _refresh(storage: RDBStorage, results_dir: Path, dataset: str, epochs: int) -> None:
     path = results_dir / frontier_record(dataset, epochs)
     with exclusive(storage):
         if path.exists():

@@ -27,8 +27,6 @@ from ..studies.space import Space, default_space
 from ..studies.storage import open_storage
 from ..studies.study import StoredStudy, StudyError, default_name
 from .boards import decorate
-from .frontiers import up_to_date
-from .history import read_ledger
 from .reporting import summarise
 from .shown import describe_trial, estimate_importance, program_to_try, show_images
 from .standings import read_ranking
@@ -95,8 +93,6 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
     dataset = dataset_row(binding.dataset)
     places = _places(search, settings, summary.storage, space)
     frontier = _read(Frontier, settings.results_dir / frontier_record(binding.dataset, binding.epochs))
-    if frontier is not None:
-        frontier = up_to_date(frontier, read_ledger(search.storage, settings.results_dir))
     misses = folder / MISSES
     answers = _read(Answers, folder / ANSWERS) if proof is not None else None
     if answers is not None and proof is not None and not _fit(answers, proof):

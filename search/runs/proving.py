@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from ..config import IMAGE_SIZE, NUM_CLASSES, ExplainedError, TrialConfig
+from ..config import IMAGE_SIZE, NUM_CLASSES, TrialConfig
 from ..files import write_atomically
 from ..net.crops import ALL_CROPS, describe_crops
 from ..net.data import Split, load_final_splits
@@ -72,6 +72,7 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
         model_path=model_path,
     )
     if session.run(verification, session.job(verification, seeds_plan(seeds), task, epochs=follow_up.test.epochs)):
+        refresh_frontier(session, dataset.name, follow_up.test.epochs)  # what was measured counts
         return Ended(record=None, interrupted=True)
     verification.record_use()
 
@@ -96,10 +97,7 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
         return record
 
     record = prove(verification)
-    try:
-        refresh_frontier(session.storage, settings.results_dir, dataset.name, follow_up.test.epochs)
-    except (ExplainedError, OSError) as error:  # the proof stands
-        screen.warn(f"The frontier was not brought up to date: {error}")
+    refresh_frontier(session, dataset.name, follow_up.test.epochs)
     model = (model_path,) if record.model is not None else ()
     from .pages import write_page  # loads matplotlib: not before there is something to draw
 

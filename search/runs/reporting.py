@@ -61,7 +61,6 @@ def summarise(search: StoredStudy, ranking: Ranking | None, folder: Path) -> Stu
             commit=study.commit,
             versions=study.versions,
             warm_start=study.warm_start,
-            num_reranked=study.num_reranked,
         ),
         trials=count_trials(trials),
         epochs=count_epochs(trials, binding.epochs),

@@ -26,6 +26,7 @@ from ..studies.kinds import KINDS, Kind
 from ..studies.opening import open_bound_study
 from ..studies.space import Space
 from ..studies.study import StoredStudy
+from .frontiers import refresh_frontier
 from .history import learn
 from .models import check_proved_model
 from .seeds import SeedTask, seeds_plan
@@ -107,7 +108,9 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
     test = FinalTest(dataset=dataset.name, data_dir=settings.data_dir, precision=session.precision, epochs=proof.epochs)
     folder = settings.results_dir / repetition.name
     task = SeedTask(test=test, config=proof.config, study_name=repetition.name, folder=folder)
-    if session.run(repetition, session.job(repetition, seeds_plan(seeds), task, epochs=proof.epochs)):
+    interrupted = session.run(repetition, session.job(repetition, seeds_plan(seeds), task, epochs=proof.epochs))
+    refresh_frontier(session, dataset.name, proof.epochs)
+    if interrupted:
         return Ended(record=None, interrupted=True)
     repetition.record_use()
     runs = measured_seeds(repetition, seeds)

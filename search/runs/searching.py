@@ -56,16 +56,12 @@ def run_search(
         warm_start = find_warm_start(session.storage, settings.warm_start, name, binding)
     search = open_search_study(session.storage, name, binding, space.reference, warm_start)
     num_done = count_trials(search.trials()).total
-    facts = StudyFacts(  # may change on the way; the last is noted
+    StudyFacts(  # may change on the way; the last is noted
         patience=settings.patience,
         num_trials=settings.trials,
         num_reranked=settings.rerank,
         num_compared=settings.compare,
-    )
-    if num_done < settings.trials:  # else this command draws none, and has no part in how they were drawn
-        drawn_by = {"sampler": settings.sampler, "pruner": settings.pruner, "seed": settings.seed}
-        facts = facts.model_copy(update=drawn_by)
-    facts.write(search.study)
+    ).write(search.study)
     ranking = read_ranking(search)  # one of another search is told before anything starts
     if not settings.rerank and ranking is not None and ranking.finished:
         screen.say("The earlier re-ranking stands, as long as no other trial comes to lead.")
@@ -124,6 +120,8 @@ def _search_and_rerank(
         teller.update()
 
     was_finished = is_finished(search, plan) or is_stalled(search, job)
+    if not was_finished:  # else this command draws no trial, and has no part in how they were drawn
+        StudyFacts(sampler=settings.sampler, pruner=settings.pruner, seed=settings.seed).write(search.study)
     interrupted = session.run(search, job, then=then, on_update=follow)
     teller.update()
     search.record_use()

@@ -116,6 +116,7 @@ class Ranking:
             standings=tuple(map(_describe, self.standings)),
             earned=self.earned,
             first=self.first.number if self.first is not None else None,
+            num_leading=len(self.leading),
         )
 
 

@@ -14,6 +14,7 @@ from ..net.datasets import NO_TARGET, DataError, DataSet, find_dataset
 from ..proof.evidence import Proof
 from ..proof.frontier import Frontier, FrontierPoint
 from ..proof.summaries import StudySummary
+from ..proof.tested import Subject
 from ..settings import FrontierSettings, RunSettings, SearchSettings, VerifySettings, frontier_record
 from ..show.screen import Screen
 from ..show.words import format_seconds, plural
@@ -24,6 +25,7 @@ from .frontiers import known_points, write_frontier
 from .proving import run_verification
 from .searching import run_search
 from .session import Ended, Session
+from .winner import rebuild_config
 
 SHORTEST_SEARCH = 1.0  # seconds: what took less was done before
 
@@ -64,7 +66,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
         begun = time.monotonic()
         searched = run_search(asked, space, screen)
         assert searched.record is not None
-        points[max_params] = _with_search(points[max_params], searched.record)
+        points[max_params] = _with_search(points[max_params], searched.record, session)
         record = write(points)
         if searched.interrupted:
             return Ended(record=record, interrupted=True, files=files)
@@ -74,7 +76,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
             run_seconds[max_params] = settings.epochs * searched.record.seconds / searched.record.epochs.trained
         _tell_left(screen, settings, points, time.monotonic() - begun, run_seconds)
     for max_params in settings.budgets:
-        _tell_left(screen, settings, points, 0.0, run_seconds)
+        _tell_left(screen, settings, points, None, run_seconds)
         proved = run_verification(_verify_settings(settings, points[max_params]), space, screen)
         if proved.record is None:
             return Ended(record=record, interrupted=True, files=files)
@@ -117,26 +119,26 @@ def _tell_left(
     screen: Screen,
     settings: FrontierSettings,
     points: dict[int, FrontierPoint],
-    seconds: float,
+    seconds: float | None,
     run_seconds: dict[int, float],
 ) -> None:
     """Estimates what is missing; a larger budget's search takes longer than the last one.
 
     Args:
-        seconds: What the last search took of this command.
+        seconds: What the last search took of this command; None once all have ended.
         run_seconds: Of a whole run, at the budgets that have been searched.
     """
     to_search = [each for each in settings.budgets if points[each].num_trials < settings.trials]
     missing = {each: max(0, settings.seeds - len(points[each].errors)) for each in settings.budgets}
-    if not run_seconds or (to_search and seconds < SHORTEST_SEARCH):
+    if not run_seconds:
         return
     latest = list(run_seconds.values())[-1]
     proofs = sum(count * run_seconds.get(each, latest) for each, count in missing.items())
-    left = format_seconds(len(to_search) * seconds + proofs)
-    if to_search:
+    if seconds is None and any(missing.values()):
+        screen.say(f"{plural(sum(missing.values()), 'seed')} to prove yet: about {format_seconds(proofs)} left.")
+    elif seconds is not None and to_search and seconds >= SHORTEST_SEARCH:
+        left = format_seconds(len(to_search) * seconds + proofs)
         screen.say(f"{plural(len(to_search), 'budget')} to search yet: about {left} left, the proofs included.")
-    elif any(missing.values()):
-        screen.say(f"{plural(sum(missing.values()), 'seed')} to prove yet: about {left} left.")
 
 
 def _search_settings(
@@ -160,13 +162,18 @@ def _handed_on(settings: FrontierSettings, kind: type[RunSettings]) -> dict[str,
     return {field.name: getattr(settings, field.name) for field in fields(kind) if hasattr(settings, field.name)}
 
 
-def _with_search(point: FrontierPoint, summary: StudySummary) -> FrontierPoint:
+def _with_search(point: FrontierPoint, summary: StudySummary, session: Session) -> FrontierPoint:
     """A budget after its search; what was seen of another winner is another attempt, and counted as such."""
     winner = summary.winner
     found: dict[str, Any] = {"max_params": point.max_params, "study_name": summary.study_name}
     if winner is not None:
         found |= {name: getattr(winner, name) for name in ("num_params", "channels", "blocks", "residual", "params")}
         found["trial"] = winner.number
+        search = StoredStudy.load(session.storage, summary.study_name)
+        config = rebuild_config(search, search.trials()[winner.number], session.space)
+        found["subject"] = Subject.of(
+            config, dataset=summary.dataset, epochs=summary.settings.epochs, recipe=summary.settings.recipe
+        )
     same = all(getattr(point, name) == value for name, value in found.items())
     base = dict(point) if same else {}
     earned = summary.reranking.earned if summary.reranking is not None and winner is not None else None
@@ -184,6 +191,6 @@ def _with_proof(point: FrontierPoint, proof: Proof) -> FrontierPoint:
         "residual": model.residual,
         "params": point.params if same else {},
         "earned": point.earned if same else None,
-        "tested": proof.tested[0],
+        "subject": proof.subject,
     }
     return FrontierPoint.model_validate({**dict(point), **changes})

@@ -27,9 +27,10 @@ def claim(frontier: Frontier) -> str:
         return f"No network of which every seed reaches {frontier.target:.15g} % was found."
     point = _smallest_held(frontier)
     late = ", at a budget that was added when others had been tested" if point.tested_before else ""
+    again = f", after {plural(len(point.others), 'other trial')} of its search had been tested" if point.others else ""
     return (
         f"The smallest network of which every one of {len(point.errors)} seeds reaches {frontier.target:.15g} % has "
-        f"{frontier.smallest_held:,} parameters{late}."
+        f"{frontier.smallest_held:,} parameters{late}{again}."
     )
 
 
@@ -123,14 +124,14 @@ def _late(frontier: Frontier) -> list[str]:
 
 
 def _others(frontier: Frontier) -> list[str]:
-    """Earlier winners: each was an attempt."""
+    """Other trials of the searches: each was an attempt."""
     told = [
         f"trial {each.trial} at {point.max_params:,} "
         + (f"(minimum {each.min:.2f} %, mean {each.mean:.3f} %)" if each.min is not None else "(nothing measured)")
         for point in frontier.points
         for each in point.others
     ]
-    return [f"Other winners were put to the test before: {', '.join(told)}."] if told else []
+    return [f"Other trials of these searches were put to the test: {', '.join(told)}."] if told else []
 
 
 def _published(frontier: Frontier) -> list[str]:

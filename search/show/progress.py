@@ -68,8 +68,7 @@ class StudyProgress:
         for trial in new:
             num_done += trial.state in FINISHED
             lines.append(f"[{num_done}/{len(self._keys)}] {describe_trial(trial, self._kind)}")
-        left = self._seconds_left(trials)
-        if lines and left is not None:
+        if lines and (left := self._seconds_left(trials)) is not None:
             lines[-1] += f" (about {format_seconds(left)} left)"
         return lines
 

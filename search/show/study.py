@@ -64,7 +64,7 @@ def _winner_of_reranking(winner: SearchedTrial, best: SearchedTrial, reranking: 
     regression = reranking.regression or 0.0
     others = [f"{number}" for number in reranking.tied if number != winner.number]
     tie = f" It ties with trial{'s' * (len(others) > 1)} {', '.join(others)}" if others else ""
-    margin = f" (95 %: ±{reranking.margin:.3f} points)" if reranking.margin is not None else ""
+    margin = f" (95 %: ±{reranking.margin:.3f} points)" if reranking.margin else ""
     smaller = ", and wins as the smallest of them" if winner.number != reranking.standings[0].number else ""
     return [
         f"Winner: trial {winner.number}, {means[winner.number]:.3f} % on validation on average over "
@@ -78,15 +78,19 @@ def _winner_of_reranking(winner: SearchedTrial, best: SearchedTrial, reranking: 
 def _earned(winner: SearchedTrial, reranking: Reranking) -> list[str]:
     """What the search has found that its user did not have."""
     earned = reranking.earned
+    n = len(earned.first_val_accuracies) if earned is not None else 0
     if winner.number == reranking.first:
-        return ["That is the study's first trial: the search earned nothing over it."]
+        lines = ["The winner is the study's first trial: the search earned nothing over it."]
+        if earned is not None:
+            reached = sum(earned.first_val_accuracies) / n
+            lines.append(f"It reaches {reached:.3f} % on average over {plural(n, 'run')} that did not choose it.")
+        return lines
     if earned is None:
         return []
-    n = len(earned.first_val_accuracies)
-    margin = f" ± {earned.margin:.3f}" if earned.margin is not None else ""
+    margin, sure = (f" ± {earned.margin:.3f}", "95 %, ") if earned.margin is not None else ("", "")
     return [
         f"Earned over the study's first trial ({earned.first}): {earned.mean:+.3f}{margin} points on validation "
-        f"(95 %, {plural(n, 'pair')} of further runs)."
+        f"({sure}{plural(n, 'pair')} of further runs)."
     ]
 
 

@@ -88,7 +88,7 @@ def test_a_model_is_copied_with_its_card(tmp_path: Path) -> None:
     for path in (REFERENCE / "verify.json", MODEL):
         shutil.copy(path, proved)
     named = tmp_path / "tiny.safetensors"
-    for words, path in (([], proved / "mnist-7999p-15e.safetensors"), (["--output", named], named)):
+    for words, path in (([], proved / "mnist-7999p-15e-trial-35.safetensors"), (["--output", named], named)):
         result = run("export", "--from", proved, "--format", "safetensors", *words)
         assert result.exit_code == 0, result.output
         assert path.read_bytes() == MODEL.read_bytes()
@@ -100,7 +100,7 @@ def test_a_file_of_one_view_has_its_own_name_and_a_card_that_says_what_one_view_
         shutil.copy(path, tmp_path)
     result = run("export", "--from", tmp_path, "--views", "1")
     assert result.exit_code == 0, result.output
-    path = tmp_path / "mnist-7999p-15e-1-view.onnx"
+    path = tmp_path / "mnist-7999p-15e-trial-35-1-view.onnx"
     assert result.stdout.splitlines() == [f"Written: {path}", f"Written: {path}.md"]
     card = Path(f"{path}.md").read_text(encoding="utf-8")
     kept = Proof.read(tmp_path / "verify.json").model

@@ -366,15 +366,16 @@ def test_the_records_of_all_studies_are_read(storage: RDBStorage, results: Path)
     assert [[row.seed for row in tested.seeds] for tested in ledger.attempts("sample")] == [[10_000]]
 
 
-def test_the_committed_reference_counts_as_an_attempt_of_before(
-    verification: StoredStudy, results: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("committed", COMMITTED, ids=lambda folder: folder.name)
+def test_what_this_project_has_proved_counts_as_an_attempt_of_before(
+    committed: Path, verification: StoredStudy, results: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    StudyFacts(dataset="mnist").write(verification.study)
+    proof = Proof.read(committed / "verify.json")
+    StudyFacts(dataset=proof.dataset).write(verification.study)
     assert read_ledger(verification.storage, results).entries == ()
     monkeypatch.setattr(history, "COMMITTED", COMMITTED)
-    proof = Proof.read(COMMITTED[0] / "verify.json")
     ledger = read_ledger(verification.storage, results)
-    assert proof.subject in [tested.subject for tested in ledger.attempts("mnist")]
+    assert proof.subject in [tested.subject for tested in ledger.attempts(proof.dataset)]
     with pytest.raises(SeedsError, match=rf"{proof.first_seed} to \d+ were used before"):
         plan(verification, proof.first_seed, 1)
     assert plan(verification, None, 1).start > proof.first_seed

@@ -242,14 +242,17 @@ def test_a_time_limit_lets_each_command_get_something_done_and_the_winners_model
 
 def test_a_search_says_what_it_does_and_what_follows(search: Search, listener: Listener) -> None:
     search(trials=1, rerank=3)
-    searching, reranking = listener.watched
-    assert [work.stored.name for work in listener.watched] == ["tiny", "tiny-rerank"]
+    searching, reranking, comparing = listener.watched
+    assert [work.stored.name for work in listener.watched] == ["tiny", "tiny-rerank", "tiny-rerank"]
     assert (searching.epochs, searching.devices, searching.precision) == (1, ("cpu",), "fp32")
     assert searching.then is not None
     assert (searching.then.name, searching.then.num_runs) == ("re-ranking", 2 * (3 + 1) + 2 * 6)
-    assert reranking.then is None
+    assert reranking.then is not None
+    assert (reranking.then.name, reranking.then.num_runs) == ("the comparison", 2 * 6)
+    assert comparing.then is None
     assert listener.said == [
-        "Re-ranking the leading 1 (3 were to be, but no more are complete) by 2 further runs each."
+        "Re-ranking the leading 1 (3 were to be, but no more are complete) by 2 further runs each.",
+        "The study's first trial has won: 6 further runs tell what it reaches.",
     ]
 
 
@@ -300,10 +303,17 @@ def test_what_was_reranked_before_counts_too_and_is_told(
     assert len(summary.reranking.standings) == 3
 
 
-def test_a_search_notes_what_it_was_asked_last(search_again: Search, storage_here: RDBStorage) -> None:
+def test_a_search_notes_what_it_was_asked_last_but_how_trials_were_drawn_only_if_it_drew_one(
+    search_again: Search, storage_here: RDBStorage
+) -> None:
+    def noted() -> tuple[object, ...]:
+        facts = StoredStudy.load(storage_here, "tiny").facts
+        return facts.sampler, facts.pruner, facts.seed, facts.num_reranked
+
     search_again(sampler="tpe", pruner="none", seed=8, rerank=0)
-    facts = StoredStudy.load(storage_here, "tiny").facts
-    assert (facts.sampler, facts.pruner, facts.seed, facts.num_reranked) == ("tpe", "none", 8, 0)
+    assert noted() == ("random", "percentile", 7, 0)
+    search_again(sampler="tpe", pruner="none", seed=8, rerank=0, trials=4)
+    assert noted() == ("tpe", "none", 8, 0)
 
 
 @pytest.mark.usefixtures("search_again")

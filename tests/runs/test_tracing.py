@@ -55,6 +55,20 @@ def draw(few_digits_are_a_dataset: None, tmp_path: Path, the_space: Space, liste
     return lambda **changes: run_frontier(replace(usual, **changes), the_space, listener)
 
 
+def proof_settings(folder: Path, **changes: Any) -> VerifySettings:
+    """A proof of what was searched at the smaller budget."""
+    return VerifySettings(
+        storage=f"sqlite:///{folder / 'study.db'}",
+        data_dir=folder / "data",
+        results_dir=folder / "results",
+        device="cpu",
+        precision="fp32",
+        workers=0,
+        study_name="few-500p-1e",
+        **changes,
+    )
+
+
 @pytest.mark.slow
 def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
     draw: RunFrontier, listener: Listener, tmp_path: Path
@@ -148,20 +162,39 @@ def test_a_seed_that_another_command_measures_counts_in_the_frontier(
 ) -> None:
     first = draw(budgets=(500,), trials=1, seeds=1).record
     assert first is not None
-    asked = VerifySettings(
-        storage=f"sqlite:///{tmp_path / 'study.db'}",
-        data_dir=tmp_path / "data",
-        results_dir=tmp_path / "results",
-        device="cpu",
-        precision="fp32",
-        workers=0,
-        study_name="few-500p-1e",
-        seeds=3,
-    )
-    run_verification(asked, the_space, Listener())
+    run_verification(proof_settings(tmp_path, seeds=3), the_space, Listener())
     path = tmp_path / "results" / "frontier-few-1e" / "frontier.json"
     assert len(Frontier.read(path).points[0].errors) == 3
     assert "| 3 |" in path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_a_winner_is_known_as_such_before_the_frontiers_own_proof_of_it(
+    draw: RunFrontier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, the_space: Space
+) -> None:
+    def look(*_args: Any) -> Ended[Any]:
+        """A proof of one seed, by another command; the frontier's own is cut off."""
+        run_verification(proof_settings(tmp_path, seeds=1), the_space, Listener())
+        return Ended(record=None, interrupted=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tracing, "run_verification", look)
+        assert draw(budgets=(500,), trials=1).interrupted
+    [point] = Frontier.read(tmp_path / "results" / "frontier-few-1e" / "frontier.json").points
+    assert (len(point.errors), point.others) == (1, ())
+    record = draw(budgets=(600,), trials=1, seeds=1).record
+    assert record is not None
+    assert [each.tested_before for each in record.points] == [0, 1]
+
+
+def test_another_trial_that_is_tested_is_told_beside_the_winner(
+    draw: RunFrontier, tmp_path: Path, the_space: Space
+) -> None:
+    record = draw(budgets=(500,), trials=2, seeds=1).record
+    assert record is not None
+    [winner] = [point.trial for point in record.points]
+    run_verification(proof_settings(tmp_path, seeds=1, trial=1 - (winner or 0)), the_space, Listener())
+    [point] = Frontier.read(tmp_path / "results" / "frontier-few-1e" / "frontier.json").points
+    assert ([each.trial for each in point.others], len(point.errors)) == ([1 - (winner or 0)], 1)
 
 
 @pytest.mark.parametrize(("name", "what"), [("space", "search space"), ("recipe", "recipe")])

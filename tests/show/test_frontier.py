@@ -47,10 +47,12 @@ def test_errors_that_cannot_be_are_refused() -> None:
 def test_a_budget_at_which_another_network_was_tried_before_says_so() -> None:
     assert SMALL.tested is not None
     earlier = SMALL.tested.model_copy(update={"trial": 3})
+    frontier = make_frontier(SMALL, MIDDLE.model_copy(update={"others": (earlier,)}))
     assert (
-        "Other winners were put to the test before: trial 3 at 2,500 (minimum 98.90 %, mean 98.950 %)."
-        in words.notes(make_frontier(SMALL, MIDDLE.model_copy(update={"others": (earlier,)})))
+        "Other trials of these searches were put to the test: trial 3 at 2,500 (minimum 98.90 %, mean 98.950 %)."
+        in words.notes(frontier)
     )
+    assert words.claim(frontier).endswith("parameters, after 1 other trial of its search had been tested.")
 
 
 def test_a_budget_that_was_added_later_says_so_wherever_it_is_claimed() -> None:

@@ -71,7 +71,9 @@ def test_a_reason_in_brackets_is_one_line_and_printed_as_it_is(work: Work, capsy
 def test_what_is_said_is_one_line_and_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     LiveScreen(quiet=False).say(LONG)
     LiveScreen(quiet=False).warn(LONG)
-    for line in capsys.readouterr().err.splitlines():
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    for line in lines:
         assert re.sub(r"^\d\d:\d\d:\d\d ", "", line) == LONG
         assert line != LONG
 

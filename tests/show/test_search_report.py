@@ -96,9 +96,10 @@ def test_the_report_says_that_a_first_trial_which_wins_earned_nothing() -> None:
     runs = (99.5, 99.4)
     earned = Earned(first=7, winner_val_accuracies=runs, first_val_accuracies=runs)
     won = RERANKED["reranking"].model_copy(update={"first": 7, "earned": earned})
-    assert report(**RERANKED | {"reranking": won})[4] == (
-        "That is the study's first trial: the search earned nothing over it."
-    )
+    assert report(**RERANKED | {"reranking": won})[4:6] == [
+        "The winner is the study's first trial: the search earned nothing over it.",
+        "It reaches 99.450 % on average over 2 runs that did not choose it.",
+    ]
 
 
 def test_the_report_says_what_the_search_earned() -> None:
@@ -107,6 +108,12 @@ def test_the_report_says_what_the_search_earned() -> None:
     assert lines[4] == (
         "Earned over the study's first trial (0): +0.150 ± 0.635 points on validation (95 %, 2 pairs of further runs)."
     )
+
+
+def test_a_gain_that_has_no_interval_is_told_without_one() -> None:
+    earned = Earned(first=0, winner_val_accuracies=(99.5, 99.5), first_val_accuracies=(99.25, 99.25))
+    lines = report(**RERANKED | {"reranking": RERANKED["reranking"].model_copy(update={"earned": earned})})
+    assert lines[4] == "Earned over the study's first trial (0): +0.250 points on validation (2 pairs of further runs)."
 
 
 def test_the_report_says_that_the_reranking_is_not_finished() -> None:

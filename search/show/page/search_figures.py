@@ -137,8 +137,8 @@ def draw_parallel(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:
         sketch.figure.legend(loc="outside upper right", ncols=3)
     return sketch.drawing(
         "parallel",
-        label="The parameters of every complete trial.",
-        caption="A line is a complete trial. Where those of the best quarter meet, a parameter matters.",
+        label=f"The parameters of {plural(len(complete), 'complete trial')}.",
+        caption="A line is a complete trial. Where those of the best quarter of them meet, a parameter matters.",
     )
 
 

@@ -140,15 +140,19 @@ def _search(facts: PageFacts) -> Section | None:
     winner = facts.summary.winner.number if facts.summary.winner is not None else None
     words = [*describe_work(facts.summary, facts.num_planned), *describe_leader(facts.summary)]
     drawn = drawn_trials(facts)
-    if len(drawn) < len(facts.trials):
-        words.append(
-            f"Shown are {len(drawn):,} of {len(facts.trials):,} trials: those that lead or once led, and the latest."
-        )
+    words += _left_out(facts)
     length = search_figures.mean_length(facts.trials)
     if length is not None:
         words.append(f"Pruned trials ended after {length:.1f} of {facts.summary.settings.epochs} epochs on average.")
     blocks = [search_figures.draw_curves(drawn, winner), search_figures.draw_history(drawn, winner)]
     return Section(id="search", title="The search", words=tuple(words), blocks=(*blocks, trials_table(drawn, winner)))
+
+
+def _left_out(facts: PageFacts) -> list[str]:
+    num_drawn, num_trials = len(drawn_trials(facts)), len(facts.trials)
+    if num_drawn == num_trials:
+        return []
+    return [f"Shown are {num_drawn:,} of {num_trials:,} trials: those that lead or once led, and the latest."]
 
 
 def _parameters(facts: PageFacts) -> Section | None:
@@ -172,6 +176,7 @@ def _parameters(facts: PageFacts) -> Section | None:
         )
     else:
         words.append("No parameter tells good trials from others.")
+    words += _left_out(facts)
     drawn = [trial for trial in drawn_trials(facts) if trial.state == "complete"]
     blocks += [
         search_figures.draw_parallel(drawn, winner),
@@ -273,7 +278,7 @@ def _answers(facts: PageFacts) -> Section | None:
                 offset=place,
                 alternative=f"test image {miss.place}: {facts.classes[miss.label]}",
                 caption=(
-                    f"{facts.classes[miss.label]}: {miss.num_missed} of {n} miss it, mostly for "
+                    f"{facts.classes[miss.label]}: {miss.num_missed} of {n} miss it, mostly as "
                     f"{facts.classes[miss.answer]} ({miss.probability:.0%}; {facts.classes[miss.label]}: "
                     f"{miss.of_label:.0%})"
                 ),
@@ -320,8 +325,8 @@ def _work(facts: PageFacts) -> Section | None:
     return Section(
         id="work",
         title="Who trained when",
-        words=(f"{format_seconds(facts.summary.seconds)} of training in all.",),
-        blocks=(draw_timeline(drawn_trials(facts)),),
+        words=(f"{format_seconds(facts.summary.seconds)} of training in all.", *_left_out(facts)),
+        blocks=(draw_timeline(facts.trials, drawn_trials(facts)),),
     )
 
 

@@ -13,14 +13,18 @@ from .svg import BAD, FAINT, GOOD, MAIN, WARM, style
 STATE_COLOURS = {"complete": MAIN, "pruned": FAINT, "failed": BAD, "interrupted": WARM, "running": GOOD}
 
 
-def draw_timeline(trials: Sequence[ShownTrial]) -> Drawing:
-    """When which worker trained which trial; pauses between commands are cut out."""
-    spans = [(trial, trial.start, trial.end) for trial in trials if trial.start is not None and trial.end is not None]
+def draw_timeline(trials: Sequence[ShownTrial], drawn: Sequence[ShownTrial]) -> Drawing:
+    """When which worker trained which trial; pauses between commands are cut out.
+
+    Args:
+        drawn: Those of the trials that get a box.
+    """
+    spans = [(trial, trial.start, trial.end) for trial in drawn if trial.start is not None and trial.end is not None]
     with style():
         workers = list(dict.fromkeys(trial.worker for trial, _, _ in sorted(spans, key=lambda span: span[1])))
         sketch = Sketch(0.9 + 0.22 * max(1, min(len(workers), 20)))
         axes = sketch.axes
-        clock = _WorkingTime([(start, end) for _, start, end in spans])
+        clock = _WorkingTime([(trial.start, trial.end) for trial in trials if trial.start and trial.end])
         for trial, start, end in spans:
             left, right = clock(start), clock(end)
             box = Rectangle(

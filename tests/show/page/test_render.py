@@ -96,7 +96,7 @@ def test_a_page_with_everything_has_all_sections_and_figures() -> None:
     for colour in THEME.values():
         assert colour not in text
     assert "var(--main)" in text
-    assert "4: 2 of 3 miss it, mostly for 9 (75%; 4: 25%)" in text
+    assert "4: 2 of 3 miss it, mostly as 9 (75%; 4: 25%)" in text
     assert "CONFIRMED: every one of 3 fresh seeds" in text
 
 
