@@ -299,7 +299,21 @@ def _copied(ended: subprocess.CompletedProcess[str], original: Path, copy: Path)
 
 def _search(folder: Path) -> subprocess.CompletedProcess[str]:
     folder.mkdir()
-    options = ["--dataset", "sample", "--trials", "3", "--epochs", "1", "--rerank", "1", "--workers", "1", "--json"]
+    options = [
+        "--dataset",
+        "sample",
+        "--trials",
+        "3",
+        "--epochs",
+        "1",
+        "--rerank",
+        "1",
+        "--compare",
+        "0",
+        "--workers",
+        "1",
+        "--json",
+    ]
     options += ["--max-params", "1999"]  # for speed
     places = ["--storage", f"sqlite:///{folder / 'study.db'}", "--results-dir", str(folder / "results")]
     command = [sys.executable, "cli.py", "search", *options, *places]

@@ -71,7 +71,7 @@ def test_a_reranking_whose_parent_is_killed_goes_on_without_a_run_lost_or_done_t
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Place(folder=Path(shutil.copytree(searched, tmp_path / "place")))
-    words = [*SEARCH, "--trials", "3", "--rerank", "2", "--compare", "0"]
+    words = [*SEARCH, "--trials", "3", "--rerank", "2"]
     shot = hit(place, words, Aim(signal="SIGKILL", target="parent", since="first worker", delay=3.5))
     assert shot.exit_code == -9
     go_on(place, words, monkeypatch)

@@ -76,6 +76,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
             run_seconds[max_params] = settings.epochs * searched.record.seconds / searched.record.epochs.trained
         _tell_left(screen, settings, points, time.monotonic() - begun, run_seconds)
     for max_params in settings.budgets:
+        points = {point.max_params: point for point in record.points if point.max_params in points}
         _tell_left(screen, settings, points, None, run_seconds)
         proved = run_verification(_verify_settings(settings, points[max_params]), space, screen)
         if proved.record is None:
