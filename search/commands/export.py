@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from ..config import printable
+from ..config import ExplainedError, printable
 from ..settings import ExportSettings
 from .options import refuse_beside, results_option, storage_option, study_name_option
+from .output import command_line
 
 FORMATS = ("safetensors", "onnx")
 VIEWS = ("all", "1")
@@ -61,6 +62,9 @@ def export(
     if file_format != "onnx":
         refuse_beside(f"--format {file_format}", "views")
     found = place if place is not None else results_of(storage, study_name, results_dir)
+    if place is None and not (found / "verify.json").exists():
+        proof = command_line("verify-best", "--study-name", found.name, repeated=("storage", "results_dir"))
+        raise ExplainedError(f"There is no proof of {found.name!r} yet, and so no proved model. First: {proof}")
     settings = ExportSettings(place=found, format=file_format, views=views, output=output)
     for path in run_export(settings):
         click.echo(printable(f"Written: {path}"))

@@ -12,7 +12,11 @@ from .output import show
 
 @click.command()
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--model", type=click.Path(path_type=Path), help="A model's file. Default: the study's proved one.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="A model's file. Default: the study's proved one, or before there is one the winner's.",
+)
 @click.option("--views", type=click.Choice(VIEWS), default="all", help="By how many views of each picture.")
 @click.option("--show", "with_pixels", is_flag=True, help="Show the pictures as the network sees them.")
 @study_name_option
@@ -45,7 +49,12 @@ def predict(
         refuse_beside("--model", "study_name", "results_dir", "storage")
     if as_json:
         refuse_beside("--json", "with_pixels")
-    path = model if model is not None else proved_model(results_of(storage, study_name, results_dir))
+    path = model
+    if path is None:
+        folder = results_of(storage, study_name, results_dir)
+        path = proved_model(folder)
+        if not (folder / "verify.json").exists():
+            click.echo(printable(f"Not proved yet: {path} is the winner's model as it was searched."), err=True)
     found = predict_pictures(path, images, views)
     complaints = [each.complaint for each in found if each.complaint is not None]
     if as_json:

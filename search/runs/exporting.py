@@ -102,6 +102,8 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
 
 def load_network(path: Path) -> KeptNetwork:
     """The network in a model's file. Raises RecordError if it is missing or damaged."""
+    if path.suffix == ".onnx":
+        raise RecordError(f"{path} is for other programs. This one reads what 'export --format safetensors' writes.")
     try:
         origin = read_model_origin(path)
         model = load_model(path)

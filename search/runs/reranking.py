@@ -99,7 +99,7 @@ def run_comparison(
     plan = runs_to_compare([trial.number for trial in trials], num_compared)
     if keys_left(reranking, plan):
         session.screen.say(
-            f"The study's first trial has won: {num_compared} further runs tell what it reaches."
+            f"The study's first trial has won. To tell what it reaches, it is run {num_compared} more times."
             if len(trials) == 1
             else f"Comparing the winner, trial {winner.trial.number}, with the study's first trial by {num_compared} "
             f"runs of each."

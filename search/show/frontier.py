@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..proof.estimates import paired_margin
 from ..proof.frontier import Frontier, FrontierPoint
 from ..proof.parts import describe_environment, join_environments
 from .published import PUBLISHED
@@ -70,7 +71,8 @@ def _row(point: FrontierPoint, frontier: Frontier) -> tuple[str, ...]:
 def _mean(point: FrontierPoint) -> str:
     if point.mean is None:
         return ""
-    return f"{point.mean:.3f}" + (f" ± {point.ci95[1] - point.mean:.3f}" if point.ci95 is not None else "")
+    margin = paired_margin(point.test_accuracies)  # not cut off at 100 %, as the interval itself is
+    return f"{point.mean:.3f}" + (f" ± {margin:.3f}" if margin is not None else "")
 
 
 def _earned(point: FrontierPoint) -> str:
@@ -89,7 +91,7 @@ def notes(frontier: Frontier) -> list[str]:
     lines = [
         f"Accuracies in % on the test images of {frontier.dataset}, epochs: {frontier.epochs}. Trial: the winner of "
         "the search, of so many. Seeds: of that winner, all that were measured, by whichever command.",
-        "Mean: with its 95 % interval, which covers seeds on this test set; the set's own size adds about "
+        "Mean: with its 95 % interval, which covers seeds on this test set; the set's own size adds up to "
         f"±{_set_error(frontier):.2f} points. One view: the mean by the central view alone.",
         f"Held: whether every seed reaches {frontier.target:.15g} %, or what else a proof of it was asked for. Proves: "
         "that, at 95 % confidence, at least so many of all seeds do.",
@@ -107,10 +109,13 @@ def notes(frontier: Frontier) -> list[str]:
 
 
 def _set_error(frontier: Frontier) -> float:
-    """Of an accuracy near the target, on as many test images, at 95 % confidence; in points."""
-    sizes = [point.tested.num_images for point in frontier.points if point.tested is not None and point.tested.seeds]
-    share = frontier.target / 100
-    return 100 * 1.96 * math.sqrt(share * (1 - share) / max(sizes, default=10_000))
+    """Of the accuracy for which it is largest, at 95 % confidence; in points."""
+    found = [
+        100 * 1.96 * math.sqrt(point.mean / 100 * (1 - point.mean / 100) / point.tested.num_images)
+        for point in frontier.points
+        if point.tested is not None and point.mean is not None
+    ]
+    return max(found, default=0.0)
 
 
 def _late(frontier: Frontier) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,26 @@ def test_what_was_not_proved_is_not_exported(tmp_path: Path) -> None:
     assert_refused(run("export", "--from", tmp_path), 1, "verify.json is missing")
     make_proof([60]).write(tmp_path / "verify.json")
     assert_refused(run("export", "--from", tmp_path), 1, "a proof without a model")
+
+
+def test_before_a_proof_an_export_says_how_to_get_one_and_a_prediction_what_it_rests_on(
+    finished_search: subprocess.CompletedProcess[str], seven: Path
+) -> None:
+    places = [word for word in finished_search.args if word.startswith("sqlite:///")]
+    folder = finished_search.args[finished_search.args.index("--results-dir") + 1]
+    where = ["--storage", *places, "--results-dir", folder]
+    name = json.loads(finished_search.stdout)["study_name"]
+    assert_refused(run("export", *where), 1, f"There is no proof of '{name}' yet", f"verify-best --study-name {name}")
+    told = run("predict", seven, *where)
+    assert told.exit_code == 0, told.output
+    winner = Path(folder) / name / "winner.safetensors"
+    assert told.stderr == f"Not proved yet: {winner} is the winner's model as it was searched.\n"
+
+
+def test_an_onnx_file_is_for_other_programs(seven: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.onnx"
+    path.touch()
+    assert_refused(run("predict", seven, "--model", path), 1, "is for other programs", "export --format safetensors")
 
 
 def test_a_model_that_is_not_the_proofs_is_not_exported(tmp_path: Path) -> None:

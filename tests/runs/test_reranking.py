@@ -261,4 +261,4 @@ def test_a_first_trial_that_wins_runs_alone_for_the_runs_that_chose_it_flatter_i
     left = [dict(key) for key in keys_left(reranking, job.plan) if isinstance(key, tuple)]
     assert left == [{"trial": 0, "run": 2}, {"trial": 0, "run": 3}]
     assert isinstance(session.screen, Listener)
-    assert session.screen.said == ["The study's first trial has won: 2 further runs tell what it reaches."]
+    assert session.screen.said == ["The study's first trial has won. To tell what it reaches, it is run 2 more times."]

@@ -252,7 +252,7 @@ def test_a_search_says_what_it_does_and_what_follows(search: Search, listener: L
     assert comparing.then is None
     assert listener.said == [
         "Re-ranking the leading 1 (3 were to be, but no more are complete) by 2 further runs each.",
-        "The study's first trial has won: 6 further runs tell what it reaches.",
+        "The study's first trial has won. To tell what it reaches, it is run 6 more times.",
     ]
 
 

@@ -67,7 +67,7 @@ def test_a_claim_comes_with_what_it_rests_on_and_how_far_it_carries() -> None:
     notes = " ".join(words.notes(make_frontier(SMALL, MIDDLE, point(4_000))))
     for told in (
         "2 budgets put to the test, of 3 that were ever asked for",
-        "the set's own size adds about ±0.15 points",
+        "the set's own size adds up to ±0.20 points",
         "at 95 % confidence",
         "Trained on cuda in bf16, ",
         "Search space 0123456789abcdef, recipe 5.",
