@@ -62,7 +62,8 @@ $(VENV)/installed: pyproject.toml setup.py
 	@rm -f $@
 	@if [ -e $(VENV)/unfinished ]; then rm -rf $(VENV); fi
 	@$(PYTHON) -m venv $(VENV)
-	@exec $(BIN)/python -c "$$SETUP" --editable '.[dev]' $(PIP_ARGS)
+	@$(BIN)/python -c "$$SETUP" --editable '.[dev]' $(PIP_ARGS)
+	@$(BIN)/python -c "from search.net.compiled import prepare; prepare(print)"
 	@touch $@
 
 clean:  ## remove .venv and caches; studies and results stay

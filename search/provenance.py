@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .config import PACKAGE_NAMES, ExplainedError
 
-RECORDED_PACKAGES = ("torch", "torchvision", "optuna", "numpy")
+RECORDED_PACKAGES = ("torch", "torchvision", "optuna", "numpy", "numba")
 
 
 class CodeError(ExplainedError):

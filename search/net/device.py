@@ -22,6 +22,11 @@ class Runtime:
     device: torch.device
     precision: str  # "bf16" or "fp32"
 
+    @property
+    def compiled(self) -> bool:
+        """Whether our own kernels compute, instead of PyTorch's (`search.net.compiled`)."""
+        return self.device.type == "cpu" and self.precision == "fp32"
+
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 

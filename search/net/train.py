@@ -3,15 +3,16 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..config import TrialConfig, derive_seed
+from ..config import LANES, TrialConfig, derive_seed
 from .augment import augmented_batches
 from .crops import CENTRE, Crops
 from .data import Split, normalise
@@ -71,11 +72,23 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
     if len(split) < config.batch_size:
         raise ValueError(f"Training needs one batch or more, but got {len(split)=} and {config.batch_size=}.")
     torch.manual_seed(derive_seed(seed, "weights"))
-    model = to_device(TinyCNN(config.model), runtime.device)
-    average = WeightAverage(model, config.average_horizon)
+    model = TinyCNN(config.model)
+    differentiate: Callable[[Tensor, Tensor], Tensor | float]
+    if runtime.compiled and config.batch_size % LANES == 0:
+        from .compiled import CompiledTraining  # brings numba along, which takes half a second
+
+        weights = flat_weights(model)
+        side = split.pool.shape[-1] + 2 * split.pixels.frame
+        differentiate = CompiledTraining(model, batch_size=config.batch_size, image_side=side)
+        average = WeightAverage(model, config.average_horizon, weights)
+    else:
+        model = to_device(model, runtime.device)
+        weights = all_weights(model)
+        differentiate = _Autograd(model, runtime)
+        average = WeightAverage(model, config.average_horizon)
     generator = torch.Generator(runtime.device).manual_seed(derive_seed(seed, "batches"))
     steps = len(split) // config.batch_size
-    optimizer = _make_optimizer(model, config)
+    optimizer = _make_optimizer(weights, config)
     total_steps = max(epochs * steps, SHORTEST_CYCLE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=config.lr, total_steps=total_steps, pct_start=WARM_UP
@@ -87,14 +100,10 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
         model.train()
         strengths = config.augment.scaled(augment_strength(epoch, epochs, config.final_augment))
         for images, labels in augmented_batches(split, config.batch_size, strengths, generator):
-            with runtime.autocast():
-                loss = F.cross_entropy(model(images), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            total_loss += differentiate(images, labels)
             optimizer.step()
             schedule.step()
             average.update()
-            total_loss += loss.detach()
         train_loss = total_loss.item() / steps  # the epoch's only wait for the device
         if not math.isfinite(train_loss):
             raise DivergedError(f"The loss was {train_loss} in epoch {epoch}.")
@@ -118,8 +127,14 @@ def predict(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops = CENTR
     """The logits of a network in evaluation mode, in fp32; with several crops of an image, their mean."""
     parts = []
     for part in split.parts(EVALUATION_BATCH):
-        with runtime.autocast():
-            parts.append(model(normalise(part.images, part.pixels, check=False), crops).float())
+        images = normalise(part.images, part.pixels, check=False)
+        if runtime.compiled:
+            from .compiled import compiled_logits
+
+            parts.append(compiled_logits(model, images, crops))
+        else:
+            with runtime.autocast():
+                parts.append(model(images, crops).float())
     return torch.cat(parts)
 
 
@@ -135,6 +150,60 @@ def judge(logits: Float[Tensor, "n 10"], split: Split) -> Evaluation:
     return Evaluation(errors=int(errors), num_images=len(split), loss=float(loss))
 
 
+class _Autograd:
+    """The loss of a batch, and the gradients, by PyTorch."""
+
+    def __init__(self, model: TinyCNN, runtime: Runtime) -> None:
+        self._model, self._runtime = model, runtime
+
+    def __call__(self, images: Float[Tensor, "n 1 s s"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
+        with self._runtime.autocast():
+            loss = F.cross_entropy(self._model(images), labels)
+        self._model.zero_grad(set_to_none=True)
+        loss.backward()
+        return loss.detach()
+
+
+class Weights(NamedTuple):
+    """What a network is made of, as an optimizer and an average see it: a few large tensors are faster than many."""
+
+    matrices: list[Tensor]
+    vectors: list[Tensor]
+    statistics: list[Tensor]
+
+    @property
+    def all(self) -> list[Tensor]:
+        return self.matrices + self.vectors + self.statistics
+
+
+def all_weights(model: TinyCNN) -> Weights:
+    """The network's own tensors."""
+    parameters = list(model.parameters())
+    return Weights(
+        matrices=[parameter for parameter in parameters if parameter.ndim > 1],
+        vectors=[parameter for parameter in parameters if parameter.ndim == 1],
+        statistics=[buffer for buffer in model.buffers() if buffer.is_floating_point()],
+    )
+
+
+def flat_weights(model: TinyCNN) -> Weights:
+    """One tensor of each kind, of which the network's own are made views, and the gradients too."""
+    return Weights(*([_flatten(tensors)] for tensors in all_weights(model)))
+
+
+def _flatten(tensors: list[Tensor]) -> Tensor:
+    flat = nn.Parameter(torch.cat([tensor.detach().flatten() for tensor in tensors]))
+    flat.grad = torch.zeros_like(flat)
+    begin = 0
+    for tensor in tensors:
+        part = slice(begin, begin + tensor.numel())
+        tensor.data = flat.data[part].view(tensor.shape)
+        if isinstance(tensor, nn.Parameter):
+            tensor.grad = flat.grad[part].view(tensor.shape)
+        begin += tensor.numel()
+    return flat
+
+
 class WeightAverage:
     """A running average of weights and batch-norm statistics whose memory grows with the run.
 
@@ -143,12 +212,13 @@ class WeightAverage:
     as well as that of a long one, and is worth evaluating from the first epoch on.
     """
 
-    def __init__(self, model: TinyCNN, horizon: float) -> None:
+    def __init__(self, model: TinyCNN, horizon: float, current: Weights | None = None) -> None:
+        """Args: current: The model's weights, where they are flat: then those of the average are, too."""
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self._horizon = horizon
         self._num_updates = 0
-        pairs = zip(_state(self.model), _state(model), strict=True)
-        self._averaged, self._current = (list(tensors) for tensors in zip(*pairs, strict=True))
+        averaged = all_weights(self.model) if current is None else flat_weights(self.model)
+        self._averaged, self._current = averaged.all, (current or all_weights(model)).all
 
     @torch.no_grad()
     def update(self) -> None:
@@ -157,13 +227,10 @@ class WeightAverage:
         self._num_updates += 1
 
 
-def _make_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.AdamW:
+def _make_optimizer(weights: Weights, config: TrialConfig) -> torch.optim.AdamW:
     """Weight decay acts on convolution and linear weights, not on biases and norms."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim == 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": weights.matrices, "weight_decay": config.weight_decay},
+        {"params": weights.vectors, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=config.lr, fused=True)
-
-
-def _state(model: nn.Module) -> list[Tensor]:
-    return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]

@@ -131,6 +131,10 @@ class Session:
     ) -> bool:
         """Runs what is left of a job, but for what others hold and live; returns whether it was interrupted."""
         explain(stored)
+        if Runtime(device=torch.device(self.devices[0]), precision=self.precision).compiled:
+            from ..net.compiled import prepare  # brings numba along
+
+            prepare(self.screen.say)
         while True:  # a worker of another command may die while this one's are at their last trials
             released = release_dead_trials(stored)
             if released:
