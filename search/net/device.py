@@ -1,6 +1,7 @@
 """Devices: which to compute on, in which arithmetic, and by how many workers."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,14 @@ class Runtime:
         """Prepares this process: on a CPU one thread computes, for a sum that is split may come out different."""
         if self.device.type == "cpu":
             torch.set_num_threads(1)
+
+
+def compile_for(device: str, precision: str, tell: Callable[[str], None]) -> None:
+    """Compiles what computes there, if that is ours and was not done yet: once, before several workers need it."""
+    if Runtime(device=torch.device(device), precision=precision).compiled:
+        from .compiled import prepare  # brings numba along, which takes half a second
+
+        prepare(tell)
 
 
 def choose_device(name: str) -> torch.device:

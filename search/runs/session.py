@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 
 from ..config import ExplainedError
 from ..files import check_writable
-from ..net.device import choose_device, choose_precision, worker_devices
+from ..net.device import choose_device, choose_precision, compile_for, worker_devices
 from ..proof.parts import Record
 from ..provenance import Code
 from ..settings import AUTO, RunSettings
@@ -131,10 +131,7 @@ class Session:
     ) -> bool:
         """Runs what is left of a job, but for what others hold and live; returns whether it was interrupted."""
         explain(stored)
-        if Runtime(device=torch.device(self.devices[0]), precision=self.precision).compiled:
-            from ..net.compiled import prepare  # brings numba along
-
-            prepare(self.screen.say)
+        compile_for(self.devices[0], self.precision, self.screen.say)
         while True:  # a worker of another command may die while this one's are at their last trials
             released = release_dead_trials(stored)
             if released:
