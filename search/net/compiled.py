@@ -215,9 +215,7 @@ class _TrainingBlock(_Block):
             self.shift[:] = self._bias
         else:
             count = self.tiles * self.out_rows**2 * LANES
-            kernels.finish_norm(
-                self.moments, count, *self._norm, self._mean, self._deviation, self.scale, self.shift
-            )
+            kernels.finish_norm(self.moments, count, *self._norm, self._mean, self._deviation, self.scale, self.shift)
         if part.dropout > 0:
             kept = torch.rand(len(self.x)) >= part.dropout  # the same on all machines, which `bernoulli_` is not
             self.mask = kept.float().div_(1 - part.dropout).numpy()
@@ -320,7 +318,7 @@ def _flat(tensor: Tensor) -> Numbers:
     return flat
 
 
-def _flat_gradient(parameter: nn.Parameter) -> Numbers:
+def _flat_gradient(parameter: Tensor) -> Numbers:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return _flat(parameter.grad)

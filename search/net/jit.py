@@ -5,15 +5,18 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
+_config: Any = numba.config
 SOURCES = ("jit.py", "vectors.py", "kernels.py")  # numba would see changes of one of them alone
 
 
+@cache
 def cache_folder() -> Path:
     """Where compiled kernels are kept: below the user's cache folder, and of these sources alone."""
     digest = hashlib.sha256(numba.__version__.encode())
@@ -36,10 +39,11 @@ def stamp() -> Path:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compiles a function at its first call, and keeps what comes of it if there is a place to."""
+    configured = _config.CACHE_DIR
+    _config.CACHE_DIR = str(cache_folder())  # read when a function is wrapped; what else uses numba keeps its own
     try:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # "no locator available": no folder can be written to
         return numba.njit(nogil=True)(function)
-
-
-numba.config.CACHE_DIR = str(cache_folder())
+    finally:
+        _config.CACHE_DIR = configured

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..config import LANES
 from .jit import kernel
 from .vectors import (
-    LANES,
     add,
     convolve,
     correlate,
@@ -315,8 +315,25 @@ def activate(raw, scale, shift, mask, source, sources, out, padding, tiles, chan
 
 @kernel
 def convolve_block(  # type: ignore[no-untyped-def]
-    raw, scale, shift, mask, source, sources, x, padding,
-    weight, depth_weight, packed, between, scratch, out, codes, pivot, moments, tiles, shape,
+    raw,
+    scale,
+    shift,
+    mask,
+    source,
+    sources,
+    x,
+    padding,
+    weight,
+    depth_weight,
+    packed,
+    between,
+    scratch,
+    out,
+    codes,
+    pivot,
+    moments,
+    tiles,
+    shape,
 ):
     """The activation of the block before, then a convolution, pooling, and what batch norm wants to know of it.
 
@@ -485,10 +502,39 @@ def _pass_back(  # type: ignore[no-untyped-def]
                 at += LANES
 
 
+@njit
+def _sum_lanes(sums, out):  # type: ignore[no-untyped-def]
+    for index in range(len(out)):
+        out[index] = total(load(sums, index * LANES))
+
+
 @kernel
 def block_gradient(  # type: ignore[no-untyped-def]
-    g, x, mask, codes, scale, shift, mean, slope, offset, before, weight, depth_weight, turned, between,
-    g_before, g_between, g_inside, w_sums, depth_sums, d_weight, d_depth_weight, tiles, shape, border, sources,
+    g,
+    x,
+    mask,
+    codes,
+    scale,
+    shift,
+    mean,
+    slope,
+    offset,
+    before,
+    weight,
+    depth_weight,
+    turned,
+    between,
+    g_before,
+    g_between,
+    g_inside,
+    w_sums,
+    depth_sums,
+    d_weight,
+    d_depth_weight,
+    tiles,
+    shape,
+    border,
+    sources,
 ):
     """What a block owes to its weights, and to its input.
 
@@ -524,7 +570,22 @@ def block_gradient(  # type: ignore[no-untyped-def]
         g_before_at = tile * ins * in_rows * in_columns * LANES
         inside_border = 0 if separable else border
         _pass_back(
-            g, x, mask, codes, at, g_inside, inside_border, scale, shift, mean, slope, offset, outs, rows, columns, pools
+            g,
+            x,
+            mask,
+            codes,
+            at,
+            g_inside,
+            inside_border,
+            scale,
+            shift,
+            mean,
+            slope,
+            offset,
+            outs,
+            rows,
+            columns,
+            pools,
         )
         if separable:
             # Computing this again is faster than fetching it from where a whole batch of it fits.
@@ -537,16 +598,12 @@ def block_gradient(  # type: ignore[no-untyped-def]
         else:
             _dense_gradient(before, before_at, g_inside, border, w_sums, ins, x_rows, x_columns, outs, rows, columns)
             if len(g_before):
-                _dense(
-                    g_inside, 0, turned, g_before, g_before_at, outs, g_rows, g_columns, ins, in_rows, in_columns
-                )
+                _dense(g_inside, 0, turned, g_before, g_before_at, outs, g_rows, g_columns, ins, in_rows, in_columns)
         for index in range(min(sources, outs) * out_pixels):  # what a residual block adds is not pooled or padded
             place = g_before_at + index * LANES
             store(g_before, place, add(load(g_before, place), load(g, at + index * LANES)))
-    for index in range(len(d_weight)):
-        d_weight[index] = total(load(w_sums, index * LANES))
-    for index in range(len(d_depth_weight)):
-        d_depth_weight[index] = total(load(depth_sums, index * LANES))
+    _sum_lanes(w_sums, d_weight)
+    _sum_lanes(depth_sums, d_depth_weight)
 
 
 @njit

@@ -13,17 +13,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from ..config import LANES  # a register of AVX2; two of NEON, half of one of AVX-512
+from ..config import LANES
 
-
-
+# Eight lanes are a register of AVX2, two of NEON, half of one of AVX-512.
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 _INDEX = ir.IntType(32)
 _FLOAT_ALIGNMENT = 4  # bytes
 
 
-class Vectors(types.Type):  # type: ignore[misc]
+class Vectors(types.Type):
     """So many vectors, which are registers as long as there are enough of these."""
 
     def __init__(self, count: int) -> None:
@@ -32,18 +31,23 @@ class Vectors(types.Type):  # type: ignore[misc]
 
 
 @register_model(Vectors)
-class _VectorsModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorsModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Vectors) -> None:
-        super().__init__(manager, kind, ir.ArrayType(_VECTOR, kind.count))
+        super().__init__(manager, kind, ir.ArrayType(_VECTOR, kind.count))  # type: ignore[no-untyped-call]
 
 
 VECTOR = Vectors(1)
+
+
+def _emitted(define: Callable[..., Any]) -> Any:
+    return intrinsic(prefer_literal=True)(define)
+
 
 # Each function below is called while a kernel is compiled. The first half of one tells numba the types, the second half
 # emits the instructions. Counts are literals: they are known by then.
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_emitted
 def zeros(context: Any, count: Any) -> Any:
     """So many vectors of zeros."""
     kind = Vectors(count.literal_value)
@@ -54,7 +58,7 @@ def zeros(context: Any, count: Any) -> Any:
     return kind(count), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def load(context: Any, array: Any, index: Any) -> Any:
     """The vector that begins at an index of a flat array."""
 
@@ -65,7 +69,7 @@ def load(context: Any, array: Any, index: Any) -> Any:
     return VECTOR(array, types.intp), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def store(context: Any, array: Any, index: Any, vector: Any) -> Any:
     """Writes a vector at an index of a flat array."""
 
@@ -77,7 +81,7 @@ def store(context: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, VECTOR), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def splat(context: Any, number: Any) -> Any:
     """A number in every lane."""
 
@@ -88,43 +92,43 @@ def splat(context: Any, number: Any) -> Any:
 
 
 def _elementwise(emit_one: Callable[..., Any], count: int) -> Any:
-    def define(*_: Any) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return _pack(builder, [emit_one(builder, *(builder.extract_value(each, 0) for each in arguments))])
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _pack(builder, [emit_one(builder, *(builder.extract_value(each, 0) for each in arguments))])
 
-        return VECTOR(*[VECTOR] * count), emit
-
-    return define
+    return VECTOR(*[VECTOR] * count), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def add(context: Any, a: Any, b: Any) -> Any:
-    return _elementwise(lambda builder, a, b: builder.fadd(a, b), 2)()
+    """The sum."""
+    return _elementwise(lambda builder, a, b: builder.fadd(a, b), 2)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def subtract(context: Any, a: Any, b: Any) -> Any:
-    return _elementwise(lambda builder, a, b: builder.fsub(a, b), 2)()
+    """The difference."""
+    return _elementwise(lambda builder, a, b: builder.fsub(a, b), 2)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def multiply(context: Any, a: Any, b: Any) -> Any:
-    return _elementwise(lambda builder, a, b: builder.fmul(a, b), 2)()
+    """The product."""
+    return _elementwise(lambda builder, a, b: builder.fmul(a, b), 2)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once."""
-    return _elementwise(lambda builder, a, b, c: _fma(builder, a, b, c), 3)()
+    """The third added to the product of the others, rounded once."""
+    return _elementwise(lambda builder, a, b, c: _fma(builder, a, b, c), 3)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def maximum(context: Any, a: Any, b: Any) -> Any:
     """The larger of the two; the second where they are equal."""
-    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b), 2)()
+    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b), 2)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def where_positive(context: Any, a: Any, b: Any) -> Any:
     """The second where the first is above zero, else zero."""
 
@@ -132,22 +136,22 @@ def where_positive(context: Any, a: Any, b: Any) -> Any:
         nothing = ir.Constant(_VECTOR, None)
         return builder.select(builder.fcmp_ordered(">", a, nothing), b, nothing)
 
-    return _elementwise(emit_one, 2)()
+    return _elementwise(emit_one, 2)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def where_equal(context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     """The third where the first two are equal, else the fourth."""
-    return _elementwise(lambda builder, a, b, c, d: builder.select(builder.fcmp_ordered("==", a, b), c, d), 4)()
+    return _elementwise(lambda builder, a, b, c, d: builder.select(builder.fcmp_ordered("==", a, b), c, d), 4)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def where_above(context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
     """The third where the first is above the second, else the fourth."""
-    return _elementwise(lambda builder, a, b, c, d: builder.select(builder.fcmp_ordered(">", a, b), c, d), 4)()
+    return _elementwise(lambda builder, a, b, c, d: builder.select(builder.fcmp_ordered(">", a, b), c, d), 4)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_emitted
 def total(context: Any, vector: Any) -> Any:
     """The sum of the lanes, in a fixed order."""
 
@@ -162,7 +166,7 @@ def total(context: Any, vector: Any) -> Any:
     return types.float32(VECTOR), emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_emitted
 def convolve(
     context: Any, sums: Any, x: Any, at: Any, w: Any, w_at: Any, w_step: Any, outs: Any, across: Any, taps: Any
 ) -> Any:
@@ -189,7 +193,7 @@ def convolve(
     return sums(sums, x, types.intp, w, types.intp, types.intp, outs, across, taps), emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_emitted
 def correlate(
     context: Any, sums: Any, g: Any, g_at: Any, g_step: Any, x: Any, x_at: Any, x_step: Any, outs: Any, ins: Any
 ) -> Any:
@@ -214,7 +218,7 @@ def correlate(
     return sums(sums, g, types.intp, types.intp, x, types.intp, types.intp, outs, ins), emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@_emitted
 def take(context: Any, array: Any, at: Any, row_step: Any, step: Any, rows: Any, columns: Any) -> Any:
     """Vectors from a flat array, as `put` writes them."""
     num_rows, num_columns = rows.literal_value, columns.literal_value
@@ -229,10 +233,8 @@ def take(context: Any, array: Any, at: Any, row_step: Any, step: Any, rows: Any,
     return kind(array, types.intp, types.intp, types.intp, rows, columns), emit
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def put(
-    context: Any, array: Any, at: Any, row_step: Any, step: Any, rows: Any, columns: Any, vectors: Any
-) -> Any:
+@_emitted
+def put(context: Any, array: Any, at: Any, row_step: Any, step: Any, rows: Any, columns: Any, vectors: Any) -> Any:
     """Writes vectors [row * columns + column] to array[at + row * row_step + column * step]."""
     num_rows, num_columns = rows.literal_value, columns.literal_value
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from optuna.storages import RDBStorage
 
-from ..config import RECIPE, REPEATED_IN_FP32
+from ..config import RECIPE
 from ..net.crops import ALL_CROPS
 from ..net.data import Split, load_final_splits
 from ..net.datasets import dataset_row
@@ -67,20 +67,13 @@ def read_proof(place: Path) -> RecordedProof:
     return RecordedProof(proof=proof, path=path, model_path=path.parent / model.file if model is not None else None)
 
 
-def refuse_other_recipe(recorded: RecordedProof, asked: str = AUTO) -> None:
+def refuse_other_recipe(recorded: RecordedProof) -> None:
     """Of the search space nothing is needed: the configuration is all in the record.
-
-    Args:
-        asked: The precision; AUTO for the recorded one.
 
     Raises:
         RecordError: If what was proved cannot be repeated by this version of the tool.
     """
     proof = recorded.proof
-    if proof.recipe in REPEATED_IN_FP32 and proof.precision == "fp32":
-        if asked not in (AUTO, "fp32"):
-            raise RecordError(f"{recorded.path} can be repeated in fp32 alone. Leave --precision out.")
-        return
     if proof.recipe != RECIPE:
         raise RecordError(
             f"{recorded.path} was made with another version of this tool (at {proof.commit[:12]}; recipe "
@@ -91,7 +84,7 @@ def refuse_other_recipe(recorded: RecordedProof, asked: str = AUTO) -> None:
 def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) -> Ended[Reproduction]:
     """Trains a recorded winner anew, and compares. Raises as `run_search` does."""
     recorded = read_proof(settings.place)
-    refuse_other_recipe(recorded, settings.precision)
+    refuse_other_recipe(recorded)
     proof = recorded.proof
     dataset = dataset_row(proof.dataset)
     session = Session.open(settings, space, screen, create=True)

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from optuna.storages import RDBStorage
 from pydantic import ValidationError
 from training import shorten
 
-from search.config import RECIPE, REPEATED_IN_FP32, ModelConfig
+from search.config import RECIPE, ModelConfig
 from search.net.crops import ALL_CROPS
 from search.net.data import Split
 from search.net.device import Runtime
@@ -36,7 +35,6 @@ from search.runs.reproducing import (
     read_proof,
     refuse_other_recipe,
 )
-from search.settings import AUTO
 from search.studies.kinds import Kind
 from search.studies.space import Space
 from search.studies.study import StoredStudy
@@ -120,24 +118,11 @@ def test_a_record_without_a_model_has_none_to_check(
     assert count_errors(recorded, final_splits[1]) is None
 
 
-@pytest.mark.parametrize("recipe", [RECIPE + 1, min(REPEATED_IN_FP32) - 1])
+@pytest.mark.parametrize("recipe", [RECIPE + 1, RECIPE - 1])
 def test_a_record_of_another_recipe_is_refused(read: Callable[..., RecordedProof], recipe: int) -> None:
     with pytest.raises(RecordError, match=rf"\(at 0123abc4567d; recipe {recipe}, now {RECIPE}\)"):
         refuse_other_recipe(read(recipe=recipe))
     refuse_other_recipe(read())
-
-
-@pytest.mark.parametrize(
-    ("recorded_in", "asked", "refused"),
-    [("fp32", AUTO, False), ("fp32", "fp32", False), ("fp32", "bf16", True), ("bf16", AUTO, True)],
-)
-def test_a_record_of_a_recipe_that_differs_in_bf16_alone_is_repeated_in_fp32(
-    read: Callable[..., RecordedProof], recorded_in: str, asked: str, refused: bool
-) -> None:
-    older = read(recipe=max(REPEATED_IN_FP32), precision=recorded_in)
-    told = "in fp32 alone. Leave --precision out" if recorded_in == "fp32" else "another version of this tool"
-    with pytest.raises(RecordError, match=told) if refused else nullcontext():
-        refuse_other_recipe(older, asked)
 
 
 def test_a_record_of_another_search_space_is_read_for_its_configuration_says_all(

@@ -1,0 +1,248 @@
+"""Our own kernels compute what PyTorch does, and the same bits on every CPU."""
+
+import copy
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from search.config import IMAGE_SIZE, LANES, AugmentConfig, ModelConfig, TrialConfig
+from search.net import compiled, jit
+from search.net.compiled import CompiledTraining, compiled_logits, prepare
+from search.net.crops import ALL_CROPS, CENTRE, Crops
+from search.net.data import Split, load_search_splits, normalise
+from search.net.datasets import dataset_row
+from search.net.device import Runtime
+from search.net.model import TinyCNN, to_device
+from search.net.train import all_weights, evaluate, flat_weights, predict, train
+
+CPU = Runtime(device=torch.device("cpu"), precision="fp32")
+PYTORCH = Runtime(device=torch.device("cpu"), precision="fp64")  # of tensors in fp32 it makes fp32
+NETWORKS = {
+    "dense": ModelConfig(channels=((9, 10), (12, 14), (15, 17))),
+    "separable": ModelConfig(channels=((8, 8, 9), (11, 12, 13), (13, 16)), blocks=("separable",) * 3),
+    "mixed": ModelConfig(channels=((3, 4), (5, 6), (7, 2)), blocks=("dense", "separable", "dense")),
+    "one convolution a stage": ModelConfig(channels=((5,), (7,), (8,))),
+    "residual and narrowing": ModelConfig(channels=((6, 6, 5, 7), (9, 7, 8, 3), (4, 6)), residual=True),
+    "residual and separable": ModelConfig(
+        channels=((6, 6, 6, 7), (9, 9, 10), (10, 11, 12)), blocks=("separable",) * 3, residual=True
+    ),
+    "without norm": ModelConfig(channels=((4, 5, 3), (6, 6), (7,)), norm=False),
+    "as narrow as can be": ModelConfig(channels=((1, 1), (1, 1), (1, 1)), blocks=("dense", "dense", "separable")),
+}
+widths = st.lists(st.integers(1, 11), min_size=1, max_size=4).map(tuple)
+kinds = st.sampled_from(["dense", "separable"])
+
+
+def drawn(config: ModelConfig, seed: int) -> TinyCNN:
+    """A network with weights like those of one that has been trained for a while."""
+    generator = torch.Generator().manual_seed(seed)
+    model = TinyCNN(config)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            tensor.copy_(0.3 + torch.rand(tensor.shape, generator=generator))
+        elif tensor.is_floating_point():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) / tensor[0].numel() ** 0.5)
+    return model
+
+
+def batch(side: int, seed: int, size: int = 16) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(size, 1, side, side, generator=generator), torch.randint(0, 10, (size,), generator=generator)
+
+
+def gradients(model: TinyCNN) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        yield name, parameter.grad.double()
+
+
+def apart(config: ModelConfig, side: int, seed: int) -> dict[str, float]:
+    """How far loss, gradients and statistics are from PyTorch's in fp64, as a share of what they are."""
+    ours = drawn(config, seed).train()
+    theirs = copy.deepcopy(ours).double()
+    images, labels = batch(side, seed)
+    loss = CompiledTraining(ours, batch_size=len(images), image_side=side)(images, labels)
+    expected = F.cross_entropy(theirs(images.double()), labels)
+    expected.backward()
+    found = {"loss": abs(loss - float(expected.detach()))}
+    for (name, own), (_, right) in zip(gradients(ours), gradients(theirs), strict=True):
+        found[name] = float((own - right).norm() / (right.norm() + 1e-3))
+    for (name, own), (_, right) in zip(ours.named_buffers(), theirs.named_buffers(), strict=True):
+        if own.is_floating_point():
+            found[name] = float((own.double() - right).norm() / right.norm())
+    return found
+
+
+@pytest.mark.parametrize("side", [IMAGE_SIZE, IMAGE_SIZE + 4])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_loss_gradients_and_statistics_are_those_of_pytorch(name: str, side: int) -> None:
+    found = apart(NETWORKS[name], side, seed=1)
+    assert max(found.values()) < 1e-3, found
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    channels=st.tuples(widths, widths, widths),
+    blocks=st.tuples(kinds, kinds, kinds),
+    residual=st.booleans(),
+    norm=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_so_they_are_for_every_network(
+    channels: tuple[tuple[int, ...], ...], blocks: tuple[str, ...], residual: bool, norm: bool, seed: int
+) -> None:
+    first = "separable" if blocks[0] == "separable" and len(channels[0]) > 1 else "dense"
+    config = ModelConfig(channels=channels, blocks=(first, *blocks[1:]), norm=norm)  # type: ignore[arg-type]
+    config = replace(config, residual=residual and config.has_inner_blocks)
+    found = apart(config, IMAGE_SIZE, seed)
+    assert max(found.values()) < 0.05, found  # a maximum or a zero may fall to the other side in fp32
+
+
+@pytest.mark.parametrize("crops", [CENTRE, ALL_CROPS], ids=["one view", "all views"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_answers_are_those_of_pytorch_by_any_views(name: str, crops: Crops, few_digits: Split) -> None:
+    model = drawn(NETWORKS[name], seed=2).eval()
+    few = few_digits.select(torch.arange(45))  # no multiple of eight
+    images = normalise(few.images, few.pixels)
+    with torch.inference_mode():
+        expected = model(images, crops)
+    assert torch.allclose(compiled_logits(model, images, crops), expected, atol=1e-4)
+    assert torch.allclose(predict(model, few, CPU, crops), predict(model, few, PYTORCH, crops), atol=1e-4)
+
+
+def test_a_network_in_another_order_of_memory_gives_the_same_answers(few_digits: Split) -> None:
+    model = drawn(NETWORKS["mixed"], seed=3).eval()
+    few = few_digits.select(torch.arange(16))
+    expected = predict(model, few, CPU)
+    assert torch.equal(predict(to_device(copy.deepcopy(model), torch.device("cpu")), few, CPU), expected)
+
+
+def test_dropout_takes_its_share_and_its_gradients_are_of_the_same_mask() -> None:
+    model = drawn(replace(NETWORKS["mixed"], dropout=0.25), seed=4).train()
+    images, labels = batch(IMAGE_SIZE, seed=4, size=64)
+    [matrices], _, _ = flat_weights(model)
+    step = CompiledTraining(model, batch_size=64, image_side=IMAGE_SIZE)
+
+    def loss() -> float:
+        torch.manual_seed(5)
+        return step(images, labels)
+
+    loss()
+    masks = [block.mask for block in step._blocks if len(block.mask)]
+    assert len(masks) == 3  # one after each stage
+    for mask in masks:
+        assert sorted(set(mask.tolist())) == pytest.approx([0.0, 1 / 0.75])
+        assert 0.2 < float((mask == 0).mean()) < 0.3
+    assert matrices.grad is not None
+    uphill = matrices.grad / matrices.grad.norm()
+    slope = float(matrices.grad.norm())
+    with torch.no_grad():
+        matrices += 1e-3 * uphill
+        above = loss()
+        matrices -= 2e-3 * uphill
+    assert (above - loss()) / 2e-3 == pytest.approx(slope, rel=0.02)
+
+
+CONFIG = TrialConfig(
+    model=replace(NETWORKS["residual and separable"], dropout=0.05),
+    augment=AugmentConfig(rotation=10.0, shift=2.0, scale=0.1, shear=0.1),
+    lr=0.01,
+    weight_decay=0.01,
+)
+
+
+def some_digits() -> Split:
+    training, _ = load_search_splits(dataset_row("sample"), Path("there-is-no-such-folder"))
+    return training.select(torch.arange(128) * 25)
+
+
+def fingerprint_of_a_run(digits: Split) -> str:
+    """Of weights and statistics after two epochs, and of what they answer."""
+    model = list(train(CONFIG, digits, epochs=2, seed=3, runtime=CPU))[-1].model
+    digest = hashlib.sha256()
+    for tensor in [*all_weights(model).all, predict(model, digits, CPU, ALL_CROPS)]:
+        digest.update(tensor.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_a_run_gives_the_same_bits_again(few_digits: Split) -> None:
+    assert fingerprint_of_a_run(few_digits) == fingerprint_of_a_run(few_digits)
+
+
+@pytest.mark.slow  # it compiles for that CPU, which takes half a minute
+def test_a_cpu_with_half_as_wide_registers_and_without_fma_gives_the_same_bits(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path[:0] = ['tests/net', '.']\n"
+        "from test_compiled import fingerprint_of_a_run, some_digits\n"
+        "print(fingerprint_of_a_run(some_digits()))"
+    )
+    of_old = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "XDG_CACHE_HOME": str(tmp_path)}
+    root = Path(__file__).parents[2]
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env={**os.environ, **of_old}, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.split() == [fingerprint_of_a_run(some_digits())]
+
+
+def test_weights_and_gradients_are_parts_of_a_few_flat_tensors() -> None:
+    model = drawn(NETWORKS["mixed"], seed=6)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    weights = flat_weights(model)
+    assert [len(tensors) for tensors in weights] == [1, 1, 1]
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    CompiledTraining(model, batch_size=16, image_side=IMAGE_SIZE)(*batch(IMAGE_SIZE, seed=6))
+    assert sum(float(each.grad.abs().sum()) for each in weights.all[:2]) == pytest.approx(  # type: ignore[union-attr]
+        sum(float(gradient.abs().sum()) for _, gradient in gradients(model))
+    )
+    with torch.no_grad():
+        weights.matrices[0].zero_()
+    assert not model.head.weight.any()
+
+
+def test_a_batch_that_is_no_multiple_of_eight_is_trained_by_pytorch(few_digits: Split) -> None:
+    with pytest.raises(ValueError, match="multiple of 8"):
+        CompiledTraining(drawn(NETWORKS["mixed"], seed=7), batch_size=LANES + 1, image_side=IMAGE_SIZE)
+    last = list(train(replace(CONFIG, batch_size=50), few_digits, epochs=1, seed=3, runtime=CPU))[-1]
+    assert evaluate(last.model, few_digits, CPU).num_images == len(few_digits)
+
+
+def test_it_is_told_once_that_kernels_are_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "stamp", lambda: tmp_path / "new" / "stamp")
+    told: list[str] = []
+    prepare(told.append)
+    prepare(told.append)
+    assert told == ["Compiling for this CPU. It takes about half a minute, once."]
+
+
+def test_kernels_are_kept_in_a_folder_of_these_sources_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = jit.cache_folder.__wrapped__()
+    assert folder.parent == tmp_path / "tiny-mnist-search"
+    monkeypatch.setattr(jit, "SOURCES", ("kernels.py",))
+    assert jit.cache_folder.__wrapped__() != folder
+
+
+def test_without_a_place_to_keep_them_kernels_are_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrap, asked = jit.numba.njit, []
+
+    def refusing(**options: bool) -> object:
+        asked.append(options)
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return wrap(**options)
+
+    monkeypatch.setattr(jit.numba, "njit", refusing)
+    assert jit.kernel(lambda x: x + 1)(1) == 2
+    assert asked == [{"cache": True, "nogil": True}, {"nogil": True}]
