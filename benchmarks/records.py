@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from search.config import Channels
+from search.config import Block, Channels
 from search.proof.parts import RecordError, describe_damage
 
 
@@ -160,6 +160,7 @@ class Throughput(Measurement):
     reference_our_net_images_per_s: int
     ours_one_worker_images_per_s: int
     ours_images_per_s: int
+    ours_by_pytorch_images_per_s: int
     ratio: float
     ratio_to_process_per_core: float
     ratio_to_our_net: float
@@ -178,20 +179,29 @@ class Throughput(Measurement):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepProfile(Measurement):
-    """A training step in milliseconds (`benchmarks.step_profile`).
+class StepProfileRow:
+    """A network's training step in milliseconds.
 
     Attributes:
-        step_ms: Without the profiler.
-        kinds_ms: With it, by kind of operation; they add up to `profiled_step_ms`.
+        step_ms: Without stopwatches.
+        kinds_ms: With them, by kind of work; they add up to `timed_step_ms`.
     """
 
-    step_ms: float
-    profiled_step_ms: float
-    kinds_ms: dict[str, float]
-    operators_ms: dict[str, float]
     channels: Channels
+    blocks: tuple[Block, ...]
+    residual: bool
+    num_params: int
     batch_size: int
+    step_ms: float
+    timed_step_ms: float
+    kinds_ms: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepProfile(Measurement):
+    """Where the time of training steps goes (`benchmarks.step_profile`)."""
+
+    rows: list[StepProfileRow]
     precision: str
     dataset: str
 

@@ -1,121 +1,123 @@
-"""Where the time of a training step goes, by kind of operation, on one CPU thread.
+"""Where the time of a training step goes, on one CPU thread, in fp32.
 
 python -m benchmarks.step_profile --data-dir data
 python -m benchmarks.step_profile --json > results/reference/step_profile.json
 
-Trains the reference net as a worker does, in a process of its own. PyTorch's profiler says how long each operator
-computed; what is left of the step is Python, autograd, dispatch, and the profiler itself, for which a step takes longer
-than without it.
+Trains the reference net, that of a quarter of its parameters, and a separable one of as many, as a worker does, each
+in a process of its own. A stopwatch around each of our kernels, the
+augmentation, the optimizer and the average says how long they took; what is left of the step is Python between them.
 """
 
 import statistics
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import click
 import torch
+from optuna.trial import FixedTrial
 from rich.table import Table
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.command import Benchmark, data_options, finish, tell
 from benchmarks.contest import Contestant, StartTogether, Work, first_digits, run
-from benchmarks.records import StepProfile
+from benchmarks.records import StepProfile, StepProfileRow
 from search.commands.options import json_option
-from search.config import DEFAULT_MAX_PARAMS, TrialConfig
+from search.config import DEFAULT_MAX_PARAMS, NUM_STAGES, TrialConfig
+from search.net import kernels
+from search.net import train as training
 from search.net.augment import augmented_batches
 from search.net.data import load_search_splits
 from search.net.datasets import find_dataset
-from search.net.device import Runtime, choose_precision
-from search.net.train import train
+from search.net.device import Runtime
 from search.provenance import code_commit, versions
+from search.show.words import format_network
 from search.studies.pool import WORKER_ENVIRONMENT
-from space import reference_config
+from space import REFERENCE, suggest_config
 
-# What an operator's name contains, and the kind of operation it counts as; the first that fits.
-KINDS = {
-    "batch_norm": "batch norm",
-    "convolution": "convolutions",
-    "max_pool2d": "max-pooling",
-    "relu": "ReLU",
-    "threshold_backward": "ReLU",
-    "clamp_min": "ReLU",
-    "adamw": "AdamW",
-    "foreach_lerp": "weight average",
+PRECISION = "fp32"  # in which our kernels compute
+KERNELS = {
+    "convolve_block": "forwards: convolutions, pooling, ReLU, statistics",
+    "block_gradient": "backwards: convolutions, pooling, ReLU, norm",
+    "norm_gradient": "sums that batch norm's gradient needs",
+    "finish_norm": "head, averages, and copies",
+    "activate": "head, averages, and copies",
+    "tile_images": "head, averages, and copies",
+    "average_pixels": "head, averages, and copies",
+    "head_gradient": "head, averages, and copies",
+    "spread_pixels": "head, averages, and copies",
 }
-OTHER_OPERATORS = "other operators"
-BETWEEN = "Python, autograd, dispatch, profiler"
-NUM_EPOCHS = 3  # that are timed without the profiler
-QUIET = {"KINETO_LOG_LEVEL": "5"}  # its error that there is no GPU
+AUGMENTATION, OPTIMIZER, AVERAGE, BETWEEN = "augmentation", "AdamW", "weight average", "Python between"
+NETWORKS = ((DEFAULT_MAX_PARAMS, False), (2_000, False), (2_000, True))  # budgets; whether all blocks are separable
+NUM_EPOCHS = 3  # that are timed without stopwatches
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepTimes:
-    """A step in milliseconds: without the profiler (the median of epochs), with it, and its operators with it."""
+    """A step in milliseconds: without stopwatches (the median of epochs), with them, and what they say."""
 
     step_ms: float
-    profiled_step_ms: float
-    operators_ms: dict[str, float]
+    timed_step_ms: float
     kinds_ms: dict[str, float]
-
-
-def kind_of(operator: str) -> str:
-    return next((kind for part, kind in KINDS.items() if part in operator), OTHER_OPERATORS)
-
-
-def split_step(
-    step_ms: float, operator_ms: Mapping[str, float], augmentation_ms: Mapping[str, float]
-) -> dict[str, float]:
-    """The milliseconds of each kind in a step, the largest first; they add up to the step.
-
-    Args:
-        step_ms: The whole step, augmentation included.
-        operator_ms: Each operator in it.
-        augmentation_ms: What of that is augmentation.
-    """
-    by_kind = {"augmentation": sum(augmentation_ms.values())}
-    for operator, ms in operator_ms.items():
-        kind = kind_of(operator)
-        by_kind[kind] = by_kind.get(kind, 0.0) + ms - augmentation_ms.get(operator, 0.0)
-    by_kind[BETWEEN] = step_ms - sum(by_kind.values())
-    return dict(sorted(by_kind.items(), key=lambda item: -item[1]))
 
 
 def measure(work: Work, device: torch.device, _start_together: StartTogether) -> StepTimes:
     config, split = work.config, work.split
     steps = len(split) // config.batch_size
     runtime = Runtime(device=device, precision=work.precision)
-    epochs = train(config, split, epochs=work.epochs, seed=0, runtime=runtime)
-    next(epochs)  # warms up
-    timed = [next(epochs).seconds for _ in range(work.epochs - 2)]
-    profiled_step_ms, operator_ms = profiled(lambda: next(epochs), steps)
-    generator = torch.Generator(device).manual_seed(0)
-    batches = partial(augmented_batches, split, config.batch_size, config.augment, generator)
-    _, augmentation_ms = profiled(lambda: deque(batches(), maxlen=0), steps)
+    with stopwatches() as seconds:
+        epochs = training.train(config, split, epochs=work.epochs, seed=0, runtime=runtime)
+        next(epochs)  # warms up
+        seconds.clear()
+        timed = next(epochs).seconds
+        found = dict(seconds)
+    epochs = training.train(config, split, epochs=work.epochs, seed=0, runtime=runtime)
+    next(epochs)
+    plain = [next(epochs).seconds for _ in range(work.epochs - 2)]
+    found[BETWEEN] = timed - sum(found.values())
     return StepTimes(
-        step_ms=1e3 * statistics.median(timed) / steps,
-        profiled_step_ms=profiled_step_ms,
-        operators_ms=operator_ms,
-        kinds_ms=split_step(profiled_step_ms, operator_ms, augmentation_ms),
+        step_ms=1e3 * statistics.median(plain) / steps,
+        timed_step_ms=1e3 * timed / steps,
+        kinds_ms={kind: 1e3 * found[kind] / steps for kind in sorted(found, key=lambda kind: -found[kind])},
     )
 
 
-def profiled(run: Callable[[], object], steps: int) -> tuple[float, dict[str, float]]:
-    """The milliseconds per step of what is run under the profiler, and each operator's."""
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        start = time.perf_counter()
-        run()
-        seconds = time.perf_counter() - start
-    operators = [event for event in profiler.key_averages() if event.key.startswith("aten::")]
-    return 1e3 * seconds / steps, {event.key: event.self_cpu_time_total / 1e3 / steps for event in operators}
+@contextmanager
+def stopwatches() -> Iterator[dict[str, float]]:
+    """The seconds of each kind of work in a training that is begun meanwhile."""
+    seconds: dict[str, float] = {}
+
+    def timed(function: Callable[..., Any], kind: str) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*arguments, **options)
+            seconds[kind] = seconds.get(kind, 0.0) + time.perf_counter() - start
+            return result
+
+        return run
+
+    def timed_batches(*arguments: Any) -> Iterator[Any]:
+        batches = augmented_batches(*arguments)
+        take = timed(lambda: next(batches, None), AUGMENTATION)
+        while (batch := take()) is not None:
+            yield batch
+
+    with ExitStack() as stack:
+        for name, kind in KERNELS.items():
+            stack.enter_context(patch.object(kernels, name, timed(getattr(kernels, name), kind)))
+        stack.enter_context(patch.object(training, "augmented_batches", timed_batches))
+        for owner, name, kind in (
+            (torch.optim.AdamW, "step", OPTIMIZER),
+            (training.WeightAverage, "update", AVERAGE),
+        ):
+            stack.enter_context(patch.object(owner, name, timed(getattr(owner, name), kind)))
+        yield seconds
 
 
-WORKER = Contestant(
-    name="a worker", measure=measure, devices=["cpu"], threads=1, environment={**QUIET, **WORKER_ENVIRONMENT}
-)
+WORKER = Contestant(name="a worker", measure=measure, devices=["cpu"], threads=1, environment=WORKER_ENVIRONMENT)
 
 
 @click.command(cls=Benchmark)
@@ -123,38 +125,44 @@ WORKER = Contestant(
 @click.option("--images", type=click.IntRange(min=TrialConfig.batch_size), default=12_800, show_default=True)
 @json_option
 def main(dataset: str, data_dir: Path, images: int, as_json: bool) -> None:
-    """Measures where a training step's time goes; takes a minute, and wants the machine for itself."""
-    config = reference_config(DEFAULT_MAX_PARAMS)
+    """Measures where a training step's time goes; takes two minutes, and wants the machine for itself."""
     digits = find_dataset(dataset, data_dir, tell)
-    training, _ = load_search_splits(digits, data_dir)
-    precision = choose_precision(torch.device("cpu"))
-    work = Work(config=config, split=first_digits(training, images), epochs=NUM_EPOCHS + 2, precision=precision)
-    [times] = run(WORKER, work)
-    by_time = sorted(times.operators_ms.items(), key=lambda item: -item[1])
+    digits_to_train, _ = load_search_splits(digits, data_dir)
+    rows = []
+    for max_params, separable in NETWORKS:
+        drawn = REFERENCE | {f"separable_{stage}": separable for stage in range(1, NUM_STAGES + 1)}
+        config = suggest_config(FixedTrial(drawn), max_params)
+        work = Work(
+            config=config, split=first_digits(digits_to_train, images), epochs=NUM_EPOCHS + 2, precision=PRECISION
+        )
+        [times] = run(WORKER, work)
+        rows.append(
+            StepProfileRow(
+                channels=config.model.channels,
+                blocks=config.model.blocks,
+                residual=config.model.residual,
+                num_params=config.model.num_params,
+                batch_size=config.batch_size,
+                step_ms=round(times.step_ms, 2),
+                timed_step_ms=round(times.timed_step_ms, 2),
+                kinds_ms={kind: round(ms, 2) for kind, ms in times.kinds_ms.items()},
+            )
+        )
     measured = StepProfile(
-        step_ms=round(times.step_ms, 2),
-        profiled_step_ms=round(times.profiled_step_ms, 2),
-        kinds_ms={kind: round(ms, 2) for kind, ms in times.kinds_ms.items()},
-        operators_ms={name: round(ms, 3) for name, ms in by_time},
-        channels=config.model.channels,
-        batch_size=config.batch_size,
-        precision=precision,
-        dataset=digits.name,
-        commit=code_commit(),
-        versions=versions(),
+        rows=rows, precision=PRECISION, dataset=digits.name, commit=code_commit(), versions=versions()
     )
     finish(measured, table, as_json=as_json)
 
 
 def table(measured: StepProfile) -> Table:
-    result = Table(title=f"A step of {measured.batch_size} images, {measured.precision}")
-    result.add_column("Operation")
-    result.add_column("ms", justify="right")
-    result.add_column("Share", justify="right")
-    for kind, ms in measured.kinds_ms.items():
-        result.add_row(kind, f"{ms:.2f}", f"{ms / measured.profiled_step_ms:.0%}")
-    result.add_row("the step under the profiler", f"{measured.profiled_step_ms:.2f}", "", style="bold")
-    result.add_row("the step without it", f"{measured.step_ms:.2f}", "", style="bold")
+    result = Table(title=f"A training step, {measured.precision}")
+    result.add_column("ms")
+    for row in measured.rows:
+        result.add_column(f"{row.num_params:,} parameters: {format_network(row)}", justify="right")
+    for kind in measured.rows[0].kinds_ms:
+        result.add_row(kind, *(f"{row.kinds_ms[kind]:.2f}" for row in measured.rows))
+    result.add_row("the step with stopwatches", *(f"{row.timed_step_ms:.2f}" for row in measured.rows), style="bold")
+    result.add_row("the step without", *(f"{row.step_ms:.2f}" for row in measured.rows), style="bold")
     return result
 
 

@@ -64,8 +64,8 @@ def measure_loop(
     return images_per_second(epochs, work, device, start_together)
 
 
-def measure_ours(work: Work, device: torch.device, start_together: StartTogether) -> float:
-    runtime = Runtime(device=device, precision=work.precision)
+def measure_ours(work: Work, device: torch.device, start_together: StartTogether, *, own_kernels: bool = True) -> float:
+    runtime = Runtime(device=device, precision=work.precision, own_kernels=own_kernels)
     split = work.split.to(device)
     epochs = train(work.config, split, epochs=work.epochs, seed=0, runtime=runtime)
     return images_per_second(epochs, work, device, start_together)
@@ -109,6 +109,9 @@ def contestants(device: torch.device) -> dict[str, Contestant[float]]:
         "loop_processes": replace(loop, name="the loop, a process per core", devices=per_core, threads=1),
         "ours_one": replace(ours, name="ours, 1 worker", devices=ours.devices[:1]),
         "ours": ours,
+        "ours_pytorch": replace(
+            ours, name="ours by PyTorch's kernels", measure=partial(measure_ours, own_kernels=False)
+        ),
         "gemm": replace(ours, name="fp32 matrix product", measure=measure_gemm),
     }
 
@@ -137,6 +140,7 @@ def summarise(rates: Mapping[str, Sequence[float]], flops: float) -> dict[str, A
         "reference_our_net_images_per_s": round(median["loop_our_net"]),
         "ours_one_worker_images_per_s": round(median["ours_one"]),
         "ours_images_per_s": round(median["ours"]),
+        "ours_by_pytorch_images_per_s": round(median["ours_pytorch"]),
         "ratio": round(median["ours"] / reference, 2),
         "ratio_to_process_per_core": round(median["ours"] / median["loop_processes"], 2),
         "ratio_to_our_net": round(median["ours"] / median["loop_our_net"], 2),
@@ -187,6 +191,7 @@ def table(measured: Throughput) -> Table:
         "the loop, exactly our net": measured.reference_our_net_images_per_s,
         "ours, 1 worker": measured.ours_one_worker_images_per_s,
         f"ours, {measured.num_workers} workers (default)": measured.ours_images_per_s,
+        "the same by PyTorch's kernels": measured.ours_by_pytorch_images_per_s,
     }
     result = Table(title=f"Training throughput, {measured.device}, {measured.precision}")
     result.add_column("Contestant")

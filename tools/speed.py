@@ -4,6 +4,7 @@ import statistics
 
 from benchmarks.records import Accuracy, Orchestration, PrunerReplays, StepProfile, Throughput, read
 from search.config import ExplainedError
+from search.show.words import format_network
 from tools.results import REFERENCE
 
 
@@ -11,7 +12,7 @@ def speed() -> str:
     """What the benchmarks have measured."""
     paragraphs = [
         _describe_throughput(read(Throughput, REFERENCE / "throughput.json")),
-        _describe_step(read(StepProfile, REFERENCE / "step_profile.json")),
+        _describe_steps(read(StepProfile, REFERENCE / "step_profile.json")),
         _describe_accuracy(read(Accuracy, REFERENCE / "accuracy.json")),
         _describe_pruners(read(PrunerReplays, REFERENCE / "pruners.json")),
         _describe_orchestration(read(Orchestration, REFERENCE / "orchestration.json")),
@@ -26,6 +27,7 @@ def _describe_throughput(measured: Throughput) -> str:
         "The same loop around exactly our net": measured.reference_our_net_images_per_s,
         "Ours, 1 worker": measured.ours_one_worker_images_per_s,
         f"Ours, {measured.num_workers} workers (the default)": measured.ours_images_per_s,
+        "The same by PyTorch's kernels": measured.ours_by_pytorch_images_per_s,
     }
     machine = f"{measured.num_cores} cores" if measured.device == "cpu" else measured.device
     lines = [f"| Training the reference net, {machine}, {measured.precision} | Images/s | Ratio |", "|---|---|---|"]
@@ -38,12 +40,14 @@ def _describe_throughput(measured: Throughput) -> str:
     )
 
 
-def _describe_step(measured: StepProfile) -> str:
-    shares = ", ".join(f"{kind} {ms / measured.profiled_step_ms:.0%}" for kind, ms in measured.kinds_ms.items())
-    return (
-        f"A step of {measured.batch_size} images takes a worker {measured.step_ms:.1f} ms. "
-        f"Under the profiler: {shares}."
-    )
+def _describe_steps(measured: StepProfile) -> str:
+    heads = [f"{row.num_params:,} parameters, {format_network(row)}" for row in measured.rows]
+    lines = [f"| ms of a step of {measured.rows[0].batch_size} images | " + " | ".join(heads) + " |"]
+    lines.append("|---|" + "---|" * len(heads))
+    for kind in measured.rows[0].kinds_ms:
+        lines.append(f"| {kind} | " + " | ".join(f"{row.kinds_ms[kind]:.2f}" for row in measured.rows) + " |")
+    lines.append("| all | " + " | ".join(f"{row.timed_step_ms:.2f}" for row in measured.rows) + " |")
+    return "\n".join(lines)
 
 
 def _describe_accuracy(measured: Accuracy) -> str:

@@ -18,15 +18,21 @@ class DeviceError(ExplainedError):
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where and in which arithmetic a network is computed."""
+    """Where and in which arithmetic a network is computed.
+
+    Attributes:
+        precision: "bf16" or "fp32".
+        own_kernels: Whether our own kernels may compute what they can; else PyTorch's compute all, to compare with.
+    """
 
     device: torch.device
-    precision: str  # "bf16" or "fp32"
+    precision: str
+    own_kernels: bool = True
 
     @property
     def compiled(self) -> bool:
         """Whether our own kernels compute, instead of PyTorch's (`search.net.compiled`)."""
-        return self.device.type == "cpu" and self.precision == "fp32"
+        return self.own_kernels and self.device.type == "cpu" and self.precision == "fp32"
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")

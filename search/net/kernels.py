@@ -73,6 +73,28 @@ def _for_all_outputs(make: Callable[[int], Any]) -> Any:
     return run
 
 
+def _for_all_gradients(make: Callable[[int], Any]) -> Any:
+    """The same of those for up to three: with three taps each, more sums than that do not fit into 16 registers."""
+    one, two, three = make(1), make(2), make(3)
+
+    @njit
+    def run(outs, *rest):  # type: ignore[no-untyped-def]
+        first = 0
+        while first < outs:
+            left = outs - first
+            if left == 1:
+                one(first, *rest)
+                first += 1
+            elif left == 2 or left == 4:
+                two(first, *rest)
+                first += 2
+            else:
+                three(first, *rest)
+                first += 3
+
+    return run
+
+
 def _make_dense(outs: int, side: int) -> Any:
     num_sums = outs * _ACROSS
 
@@ -155,7 +177,7 @@ def _make_dense_gradient(outs: int) -> Any:
     return run
 
 
-_run_dense_gradient = _for_all_outputs(_make_dense_gradient)
+_run_dense_gradient = _for_all_gradients(_make_dense_gradient)
 
 
 @njit
@@ -190,7 +212,7 @@ def _make_point_gradient(outs: int) -> Any:
     return run
 
 
-_run_point_gradient = _for_all_outputs(_make_point_gradient)
+_run_point_gradient = _for_all_gradients(_make_point_gradient)
 
 
 @njit

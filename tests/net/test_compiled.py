@@ -27,7 +27,7 @@ from search.net.model import TinyCNN, to_device
 from search.net.train import all_weights, evaluate, flat_weights, predict, train
 
 CPU = Runtime(device=torch.device("cpu"), precision="fp32")
-PYTORCH = Runtime(device=torch.device("cpu"), precision="fp64")  # of tensors in fp32 it makes fp32
+PYTORCH = replace(CPU, own_kernels=False)
 NETWORKS = {
     "dense": ModelConfig(channels=((9, 10), (12, 14), (15, 17))),
     "separable": ModelConfig(channels=((8, 8, 9), (11, 12, 13), (13, 16)), blocks=("separable",) * 3),

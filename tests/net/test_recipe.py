@@ -34,7 +34,7 @@ from search.provenance import versions
 
 PINNED = Path(__file__).with_name("recipe.json")
 NOWHERE = Path("there-is-no-such-folder")  # the sample needs none
-CPU = Runtime(device=torch.device("cpu"), precision="fp64")  # PyTorch computes, in the types that the tensors have
+CPU = Runtime(device=torch.device("cpu"), precision="fp32", own_kernels=False)
 CONFIG = TrialConfig(
     model=ModelConfig(channels=((3, 4, 4), (5,), (6, 7)), dropout=0.2),
     augment=AugmentConfig(rotation=15.0, shift=2.0, scale=0.2, shear=0.1),
