@@ -30,6 +30,7 @@ from search.config import DEFAULT_MAX_PARAMS, NUM_STAGES, TrialConfig
 from search.net import kernels
 from search.net import train as training
 from search.net.augment import augmented_batches
+from search.net.compiled import CompiledAdamW
 from search.net.data import load_search_splits
 from search.net.datasets import find_dataset
 from search.net.device import Runtime
@@ -99,8 +100,8 @@ def stopwatches() -> Iterator[dict[str, float]]:
 
         return run
 
-    def timed_batches(*arguments: Any) -> Iterator[Any]:
-        batches = augmented_batches(*arguments)
+    def timed_batches(*arguments: Any, **options: Any) -> Iterator[Any]:
+        batches = augmented_batches(*arguments, **options)
         take = timed(lambda: next(batches, None), AUGMENTATION)
         while (batch := take()) is not None:
             yield batch
@@ -110,7 +111,7 @@ def stopwatches() -> Iterator[dict[str, float]]:
             stack.enter_context(patch.object(kernels, name, timed(getattr(kernels, name), kind)))
         stack.enter_context(patch.object(training, "augmented_batches", timed_batches))
         for owner, name, kind in (
-            (torch.optim.AdamW, "step", OPTIMIZER),
+            (CompiledAdamW, "step", OPTIMIZER),
             (training.WeightAverage, "update", AVERAGE),
         ):
             stack.enter_context(patch.object(owner, name, timed(getattr(owner, name), kind)))

@@ -16,28 +16,42 @@ BATCHES_AT_ONCE = 4  # that are augmented (results/LOG.md)
 Batch = tuple[Float[Tensor, "b 1 s s"], Int64[Tensor, " b"]]
 
 
-def augmented_batches(split: Split, size: int, strengths: AugmentConfig, generator: torch.Generator) -> Iterator[Batch]:
+def augmented_batches(
+    split: Split, size: int, strengths: AugmentConfig, generator: torch.Generator, *, own_kernels: bool = False
+) -> Iterator[Batch]:
     """One epoch in random order: normalised, augmented images, and their labels.
 
     Several batches are augmented at once: what an operation costs, whatever its size, is paid less often.
     """
     for part in split.shuffled(size, generator).parts(size * BATCHES_AT_ONCE):
-        images = augment(part.images, part.pixels, strengths, generator)
+        images = augment(part.images, part.pixels, strengths, generator, own_kernels=own_kernels)
         yield from zip(torch.split(images, size), torch.split(part.labels, size), strict=True)
 
 
 def augment(
-    images: UInt8[Tensor, "n 1 28 28"], pixels: Pixels, strengths: AugmentConfig, generator: torch.Generator
+    images: UInt8[Tensor, "n 1 28 28"],
+    pixels: Pixels,
+    strengths: AugmentConfig,
+    generator: torch.Generator,
+    *,
+    own_kernels: bool = False,
 ) -> Float[Tensor, "n 1 s s"]:
     """Rotates, shifts, scales and shears every image by its own draw, then normalises.
 
     One affine grid serves the whole batch. What comes in from outside the image is black: it is filled in
     before normalising.
+
+    Args:
+        own_kernels: Whether our own kernels compute it, on a CPU: the same, but for rounding.
     """
-    images = add_frame(images, pixels)
     if strengths == AugmentConfig():
-        return standardise(images, pixels)
+        return standardise(add_frame(images, pixels), pixels)
     draws = torch.rand(len(images), 5, generator=generator, device=images.device).mul_(2).sub_(1)
+    if own_kernels:
+        from .compiled import warp
+
+        return warp(images, draws, strengths, pixels)
+    images = add_frame(images, pixels)
     angle, shift_x, shift_y, scale, shear = draws.unbind(dim=1)
     angle = angle * (strengths.rotation * torch.pi / 180)
     size = 1 + strengths.scale * scale

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..config import IMAGE_SIZE, LANES, ModelConfig
+from ..config import IMAGE_SIZE, LANES, AugmentConfig, ModelConfig
 from . import kernels
-from .crops import CENTRE, Crops, crop_side, take_regions
+from .crops import ALL_CROPS, Crops, crop_side, take_regions
+from .datasets import Pixels
 from .jit import stamp
 from .model import DenseConv2d, Residual, SeparableConv2d, TinyCNN
 
@@ -68,12 +69,56 @@ class CompiledTraining:
 def compiled_logits(model: TinyCNN, images: Float[Tensor, "n 1 s s"], crops: Crops) -> Float[Tensor, "n 10"]:
     """What `TinyCNN.forward` gives in evaluation mode."""
     parts = list(_parts(model))
-    logits = torch.zeros(len(images), model.head.out_features)
-    for region, corners in take_regions(images, crops):
-        side = crop_side(images.shape[-1])
-        for features, rows in _views(parts, region.contiguous(), corners, side):
-            logits[rows] += model.head(features)
-    return logits / len(crops)
+    head = _flat(model.head.weight), _flat(model.head.bias)
+    logits = np.zeros((len(images), model.head.out_features), dtype=np.float32)
+    for region, corners in take_regions(images, crops, _resize):
+        for features, rows in _views(parts, region.contiguous(), corners, crop_side(images.shape[-1])):
+            kernels.add_logits(features, *head, logits[rows])
+    return torch.from_numpy(logits / np.float32(len(crops)))
+
+
+def warp(
+    images: UInt8[Tensor, "n 1 28 28"], draws: Float[Tensor, "n 5"], strengths: AugmentConfig, pixels: Pixels
+) -> Float[Tensor, "n 1 s s"]:
+    """What `search.net.augment.augment` makes of images by these draws."""
+    side = images.shape[-1] + 2 * pixels.frame
+    out = torch.empty(len(images), 1, side, side)
+    angle = strengths.rotation * np.pi / 180
+    factors = np.array([angle, strengths.shift, strengths.shift, strengths.scale, strengths.shear])
+    mean, deviation = np.float32(255 * pixels.mean), np.float32(255 * pixels.std)
+    kernels.warp_images(images.numpy(), draws.numpy(), factors, pixels.frame, mean, deviation, out.numpy())
+    return out
+
+
+def _resize(images: Float[Tensor, "n 1 h h"], side: int) -> Float[Tensor, "n 1 s s"]:
+    if images.shape[-1] == side:
+        return images
+    out = torch.empty(len(images), 1, side, side)
+    kernels.resize_images(images.numpy(), out.numpy())
+    return out
+
+
+class CompiledAdamW(torch.optim.AdamW):
+    """AdamW for a few flat tensors."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for weights in group["params"]:
+                state = self.state[weights]
+                if not state:
+                    state |= {"step": 0, "first": torch.zeros_like(weights), "second": torch.zeros_like(weights)}
+                state["step"] += 1
+                kernels.descend(
+                    _flat(weights), _flat(weights.grad), _flat(state["first"]), _flat(state["second"]),
+                    float(group["lr"]), *map(float, group["betas"]), group["eps"], group["weight_decay"], state["step"],
+                )  # fmt: skip
+
+
+def average_weights(averaged: list[Tensor], current: list[Tensor], share: float) -> None:
+    """What `torch._foreach_lerp_` does."""
+    for average, tensor in zip(averaged, current, strict=True):
+        kernels.average_weights(_flat(average), _flat(tensor), share)
 
 
 def prepare(tell: Callable[[str], None] = lambda _message: None) -> None:
@@ -89,7 +134,13 @@ def prepare(tell: Callable[[str], None] = lambda _message: None) -> None:
     images, labels = torch.zeros(LANES, 1, IMAGE_SIZE, IMAGE_SIZE), torch.zeros(LANES, dtype=torch.int64)
     CompiledTraining(model, batch_size=LANES, image_side=IMAGE_SIZE)(images, labels)
     for channels in (config.channels, ((2, 2, 2), (2, 2), (2, 2))):  # the second begins with what all crops share
-        compiled_logits(TinyCNN(replace(config, channels=channels)).eval(), images, CENTRE)
+        compiled_logits(TinyCNN(replace(config, channels=channels)).eval(), images, ALL_CROPS[:1])
+    pixels = Pixels(mean=0.1, std=0.3, frame=0)
+    warp(images.byte(), torch.zeros(LANES, 5), AugmentConfig(rotation=1.0), pixels)
+    weights = torch.zeros(LANES, requires_grad=True)
+    weights.grad = torch.zeros(LANES)
+    CompiledAdamW([weights]).step()
+    average_weights([weights], [weights], 1.0)
     with contextlib.suppress(OSError):
         ready.parent.mkdir(parents=True, exist_ok=True)
         ready.touch()
@@ -252,8 +303,8 @@ class _EvaluationBlock(_Block):
 
 def _views(
     parts: list[_Part], region: Float[Tensor, "n 1 r r"], corners: list[tuple[int, int]], side: int
-) -> Iterator[tuple[Float[Tensor, "k c"], slice]]:
-    """The features of every crop of a region, some images at a time, and which images these are.
+) -> Iterator[tuple[Numbers, slice]]:
+    """The features, [image, channel], of every crop of a region, some images at a time, and which images these are.
 
     The convolutions at the start that neither pad nor pool are computed once for all crops.
     """
@@ -276,7 +327,7 @@ def _views(
         at = after[-1].out_rows
     pooled = _numbers(tiles * last.outs * window_rows**2 * LANES if last.pools else 0)
     images = _numbers(tiles * region.shape[-1] ** 2 * LANES)
-    features = torch.zeros(tiles * LANES, rest[-1].outs)
+    features = np.zeros((tiles * LANES, rest[-1].outs), dtype=np.float32)
     for begin in range(0, len(region), tiles * LANES):
         part_of = region[begin : begin + tiles * LANES]
         count = len(part_of)
@@ -303,7 +354,7 @@ def _views(
                 block.convolve(previous, seen)
                 previous = block
             x = after[-1].activate()
-            kernels.average_pixels(x, features.numpy(), tiles, rest[-1].outs, at**2)
+            kernels.average_pixels(x, features, tiles, rest[-1].outs, at**2)
             yield features[:count], slice(begin, begin + count)
 
 

@@ -1,6 +1,6 @@
 """Crops: the ways in which a network looks at an image. Several of them are called views, as in the field."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -39,12 +39,22 @@ def crop_side(image_side: int) -> int:
     return image_side - 2 * MARGIN
 
 
+def resize(images: Float[Tensor, "n 1 h h"], side: int) -> Float[Tensor, "n 1 s s"]:
+    """The images with so many pixels a side."""
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+
+
 def take_regions(
-    images: Float[Tensor, "n 1 h h"], crops: Crops
+    images: Float[Tensor, "n 1 h h"], crops: Crops, resize: Callable[[Tensor, int], Tensor] = resize
 ) -> Iterator[tuple[Float[Tensor, "n 1 r r"], list[tuple[int, int]]]]:
     """For each size, the part of the resized images that its crops cover, and where in it each begins (top, left).
 
     What neighbouring crops have in common, a network without padding computes once.
+
+    Args:
+        resize: What makes images of so many pixels a side.
     """
     image_side = images.shape[-1]
     for larger in dict.fromkeys(crop.larger for crop in crops):
@@ -56,13 +66,6 @@ def take_regions(
             window(resized, begin, begin, crop_side(image_side) + 2 * reach),
             [(reach + down, reach + right) for down, right in shifts],
         )
-
-
-def resize(images: Float[Tensor, "n 1 h h"], side: int) -> Float[Tensor, "n 1 s s"]:
-    """The images with so many pixels a side."""
-    if images.shape[-1] == side:
-        return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
 
 
 def window(images: Float[Tensor, "n c h w"], top: int, left: int, side: int) -> Float[Tensor, "n c s s"]:

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from .augment import augmented_batches
 from .crops import CENTRE, Crops
 from .data import Split, normalise
 from .device import Runtime
-from .model import TinyCNN, to_device
+from .model import TinyCNN, draw_weights, to_device
 
 FADING = 1 / 3  # share of the epochs, the last ones, in which augmentation fades
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
@@ -71,24 +71,26 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
     """
     if len(split) < config.batch_size:
         raise ValueError(f"Training needs one batch or more, but got {len(split)=} and {config.batch_size=}.")
-    torch.manual_seed(derive_seed(seed, "weights"))
     model = TinyCNN(config.model)
+    torch.manual_seed(derive_seed(seed, "weights"))
+    draw_weights(model)
     differentiate: Callable[[Tensor, Tensor], Tensor | float]
+    optimizer: torch.optim.AdamW
     if runtime.compiled and config.batch_size % LANES == 0:
-        from .compiled import CompiledTraining  # brings numba along, which takes half a second
+        from . import compiled  # brings numba along, which takes half a second
 
         weights = flat_weights(model)
         side = split.pool.shape[-1] + 2 * split.pixels.frame
-        differentiate = CompiledTraining(model, batch_size=config.batch_size, image_side=side)
-        average = WeightAverage(model, config.average_horizon, weights)
+        differentiate = compiled.CompiledTraining(model, batch_size=config.batch_size, image_side=side)
+        average = WeightAverage(model, config.average_horizon, weights, compiled.average_weights)
+        optimizer = compiled.CompiledAdamW(_groups(weights, config), lr=config.lr)
     else:
         model = to_device(model, runtime.device)
-        weights = all_weights(model)
         differentiate = _Autograd(model, runtime)
         average = WeightAverage(model, config.average_horizon)
+        optimizer = torch.optim.AdamW(_groups(all_weights(model), config), lr=config.lr, fused=True)
     generator = torch.Generator(runtime.device).manual_seed(derive_seed(seed, "batches"))
     steps = len(split) // config.batch_size
-    optimizer = _make_optimizer(weights, config)
     total_steps = max(epochs * steps, SHORTEST_CYCLE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=config.lr, total_steps=total_steps, pct_start=WARM_UP
@@ -99,7 +101,8 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
         total_loss = torch.zeros((), device=runtime.device)
         model.train()
         strengths = config.augment.scaled(augment_strength(epoch, epochs, config.final_augment))
-        for images, labels in augmented_batches(split, config.batch_size, strengths, generator):
+        batches = augmented_batches(split, config.batch_size, strengths, generator, own_kernels=runtime.compiled)
+        for images, labels in batches:
             total_loss += differentiate(images, labels)
             optimizer.step()
             schedule.step()
@@ -212,25 +215,34 @@ class WeightAverage:
     as well as that of a long one, and is worth evaluating from the first epoch on.
     """
 
-    def __init__(self, model: TinyCNN, horizon: float, current: Weights | None = None) -> None:
-        """Args: current: The model's weights, where they are flat: then those of the average are, too."""
+    def __init__(
+        self,
+        model: TinyCNN,
+        horizon: float,
+        current: Weights | None = None,
+        move: Callable[[list[Tensor], list[Tensor], float], object] = torch._foreach_lerp_,
+    ) -> None:
+        """Args:
+        current: The model's weights, where they are flat: then those of the average are, too.
+        move: Moves the first by a share of the way to the second.
+        """  # fmt: skip
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self._horizon = horizon
         self._num_updates = 0
+        self._move = move
         averaged = all_weights(self.model) if current is None else flat_weights(self.model)
         self._averaged, self._current = averaged.all, (current or all_weights(model)).all
 
     @torch.no_grad()
     def update(self) -> None:
         weight = 1 / (1 + self._horizon * self._num_updates)  # the first update copies
-        torch._foreach_lerp_(self._averaged, self._current, weight)
+        self._move(self._averaged, self._current, weight)
         self._num_updates += 1
 
 
-def _make_optimizer(weights: Weights, config: TrialConfig) -> torch.optim.AdamW:
+def _groups(weights: Weights, config: TrialConfig) -> list[dict[str, Any]]:
     """Weight decay acts on convolution and linear weights, not on biases and norms."""
-    groups = [
+    return [
         {"params": weights.matrices, "weight_decay": config.weight_decay},
         {"params": weights.vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)

@@ -18,12 +18,13 @@ from torch import Tensor
 
 from search.config import IMAGE_SIZE, LANES, AugmentConfig, ModelConfig, TrialConfig
 from search.net import compiled, jit
-from search.net.compiled import CompiledTraining, compiled_logits, prepare
-from search.net.crops import ALL_CROPS, CENTRE, Crops
+from search.net.augment import augment
+from search.net.compiled import CompiledAdamW, CompiledTraining, average_weights, compiled_logits, prepare
+from search.net.crops import ALL_CROPS, CENTRE, Crops, resize
 from search.net.data import Split, load_search_splits, normalise
 from search.net.datasets import dataset_row
 from search.net.device import Runtime
-from search.net.model import TinyCNN, to_device
+from search.net.model import TinyCNN, draw_weights, to_device
 from search.net.train import all_weights, evaluate, flat_weights, predict, train
 
 CPU = Runtime(device=torch.device("cpu"), precision="fp32")
@@ -154,6 +155,47 @@ def test_dropout_takes_its_share_and_its_gradients_are_of_the_same_mask() -> Non
     assert (above - loss()) / 2e-3 == pytest.approx(slope, rel=0.02)
 
 
+@pytest.mark.parametrize("frame", [0, 2])
+def test_images_are_distorted_as_pytorch_does_it(frame: int, few_digits: Split) -> None:
+    pixels = replace(few_digits.pixels, frame=frame)
+    strengths = AugmentConfig(rotation=25.0, shift=4.0, scale=0.3, shear=0.2)
+    ours, theirs = (
+        augment(few_digits.images, pixels, strengths, torch.Generator().manual_seed(1), own_kernels=own)
+        for own in (True, False)
+    )
+    assert ours.shape == theirs.shape == (256, 1, IMAGE_SIZE + 2 * frame, IMAGE_SIZE + 2 * frame)
+    assert torch.allclose(ours, theirs, atol=2e-3)  # coordinates are rounded otherwise
+    assert float((ours - theirs).abs().mean()) < 1e-5
+
+
+@pytest.mark.parametrize("side", [26, 28, 30, 34])
+def test_images_are_resized_as_pytorch_does_it(side: int, few_digits: Split) -> None:
+    images = normalise(few_digits.images, few_digits.pixels)
+    assert torch.allclose(compiled._resize(images, side), resize(images, side), atol=1e-5)
+
+
+def test_weights_descend_and_are_averaged_as_pytorch_does_it() -> None:
+    generator = torch.Generator().manual_seed(2)
+    ours = torch.randn(501, generator=generator, requires_grad=True)
+    theirs = ours.detach().clone().requires_grad_()
+    own_average, right_average = ours.detach().clone(), ours.detach().clone()
+    own = CompiledAdamW([ours], lr=0.1, weight_decay=0.3)
+    right = torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.3)
+    for step in range(30):
+        ours.grad = torch.randn(501, generator=generator)
+        theirs.grad = ours.grad.clone()
+        for optimizer in (own, right):
+            optimizer.param_groups[0]["betas"] = (0.95 - step / 300, 0.99)  # as one cycle moves them
+            optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
+            optimizer.step()
+        share = 1 / (1 + 0.3 * step)
+        average_weights([own_average], [ours], share)
+        torch._foreach_lerp_([right_average], [theirs.detach()], share)
+        assert torch.allclose(ours, theirs, atol=1e-6)
+        assert torch.allclose(own_average, right_average, atol=1e-6)
+        assert step > 0 or torch.equal(own_average, ours)
+
+
 CONFIG = TrialConfig(
     model=replace(NETWORKS["residual and separable"], dropout=0.05),
     augment=AugmentConfig(rotation=10.0, shift=2.0, scale=0.1, shear=0.1),
@@ -180,6 +222,15 @@ def test_a_run_gives_the_same_bits_again(few_digits: Split) -> None:
     assert fingerprint_of_a_run(few_digits) == fingerprint_of_a_run(few_digits)
 
 
+def test_weights_are_drawn_as_pytorch_does_it() -> None:
+    model = TinyCNN(NETWORKS["residual and separable"])
+    torch.manual_seed(4)
+    draw_weights(model)
+    torch.manual_seed(4)
+    for name, expected in TinyCNN(NETWORKS["residual and separable"]).state_dict().items():
+        assert torch.allclose(model.state_dict()[name], expected, atol=1e-6), name
+
+
 @pytest.mark.slow  # it compiles for that CPU, which takes half a minute
 def test_a_cpu_with_half_as_wide_registers_and_without_fma_gives_the_same_bits(tmp_path: Path) -> None:
     code = (
@@ -187,7 +238,14 @@ def test_a_cpu_with_half_as_wide_registers_and_without_fma_gives_the_same_bits(t
         "from test_compiled import fingerprint_of_a_run, some_digits\n"
         "print(fingerprint_of_a_run(some_digits()))"
     )
-    of_old = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "XDG_CACHE_HOME": str(tmp_path)}
+    # The last of PyTorch's own operations that are left: they have to round alike, too.
+    of_old = {
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
     root = Path(__file__).parents[2]
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=root, env={**os.environ, **of_old}, capture_output=True, text=True

@@ -163,9 +163,9 @@ def test_each_epoch_is_augmented_by_its_strength(
 ) -> None:
     rotations = []
 
-    def watched(split: Split, size: int, strengths: AugmentConfig, generator: torch.Generator) -> Iterator[Batch]:
+    def watched(split: Split, size: int, strengths: AugmentConfig, *rest: Any, **options: Any) -> Iterator[Batch]:
         rotations.append(strengths.rotation)
-        return augmented_batches(split, size, strengths, generator)
+        return augmented_batches(split, size, strengths, *rest, **options)
 
     monkeypatch.setattr("search.net.train.augmented_batches", watched)
     list(train(CONFIG, few_digits, epochs=3, seed=1, runtime=cpu))
