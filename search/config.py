@@ -26,6 +26,8 @@ CHECKOUT_PROGRAM = "python cli.py"  # as it is called in texts
 IN_CHECKOUT = Path(__file__).parents[1].joinpath("cli.py").exists()
 PROGRAM = CHECKOUT_PROGRAM if IN_CHECKOUT and Path(sys.argv[0]).stem != DISTRIBUTION else DISTRIBUTION
 RECIPE = 6  # raised whenever a configuration would build another network or train it otherwise than before
+# Earlier ones that PyTorch's kernels repeat in fp32: they trained and answered as recipe 6 does, but for rounding.
+REPEATED_BY_PYTORCH = frozenset({4, 5})
 
 DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"
 SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS = 500, 100_000

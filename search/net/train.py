@@ -71,14 +71,15 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
     """
     if len(split) < config.batch_size:
         raise ValueError(f"Training needs one batch or more, but got {len(split)=} and {config.batch_size=}.")
-    model = TinyCNN(config.model)
     torch.manual_seed(derive_seed(seed, "weights"))
-    draw_weights(model)
+    model = TinyCNN(config.model)
     differentiate: Callable[[Tensor, Tensor], Tensor | float]
     optimizer: torch.optim.AdamW
     if runtime.compiled and config.batch_size % LANES == 0:
         from . import compiled  # brings numba along, which takes half a second
 
+        torch.manual_seed(derive_seed(seed, "weights"))
+        draw_weights(model)
         weights = flat_weights(model)
         side = split.pool.shape[-1] + 2 * split.pixels.frame
         differentiate = compiled.CompiledTraining(model, batch_size=config.batch_size, image_side=side)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from optuna.storages import RDBStorage
 
-from ..config import RECIPE
+from ..config import RECIPE, REPEATED_BY_PYTORCH
 from ..net.crops import ALL_CROPS
 from ..net.data import Split, load_final_splits
 from ..net.datasets import dataset_row
@@ -67,13 +67,20 @@ def read_proof(place: Path) -> RecordedProof:
     return RecordedProof(proof=proof, path=path, model_path=path.parent / model.file if model is not None else None)
 
 
-def refuse_other_recipe(recorded: RecordedProof) -> None:
+def refuse_other_recipe(recorded: RecordedProof, asked: str = AUTO) -> None:
     """Of the search space nothing is needed: the configuration is all in the record.
+
+    Args:
+        asked: The precision; AUTO for the recorded one.
 
     Raises:
         RecordError: If what was proved cannot be repeated by this version of the tool.
     """
     proof = recorded.proof
+    if proof.recipe in REPEATED_BY_PYTORCH and proof.precision == "fp32":
+        if asked not in (AUTO, "fp32"):
+            raise RecordError(f"{recorded.path} can be repeated in fp32 alone. Leave --precision out.")
+        return
     if proof.recipe != RECIPE:
         raise RecordError(
             f"{recorded.path} was made with another version of this tool (at {proof.commit[:12]}; recipe "
@@ -84,7 +91,7 @@ def refuse_other_recipe(recorded: RecordedProof) -> None:
 def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) -> Ended[Reproduction]:
     """Trains a recorded winner anew, and compares. Raises as `run_search` does."""
     recorded = read_proof(settings.place)
-    refuse_other_recipe(recorded)
+    refuse_other_recipe(recorded, settings.precision)
     proof = recorded.proof
     dataset = dataset_row(proof.dataset)
     session = Session.open(settings, space, screen, create=True)
@@ -98,7 +105,13 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
     seeds = range(first_seed, first_seed + settings.seeds)
     screen.say(f"Repeating trial {proof.trial} of {proof.study_name}, from {settings.place}.")
     num_earlier = sum(run.params["seed"] in seeds for run in repetition.complete_trials())
-    test = FinalTest(dataset=dataset.name, data_dir=settings.data_dir, precision=session.precision, epochs=proof.epochs)
+    test = FinalTest(
+        dataset=dataset.name,
+        data_dir=settings.data_dir,
+        precision=session.precision,
+        epochs=proof.epochs,
+        own_kernels=proof.recipe == RECIPE,
+    )
     folder = settings.results_dir / repetition.name
     task = SeedTask(test=test, config=proof.config, study_name=repetition.name, folder=folder)
     interrupted = session.run(repetition, session.job(repetition, seeds_plan(seeds), task, epochs=proof.epochs))
@@ -140,7 +153,9 @@ def count_errors(recorded: RecordedProof, test: Split) -> int | None:
         model = load_model(recorded.model_path)
     except ValueError as error:
         raise RecordError(f"{error} Restore it.") from error
-    runtime = Runtime(device=torch.device("cpu"), precision=precision_to_repeat(recorded.proof, "fp32"))
+    proof = recorded.proof
+    precision = precision_to_repeat(proof, "fp32")
+    runtime = Runtime(device=torch.device("cpu"), precision=precision, own_kernels=proof.recipe == RECIPE)
     return evaluate(model, test, runtime, ALL_CROPS).errors
 
 

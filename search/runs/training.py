@@ -20,16 +20,18 @@ class Training:
         dataset: A name in `search.net.datasets.DATASETS`, or a folder's path.
         precision: "bf16" or "fp32".
         epochs: Of a run that trains to its end.
+        own_kernels: Whether our own kernels may compute; PyTorch's repeat what earlier recipes did.
     """
 
     dataset: str
     data_dir: Path
     precision: str
     epochs: int
+    own_kernels: bool = True
 
     def start(self, device: str) -> Runtime:
         """Prepares this process to train on a device."""
-        runtime = Runtime(device=torch.device(device), precision=self.precision)
+        runtime = Runtime(device=torch.device(device), precision=self.precision, own_kernels=self.own_kernels)
         runtime.prepare()
         return runtime
 

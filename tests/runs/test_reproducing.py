@@ -16,7 +16,7 @@ from optuna.storages import RDBStorage
 from pydantic import ValidationError
 from training import shorten
 
-from search.config import RECIPE, ModelConfig
+from search.config import RECIPE, REPEATED_BY_PYTORCH, ModelConfig
 from search.net.crops import ALL_CROPS
 from search.net.data import Split
 from search.net.device import Runtime
@@ -118,11 +118,24 @@ def test_a_record_without_a_model_has_none_to_check(
     assert count_errors(recorded, final_splits[1]) is None
 
 
-@pytest.mark.parametrize("recipe", [RECIPE + 1, RECIPE - 1])
+@pytest.mark.parametrize("recipe", [RECIPE + 1, min(REPEATED_BY_PYTORCH) - 1])
 def test_a_record_of_another_recipe_is_refused(read: Callable[..., RecordedProof], recipe: int) -> None:
     with pytest.raises(RecordError, match=rf"\(at 0123abc4567d; recipe {recipe}, now {RECIPE}\)"):
         refuse_other_recipe(read(recipe=recipe))
     refuse_other_recipe(read())
+
+
+@pytest.mark.parametrize(
+    ("recorded_in", "asked", "refused"),
+    [("fp32", AUTO, False), ("fp32", "fp32", False), ("fp32", "bf16", True), ("bf16", AUTO, True)],
+)
+def test_a_record_of_a_recipe_that_rounds_otherwise_is_repeated_in_fp32(
+    read: Callable[..., RecordedProof], recorded_in: str, asked: str, refused: bool
+) -> None:
+    older = read(recipe=max(REPEATED_BY_PYTORCH), precision=recorded_in)
+    told = "in fp32 alone. Leave --precision out" if recorded_in == "fp32" else "another version of this tool"
+    with pytest.raises(RecordError, match=told) if refused else nullcontext():
+        refuse_other_recipe(older, asked)
 
 
 def test_a_record_of_another_search_space_is_read_for_its_configuration_says_all(
