@@ -71,13 +71,13 @@ def test_a_reranking_whose_parent_is_killed_goes_on_without_a_run_lost_or_done_t
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Place(folder=Path(shutil.copytree(searched, tmp_path / "place")))
-    words = [*SEARCH, "--trials", "3", "--rerank", "2"]
+    words = [*SEARCH, "--trials", "3", "--rerank", "3"]
     shot = hit(place, words, Aim(signal="SIGKILL", target="parent", since="first worker", delay=3.5))
     assert shot.exit_code == -9
     go_on(place, words, monkeypatch)
     found = look_at(place.folder, f"{STUDY}-rerank")
     assert found.faults == ()
-    assert len(found.outcomes) == 4
+    assert len(found.outcomes) == 6
     assert look_at(searched, f"{STUDY}-rerank").outcomes.items() <= found.outcomes.items()
 
 

@@ -91,4 +91,4 @@ def test_versions_are_those_of_python_and_of_what_computes() -> None:
     recorded = versions()
     assert recorded["python"] == platform.python_version()
     assert recorded["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
-    assert recorded.keys() == {"python", "torch", "torchvision", "optuna", "numpy"}
+    assert recorded.keys() == {"python", "torch", "torchvision", "optuna", "numpy", "numba"}

@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from benchmarks.databases import find_postgresql, postgresql_databases
 from benchmarks.disturbance import Place
 from search.config import RECIPE
+from search.net.jit import cache_folder
 from search.proof.evidence import KeptModel
 from search.studies.space import Space
 
@@ -41,11 +42,11 @@ def hook(event, args):
     elif event in ("socket.bind", "socket.connect"):
         note(event, args[1])
     elif event == "pickle.find_class":
-        frame, files = sys._getframe(), set()
-        while frame is not None:
-            files.add(os.path.basename(os.path.dirname(frame.f_code.co_filename)))
-            frame = frame.f_back
-        note("pickle between own processes" if "multiprocessing" in files else "pickle", *args)
+        package = os.path.dirname(sys._getframe(1).f_code.co_filename)  # of whatever has asked for it
+        if os.path.basename(package) == "multiprocessing":
+            note("pickle between own processes", *args)
+        else:
+            note("pickle of a kernel" if os.sep + "numba" + os.sep in package + os.sep else "pickle", *args, package)
 
 note("process", *sys.orig_argv)
 sys.addaudithook(hook)
@@ -102,8 +103,10 @@ def test_a_search_listens_nowhere_loads_no_pickle_writes_in_its_folders_and_give
     processes = [words for kind, *words in events if kind == "process"]
     assert len(processes) >= 2  # the command, its worker
     assert [event for event in events if event[0] in ("pickle", "socket.bind", "socket.connect")] == []
-    assert any(event[0] == "pickle between own processes" for event in events)  # so the auditor hears of pickles
+    heard = {event[0] for event in events if event[0].startswith("pickle")}
+    assert heard == {"pickle between own processes", "pickle of a kernel"}
     allowed = [place.folder / name for name in ("results", "study.db", "study.db.lock")]
+    allowed.append(cache_folder())
     allowed += [tmp_path / "tmp", Path("/dev/null"), Path("/dev/shm")]  # the last: memory that workers share
     written = {Path(path) for kind, path, *_ in events if kind == "write"}
     assert place.folder / "results" / "sample-1000p-1e" / "summary.json" in written

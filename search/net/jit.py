@@ -19,7 +19,7 @@ SOURCES = ("jit.py", "vectors.py", "kernels.py")  # numba would see changes of o
 @cache
 def cache_folder() -> Path:
     """Where compiled kernels are kept: below the user's cache folder, and of these sources alone."""
-    digest = hashlib.sha256(numba.__version__.encode())
+    digest = hashlib.sha256(f"{numba.__version__} {__name__}".encode())  # what is kept names the module it is from
     for name in SOURCES:
         digest.update(Path(__file__).with_name(name).read_bytes())
     return _user_cache() / "tiny-mnist-search" / digest.hexdigest()[:16]

@@ -192,7 +192,7 @@ def all_weights(model: TinyCNN) -> Weights:
 
 def flat_weights(model: TinyCNN) -> Weights:
     """One tensor of each kind, of which the network's own are made views, and the gradients too."""
-    return Weights(*([_flatten(tensors)] for tensors in all_weights(model)))
+    return Weights(*([_flatten(tensors)] if tensors else [] for tensors in all_weights(model)))
 
 
 def _flatten(tensors: list[Tensor]) -> Tensor:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from search.runs.reproducing import (
     read_proof,
     refuse_other_recipe,
 )
+from search.settings import AUTO
 from search.studies.kinds import Kind
 from search.studies.space import Space
 from search.studies.study import StoredStudy
