@@ -120,8 +120,8 @@ def _mean(values: Sequence[float]) -> Mean:
 def main(paths: tuple[Path, ...], searches: int, trials: int, workers: int | None, as_json: bool) -> None:
     """Simulates searches with every sampler, pruner and rule of re-ranking; takes about an hour."""
     recorded = [read(Points, path) for path in paths]
-    if len({(points.dataset, points.space, points.recipe, points.epochs) for points in recorded}) > 1:
-        raise ExplainedError("The points are of different spaces, recipes or data sets: they do not compare.")
+    if len({(points.dataset, points.space, points.epochs) for points in recorded}) > 1:
+        raise ExplainedError("The points are of different spaces, lengths or data sets: they do not compare.")
     cost = trials * recorded[0].epochs
     truths = [Truth(path=path, smoothness=smoothness) for path in paths for smoothness in (SMOOTH, ROUGH)]
     for truth in truths:

@@ -24,7 +24,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
 
 from benchmarks.records import Point, Points, SurrogateFit
-from search.config import RECIPE, ExplainedError, derive_seed
+from search.config import SAME_BUT_FOR_ROUNDING, ExplainedError, derive_seed
 from search.studies.space import load_space
 from space import suggest_config
 
@@ -131,7 +131,7 @@ class Surrogate:
     """
 
     def __init__(self, recorded: Points, smoothness: float = SMOOTH) -> None:
-        if (recorded.space, recorded.recipe) != (load_space().hash, RECIPE):
+        if recorded.space != load_space().hash or recorded.recipe not in SAME_BUT_FOR_ROUNDING:
             raise ExplainedError(
                 f"The points of {recorded.study_name!r} are of another space or recipe than this code's: search anew, "
                 "and record them with benchmarks.points."

@@ -28,6 +28,7 @@ PROGRAM = CHECKOUT_PROGRAM if IN_CHECKOUT and Path(sys.argv[0]).stem != DISTRIBU
 RECIPE = 6  # raised whenever a configuration would build another network or train it otherwise than before
 # Earlier ones that PyTorch's kernels repeat in fp32: they trained and answered as recipe 6 does, but for rounding.
 REPEATED_BY_PYTORCH = frozenset({4, 5})
+SAME_BUT_FOR_ROUNDING = frozenset({5, RECIPE})  # what was measured of points of a search space holds for all of them
 
 DEFAULT_MAX_PARAMS = 7_999  # "fewer than 8,000"
 SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS = 500, 100_000

@@ -17,7 +17,7 @@ from benchmarks.points import join, read_points
 from benchmarks.records import Point, Points, read, to_json
 from benchmarks.simulation import CANDIDATES, DEFAULT_RULE, FEWEST_TRIALS, RULES, Lab, Rule, Trial, search
 from benchmarks.surrogate import ROUGH, SMOOTH, Params, Surrogate, World, distributions, encode, log_error, to_accuracy
-from search.config import RECIPE, ExplainedError
+from search.config import RECIPE, SAME_BUT_FOR_ROUNDING, ExplainedError
 from search.studies.choices import make_pruner
 from search.studies.facts import StudyFacts, TrialFacts
 from search.studies.kinds import KINDS, Kind
@@ -258,7 +258,7 @@ def test_the_command_compares_all_in_the_same_worlds(tmp_path: Path, monkeypatch
     ("points", "words"),
     [
         (replace(POINTS, space="another"), "of another space or recipe than this code's"),
-        (replace(POINTS, recipe=RECIPE - 1), "of another space or recipe than this code's"),
+        (replace(POINTS, recipe=min(SAME_BUT_FOR_ROUNDING) - 1), "of another space or recipe than this code's"),
         (
             replace(POINTS, points=tuple(replace(point, further=()) for point in POINTS.points)),
             "No point of 'made' was run again",
@@ -284,7 +284,7 @@ def test_points_of_different_recipes_do_not_compare(tmp_path: Path) -> None:
         path.write_text(to_json(points))
     ended = CliRunner().invoke(samplers.main, ["--points", str(paths[0]), "--points", str(paths[1])])
     assert ended.exit_code == 1
-    assert "different spaces, recipes or data sets" in ended.stderr
+    assert "different spaces, lengths or data sets" in ended.stderr
 
 
 # Points
