@@ -14,6 +14,7 @@ NUM_CLASSES = 10
 IMAGE_SIZE = 28  # pixels a side
 LANES = 8  # images that a CPU computes side by side
 MARGIN = 2  # pixels on every side that the network does not look at: 0.24 % of all ink is there
+FARTHEST = 1_000  # pixels, and shares: then nothing of an image is left to be seen
 NUM_STAGES = 3
 KERNEL_AREA = 9  # every convolution is 3x3
 NUM_UNPADDED = 2  # convolutions at the start of the first stage, where it has as many
@@ -136,6 +137,8 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         if not all(0 <= strength < math.inf for strength in astuple(self)):
             raise ValueError(f"Augmentation strengths must be finite and not negative, but got {self}.")
+        if max(self.shift, self.shear) > FARTHEST:
+            raise ValueError(f"Shift and shear must be {FARTHEST} or less, but got {self}.")
         if self.scale >= 1.0:
             raise ValueError(f"Scale must be below 1, but got {self.scale=}.")
 

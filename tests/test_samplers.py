@@ -278,9 +278,9 @@ def test_too_few_trials_for_a_rule_are_refused() -> None:
     assert ended.exit_code == 2
 
 
-def test_points_of_different_recipes_do_not_compare(tmp_path: Path) -> None:
+def test_points_of_different_lengths_do_not_compare(tmp_path: Path) -> None:
     paths = tmp_path / "one.json", tmp_path / "two.json"
-    for path, points in zip(paths, (POINTS, replace(POINTS, recipe=2)), strict=True):
+    for path, points in zip(paths, (POINTS, replace(POINTS, epochs=2)), strict=True):
         path.write_text(to_json(points))
     ended = CliRunner().invoke(samplers.main, ["--points", str(paths[0]), "--points", str(paths[1])])
     assert ended.exit_code == 1

@@ -26,8 +26,8 @@ def reproduce(quiet: bool, as_json: bool, **given: Any) -> None:
     """Repeats a recorded proof, and compares the two.
 
     PLACE is a folder that verify-best has written to, or a record in it. The study that it came from is not needed.
-    On a CPU, recorded seeds should make the very same errors. Elsewhere, and with other seeds, the
-    mean has to lie within what the record's spread predicts.
+    On a CPU, seeds recorded in fp32 should make the very same errors; those of recipes before 6 only on the same type
+    of CPU. Elsewhere, and with other seeds, the mean should lie within the interval that the recorded spread predicts.
 
     Exits with 3 when what was repeated does not agree with the record.
 

@@ -124,9 +124,12 @@ def average_weights(averaged: list[Tensor], current: list[Tensor], share: float)
 def prepare(tell: Callable[[str], None] = lambda _message: None) -> None:
     """Compiles what is not compiled yet, so that nobody has to wait for it later."""
     ready = stamp()
+    if ready is None:
+        tell("Every process compiles for this CPU, as no cache folder can be written to. Set XDG_CACHE_HOME to one.")
+        return
     if ready.exists():
         return
-    tell("Compiling for this CPU. It takes about half a minute, once.")
+    tell("Compiling for this CPU. It takes less than a minute, once.")
     config = ModelConfig(
         channels=((2, 2), (2, 2), (2, 2)), blocks=("dense", "separable", "dense"), dropout=0.1, residual=True
     )
@@ -142,7 +145,6 @@ def prepare(tell: Callable[[str], None] = lambda _message: None) -> None:
     CompiledAdamW([weights]).step()
     average_weights([weights], [weights], 1.0)
     with contextlib.suppress(OSError):
-        ready.parent.mkdir(parents=True, exist_ok=True)
         ready.touch()
 
 
@@ -161,8 +163,8 @@ class _Part:
         self.pools = any(isinstance(layer, nn.MaxPool2d) for layer in layers)
         self.residual, self.dropout = residual, 0.0
         self.padding = int(wide.padding[0])
-        self.weight = _flat(narrow.weight)
-        self.depth_weight = _flat(wide.weight) if separable else _NONE
+        self.weight = _flat_copy(narrow.weight)
+        self.depth_weight = _flat_copy(wide.weight) if separable else _NONE
 
 
 def _parts(model: TinyCNN) -> Iterator[_Part]:
@@ -233,6 +235,7 @@ class _Block:
 class _TrainingBlock(_Block):
     def __init__(self, part: _Part, tiles: int, in_rows: int, out_padding: int) -> None:
         super().__init__(part, tiles, in_rows, out_padding, pools=part.pools)
+        _flat(part.narrow.weight), _flat(part.wide.weight)  # raises where the optimizer would not see its weights
         self._border = 2 - part.padding
         wide = (self.rows + 2 * self._border) ** 2
         self.gradient = _numbers(len(self.x))
@@ -297,8 +300,9 @@ class _EvaluationBlock(_Block):
             mean, variance = part.norm.running_mean, part.norm.running_var
             assert mean is not None
             assert variance is not None
-            scale = part.norm.weight / torch.sqrt(variance + kernels.EPSILON)
-            self.scale, self.shift = _flat(scale), _flat(part.norm.bias - mean * scale)
+            # Not `torch.sqrt`, which another library computes where there is one, and rounds otherwise.
+            self.scale = _flat(part.norm.weight) / np.sqrt(_flat(variance) + np.float32(kernels.EPSILON))
+            self.shift = _flat(part.norm.bias) - _flat(mean) * self.scale
 
 
 def _views(
@@ -363,10 +367,15 @@ def _numbers(count: int) -> Numbers:
 
 
 def _flat(tensor: Tensor) -> Numbers:
-    """The tensor's own memory, unless that is in another order (channels_last)."""
+    """The tensor's own memory. Raises RuntimeError where that is in another order (channels_last)."""
     assert tensor.dtype == torch.float32, tensor.dtype  # the kernels would read what is not there
-    flat: Numbers = tensor.detach().contiguous().view(-1).numpy()
+    flat: Numbers = tensor.detach().view(-1).numpy()
     return flat
+
+
+def _flat_copy(tensor: Tensor) -> Numbers:
+    """The tensor's own memory, or a copy where that is in another order."""
+    return _flat(tensor.detach().contiguous())
 
 
 def _flat_gradient(parameter: Tensor) -> Numbers:

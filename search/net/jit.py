@@ -13,16 +13,27 @@ import numba
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 _config: Any = numba.config
-SOURCES = ("jit.py", "vectors.py", "kernels.py")  # numba would see changes of one of them alone
+SOURCES = ("jit.py", "vectors.py", "kernels.py", "../config.py")  # numba would see changes of one of them alone
+# A division by zero gives what PyTorch gives, and nobody has to look out for it.
+helper: Any = numba.njit(error_model="numpy")
 
 
 @cache
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: below the user's cache folder, and of these sources alone."""
-    digest = hashlib.sha256(f"{numba.__version__} {__name__}".encode())  # what is kept names the module it is from
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept: below the user's cache folder, and of this copy of these sources alone.
+
+    None where there is no such folder, or nothing can be written to it.
+    """
+    here = Path(__file__).parent
+    digest = hashlib.sha256(f"{numba.__version__} {__name__} {here}".encode())
     for name in SOURCES:
-        digest.update(Path(__file__).with_name(name).read_bytes())
-    return _user_cache() / "tiny-mnist-search" / digest.hexdigest()[:16]
+        digest.update((here / name).read_bytes())
+    try:
+        folder = _user_cache() / "tiny-mnist-search" / digest.hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: of a user without a home
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _user_cache() -> Path:
@@ -31,19 +42,22 @@ def _user_cache() -> Path:
     return Path("~/Library/Caches" if sys.platform == "darwin" else "~/.cache").expanduser()
 
 
-def stamp() -> Path:
+def stamp() -> Path | None:
     """A file that is there once all kernels are compiled for this CPU and this Python."""
+    folder = cache_folder()
     machine = get_host_cpu_name() + get_host_cpu_features().flatten() + platform.python_version()
-    return cache_folder() / f"{hashlib.sha256(machine.encode()).hexdigest()[:16]}.ready"
+    return folder and folder / f"{hashlib.sha256(machine.encode()).hexdigest()[:16]}.ready"
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compiles a function at its first call, and keeps what comes of it if there is a place to."""
+    """Compiles a function at its first call, and keeps what comes of it if there is a place to.
+
+    In no other place: numba would look there for changes of one file alone.
+    """
+    folder = cache_folder()
     configured = _config.CACHE_DIR
-    _config.CACHE_DIR = str(cache_folder())  # read when a function is wrapped; what else uses numba keeps its own
+    _config.CACHE_DIR = str(folder or "")  # read when a function is wrapped; what else uses numba keeps its own
     try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # "no locator available": no folder can be written to
-        return numba.njit(nogil=True)(function)
+        return numba.njit(cache=folder is not None, nogil=True, error_model="numpy")(function)
     finally:
         _config.CACHE_DIR = configured

@@ -16,10 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from ..config import LANES
-from .jit import kernel
+from .jit import helper, kernel
 from .vectors import (
     add,
     convolve,
@@ -52,7 +51,7 @@ def _for_all_outputs(make: Callable[[int], Any]) -> Any:
     """A kernel for any number of outputs, of those for one to four at once."""
     one, two, three, four = make(1), make(2), make(3), make(4)
 
-    @njit
+    @helper
     def run(outs, *rest):  # type: ignore[no-untyped-def]
         first = 0
         while first < outs:
@@ -77,7 +76,7 @@ def _for_all_gradients(make: Callable[[int], Any]) -> Any:
     """The same of those for up to three: with three taps each, more sums than that do not fit into 16 registers."""
     one, two, three = make(1), make(2), make(3)
 
-    @njit
+    @helper
     def run(outs, *rest):  # type: ignore[no-untyped-def]
         first = 0
         while first < outs:
@@ -98,7 +97,7 @@ def _for_all_gradients(make: Callable[[int], Any]) -> Any:
 def _make_dense(outs: int, side: int) -> Any:
     num_sums = outs * _ACROSS
 
-    @njit
+    @helper
     def run(first, row, x, x_at, w, out, out_at, ins, x_rows, x_columns, all_outs, rows, columns):  # type: ignore[no-untyped-def]
         plane = rows * columns * LANES
         for begin in range(0, columns, _ACROSS):
@@ -118,19 +117,19 @@ _run_dense = _for_all_outputs(lambda outs: _make_dense(outs, _SIDE))
 _run_pointwise = _for_all_outputs(lambda outs: _make_dense(outs, 1))
 
 
-@njit
+@helper
 def _dense(x, x_at, w, out, out_at, ins, x_rows, x_columns, outs, rows, columns):  # type: ignore[no-untyped-def]
     for row in range(rows):  # for all outputs, while a row of the input is in the cache
         _run_dense(outs, row, x, x_at, w, out, out_at, ins, x_rows, x_columns, outs, rows, columns)
 
 
-@njit
+@helper
 def _pointwise(x, x_at, w, out, out_at, ins, outs, pixels):  # type: ignore[no-untyped-def]
     _run_pointwise(outs, 0, x, x_at, w, out, out_at, ins, 1, pixels, outs, 1, pixels)
 
 
 def _make_depthwise(across: int) -> Any:
-    @njit
+    @helper
     def run(x, x_at, w, out, out_at, channels, x_rows, x_columns, rows, columns):  # type: ignore[no-untyped-def]
         for channel in range(channels):
             for row in range(rows):
@@ -149,7 +148,7 @@ def _make_depthwise(across: int) -> Any:
 _depthwise_2, _depthwise_5 = _make_depthwise(2), _make_depthwise(5)
 
 
-@njit
+@helper
 def _depthwise(x, x_at, w, out, out_at, channels, x_rows, x_columns, rows, columns):  # type: ignore[no-untyped-def]
     if columns % 5 == 0:
         _depthwise_5(x, x_at, w, out, out_at, channels, x_rows, x_columns, rows, columns)
@@ -158,7 +157,7 @@ def _depthwise(x, x_at, w, out, out_at, channels, x_rows, x_columns, rows, colum
 
 
 def _make_dense_gradient(outs: int) -> Any:
-    @njit
+    @helper
     def run(first, begin, end, x, x_at, g, border, sums_of, ins, x_rows, x_columns, rows, columns):  # type: ignore[no-untyped-def]
         g_columns = columns + 2 * border
         plane = (rows + 2 * border) * g_columns * LANES
@@ -180,7 +179,7 @@ def _make_dense_gradient(outs: int) -> Any:
 _run_dense_gradient = _for_all_gradients(_make_dense_gradient)
 
 
-@njit
+@helper
 def _dense_gradient(x, x_at, g, border, sums, ins, x_rows, x_columns, outs, rows, columns):  # type: ignore[no-untyped-def]
     """Adds to sums what one tile adds to the gradient of the weights."""
     at_once = max(1, _CACHED // columns)
@@ -190,7 +189,7 @@ def _dense_gradient(x, x_at, g, border, sums, ins, x_rows, x_columns, outs, rows
 
 
 def _make_point_gradient(outs: int) -> Any:
-    @njit
+    @helper
     def run(first, x, x_at, g, sums_of, ins, pixels):  # type: ignore[no-untyped-def]
         plane = pixels * LANES
         step = ins * LANES
@@ -215,7 +214,7 @@ def _make_point_gradient(outs: int) -> Any:
 _run_point_gradient = _for_all_gradients(_make_point_gradient)
 
 
-@njit
+@helper
 def _depth_gradient(x, x_at, g, border, sums, channels, x_rows, x_columns, rows, columns):  # type: ignore[no-untyped-def]
     g_columns = columns + 2 * border
     x_row = x_columns * LANES
@@ -238,7 +237,7 @@ def _depth_gradient(x, x_at, g, border, sums, channels, x_rows, x_columns, rows,
         put(sums, kept + 6 * LANES, 0, LANES, 1, _SIDE, bottom)
 
 
-@njit
+@helper
 def _pool(x, x_at, plane, step, out, codes, at, channels, rows, columns):  # type: ignore[no-untyped-def]
     """The largest of every 2x2 pixels, and which that was: 0 to 3, the first of equals."""
     for channel in range(channels):
@@ -276,7 +275,7 @@ def copy_window(x, x_rows, top, left, out, tiles, channels, rows, padding):  # t
                 store(out, out_at + column * LANES, load(x, x_at + column * LANES))
 
 
-@njit
+@helper
 def _pack(weight, out, outs, ins, taps):  # type: ignore[no-untyped-def]
     """From PyTorch's order [output, input, row, column] to [input, row, column, output]."""
     for o in range(outs):
@@ -285,7 +284,7 @@ def _pack(weight, out, outs, ins, taps):  # type: ignore[no-untyped-def]
                 out[(i * taps + tap) * outs + o] = weight[(o * ins + i) * taps + tap]
 
 
-@njit
+@helper
 def _turn(weight, out, outs, ins, taps):  # type: ignore[no-untyped-def]
     """Packs for the way back: inputs and outputs change places, and each 3x3 is turned by half a circle."""
     for o in range(outs):
@@ -294,7 +293,7 @@ def _turn(weight, out, outs, ins, taps):  # type: ignore[no-untyped-def]
                 out[(o * taps + taps - 1 - tap) * ins + i] = weight[(o * ins + i) * taps + tap]
 
 
-@njit
+@helper
 def _activate(  # type: ignore[no-untyped-def]
     raw, tile, scale, shift, mask, source, sources, out, channels, rows, columns, padding
 ):
@@ -450,6 +449,14 @@ def spread_pixels(g, out, tiles, channels, pixels):  # type: ignore[no-untyped-d
                     out[at + pixel * LANES + lane] = g[tile * LANES + lane, channel] / np.float32(pixels)
 
 
+@helper
+def _bounded(value, most):  # type: ignore[no-untyped-def]
+    """Between zero and most; zero for what is no number."""
+    if value > most:
+        return most
+    return value if value > 0 else np.float32(0)
+
+
 @kernel
 def warp_images(images, draws, strengths, frame, mean, deviation, out):  # type: ignore[no-untyped-def]
     """Rotates, shifts, scales and shears images by their draws, bilinearly; brings them to zero mean and unit variance.
@@ -468,7 +475,7 @@ def warp_images(images, draws, strengths, frame, mean, deviation, out):  # type:
     width = inner + 4
     padded = np.full(width * width, dark, dtype=np.float32)  # two pixels of black: what lies further out is the same
     centre = np.float32((side - 1) / 2)
-    border, furthest, nearest = np.float32(frame - 2), np.float32(inner + 2), np.float32(0)
+    border, furthest = np.float32(frame - 2), np.float32(inner + 2)
     next_pixel, next_row = np.uint32(1), np.uint32(width)
     for image in range(len(images)):
         for row in range(inner):
@@ -488,8 +495,8 @@ def warp_images(images, draws, strengths, frame, mean, deviation, out):  # type:
                 x, y = x_x * right + x_row, y_x * right + y_row
                 left, top = np.floor(x), np.floor(y)
                 along, below = x - left, y - top
-                i = np.int32(min(max(left - border, nearest), furthest))
-                j = np.int32(min(max(top - border, nearest), furthest))
+                i = np.int32(_bounded(left - border, furthest))
+                j = np.int32(_bounded(top - border, furthest))
                 at = np.uint32(j * width + i)
                 upper = padded[at] + along * (padded[at + next_pixel] - padded[at])
                 at += next_row
@@ -556,7 +563,7 @@ def norm_gradient(g, x, mask, tiles, channels, pixels, scale, shift, mean, devia
         offset[channel] = -scale[channel] * d_beta[channel] / count
 
 
-@njit
+@helper
 def _pass_back(  # type: ignore[no-untyped-def]
     g, x, mask, codes, at, out, border, scale, shift, mean, slope, offset, channels, rows, columns, pools
 ):
@@ -592,7 +599,7 @@ def _pass_back(  # type: ignore[no-untyped-def]
                 at += LANES
 
 
-@njit
+@helper
 def _sum_lanes(sums, out):  # type: ignore[no-untyped-def]
     for index in range(len(out)):
         out[index] = total(load(sums, index * LANES))
@@ -696,7 +703,7 @@ def block_gradient(  # type: ignore[no-untyped-def]
     _sum_lanes(depth_sums, d_depth_weight)
 
 
-@njit
+@helper
 def _widen(x, out, border, channels, rows, columns):  # type: ignore[no-untyped-def]
     """Copies a tile into the middle of one with a border."""
     x_at = 0

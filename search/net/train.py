@@ -75,7 +75,8 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
     model = TinyCNN(config.model)
     differentiate: Callable[[Tensor, Tensor], Tensor | float]
     optimizer: torch.optim.AdamW
-    if runtime.compiled and config.batch_size % LANES == 0:
+    own_kernels = runtime.compiled and config.batch_size % LANES == 0
+    if own_kernels:
         from . import compiled  # brings numba along, which takes half a second
 
         torch.manual_seed(derive_seed(seed, "weights"))
@@ -102,7 +103,7 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
         total_loss = torch.zeros((), device=runtime.device)
         model.train()
         strengths = config.augment.scaled(augment_strength(epoch, epochs, config.final_augment))
-        batches = augmented_batches(split, config.batch_size, strengths, generator, own_kernels=runtime.compiled)
+        batches = augmented_batches(split, config.batch_size, strengths, generator, own_kernels=own_kernels)
         for images, labels in batches:
             total_loss += differentiate(images, labels)
             optimizer.step()

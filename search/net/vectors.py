@@ -124,17 +124,17 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
 
 @_emitted
 def maximum(context: Any, a: Any, b: Any) -> Any:
-    """The larger of the two; the second where they are equal."""
-    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b), 2)
+    """The larger of the two; the second where they are equal, the first where one is no number."""
+    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_unordered(">", a, b), a, b), 2)
 
 
 @_emitted
 def where_positive(context: Any, a: Any, b: Any) -> Any:
-    """The second where the first is above zero, else zero."""
+    """The second where the first is above zero, or no number; else zero."""
 
     def emit_one(builder: Any, a: Any, b: Any) -> Any:
         nothing = ir.Constant(_VECTOR, None)
-        return builder.select(builder.fcmp_ordered(">", a, nothing), b, nothing)
+        return builder.select(builder.fcmp_unordered(">", a, nothing), b, nothing)
 
     return _elementwise(emit_one, 2)
 

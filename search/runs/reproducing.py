@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,9 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
     session = Session.open(settings, space, screen, create=True)
     if settings.precision == AUTO:
         session = session.with_precision(precision_to_repeat(proof, session.precision))
+    session = replace(session, own_kernels=proof.recipe == RECIPE)
     _, test_images = load_final_splits(dataset, settings.data_dir)
+    session.compile()
     model_errors = count_errors(recorded, test_images)
     learn(session.storage, proof)
     repetition = open_reproduction_study(session.storage, proof)
@@ -110,7 +112,7 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
         data_dir=settings.data_dir,
         precision=session.precision,
         epochs=proof.epochs,
-        own_kernels=proof.recipe == RECIPE,
+        own_kernels=session.own_kernels,
     )
     folder = settings.results_dir / repetition.name
     task = SeedTask(test=test, config=proof.config, study_name=repetition.name, folder=folder)

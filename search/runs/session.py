@@ -56,6 +56,7 @@ class Session:
         devices: One for each worker.
         precision: "bf16" or "fp32".
         execute: Runs jobs, in processes or in this one.
+        own_kernels: Whether our own kernels compute what they can.
     """
 
     settings: RunSettings
@@ -66,6 +67,7 @@ class Session:
     execute: Executor
     screen: Screen
     code: Code
+    own_kernels: bool = True
 
     @classmethod
     def open(cls, settings: RunSettings, space: Space, screen: Screen, *, create: bool) -> "Session":
@@ -99,6 +101,11 @@ class Session:
     def with_precision(self, precision: str) -> "Session":
         return replace(self, precision=precision)
 
+    def compile(self) -> None:
+        """Compiles our own kernels, where they compute and are not compiled yet: once, before several workers do."""
+        if self.own_kernels:
+            compile_for(self.devices[0], self.precision, self.screen.say)
+
     def job(
         self,
         stored: StoredStudy,
@@ -131,7 +138,6 @@ class Session:
     ) -> bool:
         """Runs what is left of a job, but for what others hold and live; returns whether it was interrupted."""
         explain(stored)
-        compile_for(self.devices[0], self.precision, self.screen.say)
         while True:  # a worker of another command may die while this one's are at their last trials
             released = release_dead_trials(stored)
             if released:
@@ -144,6 +150,7 @@ class Session:
                 if more:
                     continue
                 return interrupted
+            self.compile()
             work = Work(
                 stored=stored,
                 plan=job.plan,

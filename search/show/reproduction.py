@@ -28,7 +28,7 @@ def agreement(found: Reproduction) -> list[str]:
         lines.append(
             "IDENTICAL: every recorded seed that was repeated makes the recorded number of errors."
             if found.identical
-            else "Not identical, as is to be expected where the processor, the device or a library is another."
+            else "Not identical, as is to be expected of another device, precision or library, or of an old recipe."
         )
     if found.within_spread is not None:
         relation = "lies within" if found.within_spread else "LIES OUTSIDE"

@@ -19,7 +19,7 @@ def test_seeds_that_repeat_their_errors_are_told() -> None:
     lines = agreement(make_reproduction(identical=True, within_spread=None))
     assert lines[0] == "IDENTICAL: every recorded seed that was repeated makes the recorded number of errors."
     lines = agreement(make_reproduction(identical=False, within_spread=None))
-    assert lines[0].startswith("Not identical, as is to be expected where the processor")
+    assert lines[0].startswith("Not identical, as is to be expected of another device")
 
 
 def test_a_model_that_errs_otherwise_than_recorded_is_told() -> None:
