@@ -14,7 +14,7 @@ from ..config import IMAGE_SIZE, LANES, AugmentConfig, ModelConfig
 from . import kernels
 from .crops import ALL_CROPS, Crops, crop_side, take_regions
 from .datasets import Pixels
-from .jit import stamp
+from .kept import stamp
 from .model import DenseConv2d, Residual, SeparableConv2d, TinyCNN
 
 Numbers = NDArray[np.float32]

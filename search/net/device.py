@@ -8,6 +8,7 @@ import torch
 
 from ..config import ExplainedError
 from ..settings import AUTO, DEVICES
+from .kept import stamp
 
 WORKERS_PER_GPU = 4  # not measured: no GPU was at hand
 
@@ -46,9 +47,11 @@ class Runtime:
 def compile_for(device: str, precision: str, tell: Callable[[str], None]) -> None:
     """Compiles what computes there, if that is ours and was not done yet: once, before several workers need it."""
     if Runtime(device=torch.device(device), precision=precision).compiled:
-        from .compiled import prepare  # brings numba along, which takes half a second
+        ready = stamp()
+        if ready is None or not ready.exists():
+            from .compiled import prepare  # brings numba along, which takes half a second
 
-        prepare(tell)
+            prepare(tell)
 
 
 def choose_device(name: str) -> torch.device:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from search.config import IMAGE_SIZE, LANES, AugmentConfig, ModelConfig, TrialConfig
-from search.net import compiled, jit
+from search.net import compiled, jit, kept
 from search.net.augment import augment
 from search.net.compiled import CompiledAdamW, CompiledTraining, average_weights, compiled_logits, prepare
 from search.net.crops import ALL_CROPS, CENTRE, Crops, resize
@@ -287,10 +287,10 @@ def test_it_is_told_once_that_kernels_are_compiled(tmp_path: Path, monkeypatch: 
 
 def test_kernels_are_kept_in_a_folder_of_these_sources_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = jit.cache_folder.__wrapped__()
+    folder = kept.cache_folder.__wrapped__()
     assert folder.parent == tmp_path / "tiny-mnist-search"
-    monkeypatch.setattr(jit, "SOURCES", ("kernels.py",))
-    assert jit.cache_folder.__wrapped__() != folder
+    monkeypatch.setattr(kept, "SOURCES", ("kernels.py",))
+    assert kept.cache_folder.__wrapped__() != folder
 
 
 @pytest.mark.parametrize("home", ["a file", "none"])
@@ -301,15 +301,15 @@ def test_without_a_place_to_keep_them_kernels_are_compiled_all_the_same(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file") if home == "a file" else "")
     if home == "none":
         monkeypatch.setattr(Path, "expanduser", no_home)
-    jit.cache_folder.cache_clear()
+    kept.cache_folder.cache_clear()
     try:
-        assert jit.cache_folder() is None
+        assert kept.cache_folder() is None
         assert jit.kernel(lambda x: x + 1)(1) == 2
         told: list[str] = []
         prepare(told.append)
         assert "Set XDG_CACHE_HOME" in told[0]
     finally:
-        jit.cache_folder.cache_clear()
+        kept.cache_folder.cache_clear()
 
 
 def no_home(_path: Path) -> Path:

@@ -1,0 +1,45 @@
+"""Where compiled kernels are kept. Knows nothing of numba itself, which takes half a second to load."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import sys
+from functools import cache
+from pathlib import Path
+
+from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
+
+# By itself numba would see changes of the file with the kernels alone.
+SOURCES = ("jit.py", "vectors.py", "kernels.py", "../config.py")
+
+
+@cache
+def cache_folder() -> Path | None:
+    """A folder below the user's cache folder, for this copy of these sources alone.
+
+    None where there is no such folder, or nothing can be written to it.
+    """
+    here = Path(__file__).parent
+    digest = hashlib.sha256(f"{importlib.metadata.version('numba')} {__name__} {here}".encode())
+    for name in SOURCES:
+        digest.update((here / name).read_bytes())
+    try:
+        folder = _user_cache() / "tiny-mnist-search" / digest.hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: of a user without a home
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _user_cache() -> Path:
+    if folder := os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA"):
+        return Path(folder)
+    return Path("~/Library/Caches" if sys.platform == "darwin" else "~/.cache").expanduser()
+
+
+def stamp() -> Path | None:
+    """A file that is there once all kernels are compiled for this CPU and this Python."""
+    folder = cache_folder()
+    machine = get_host_cpu_name() + get_host_cpu_features().flatten() + platform.python_version()
+    return folder and folder / f"{hashlib.sha256(machine.encode()).hexdigest()[:16]}.ready"
