@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..config import IMAGE_SIZE, LANES, AugmentConfig, ModelConfig
-from . import kernels
+from . import descent, kernels, warping
 from .crops import ALL_CROPS, Crops, crop_side, take_regions
 from .datasets import Pixels
 from .kept import stamp
@@ -86,7 +86,7 @@ def warp(
     angle = strengths.rotation * np.pi / 180
     factors = np.array([angle, strengths.shift, strengths.shift, strengths.scale, strengths.shear])
     mean, deviation = np.float32(255 * pixels.mean), np.float32(255 * pixels.std)
-    kernels.warp_images(images.numpy(), draws.numpy(), factors, pixels.frame, mean, deviation, out.numpy())
+    warping.warp_images(images.numpy(), draws.numpy(), factors, pixels.frame, mean, deviation, out.numpy())
     return out
 
 
@@ -94,7 +94,7 @@ def _resize(images: Float[Tensor, "n 1 h h"], side: int) -> Float[Tensor, "n 1 s
     if images.shape[-1] == side:
         return images
     out = torch.empty(len(images), 1, side, side)
-    kernels.resize_images(images.numpy(), out.numpy())
+    warping.resize_images(images.numpy(), out.numpy())
     return out
 
 
@@ -109,7 +109,7 @@ class CompiledAdamW(torch.optim.AdamW):
                 if not state:
                     state |= {"step": 0, "first": torch.zeros_like(weights), "second": torch.zeros_like(weights)}
                 state["step"] += 1
-                kernels.descend(
+                descent.descend(
                     _flat(weights), _flat(weights.grad), _flat(state["first"]), _flat(state["second"]),
                     float(group["lr"]), *map(float, group["betas"]), group["eps"], group["weight_decay"], state["step"],
                 )  # fmt: skip
@@ -118,7 +118,7 @@ class CompiledAdamW(torch.optim.AdamW):
 def average_weights(averaged: list[Tensor], current: list[Tensor], share: float) -> None:
     """What `torch._foreach_lerp_` does."""
     for average, tensor in zip(averaged, current, strict=True):
-        kernels.average_weights(_flat(average), _flat(tensor), share)
+        descent.average_weights(_flat(average), _flat(tensor), share)
 
 
 def prepare(tell: Callable[[str], None] = lambda _message: None) -> None:

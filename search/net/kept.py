@@ -10,8 +10,8 @@ from pathlib import Path
 
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
-# By itself numba would see changes of the file with the kernels alone.
-SOURCES = ("jit.py", "vectors.py", "kernels.py", "../config.py")
+# By itself numba would see changes of the file that a kernel is in alone.
+SOURCES = ("jit.py", "vectors.py", "convolutions.py", "kernels.py", "warping.py", "descent.py", "../config.py")
 
 
 @cache
