@@ -63,7 +63,7 @@ $(VENV)/installed: pyproject.toml setup.py
 	@if [ -e $(VENV)/unfinished ]; then rm -rf $(VENV); fi
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c "$$SETUP" --editable '.[dev]' $(PIP_ARGS)
-	-@$(BIN)/python -c "from search.net.compiled import prepare; prepare(print)"
+	-@$(BIN)/python -c "from search.net.compiled.preparing import prepare; prepare(print)"
 	@touch $@
 
 clean:  ## remove .venv and caches; studies and results stay

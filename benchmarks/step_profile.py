@@ -27,10 +27,10 @@ from benchmarks.contest import Contestant, StartTogether, Work, first_digits, ru
 from benchmarks.records import StepProfile, StepProfileRow
 from search.commands.options import json_option
 from search.config import DEFAULT_MAX_PARAMS, NUM_STAGES, TrialConfig
-from search.net import kernels
 from search.net import train as training
 from search.net.augment import augmented_batches
-from search.net.compiled import CompiledAdamW
+from search.net.compiled import backwards, forwards
+from search.net.compiled.weights import CompiledAdamW
 from search.net.data import load_search_splits
 from search.net.datasets import find_dataset
 from search.net.device import Runtime
@@ -40,17 +40,11 @@ from search.studies.pool import WORKER_ENVIRONMENT
 from space import REFERENCE, suggest_config
 
 PRECISION = "fp32"  # in which our kernels compute
-KERNELS = {
-    "convolve_block": "forwards: convolutions, pooling, ReLU, statistics",
-    "block_gradient": "backwards: convolutions, pooling, ReLU, norm",
-    "norm_gradient": "sums that batch norm's gradient needs",
-    "finish_norm": "head, averages, and copies",
-    "activate": "head, averages, and copies",
-    "tile_images": "head, averages, and copies",
-    "average_pixels": "head, averages, and copies",
-    "head_gradient": "head, averages, and copies",
-    "spread_pixels": "head, averages, and copies",
-}
+KERNELS = (
+    (forwards, "forward", "forwards: convolutions, pooling, norm, ReLU"),
+    (backwards, "backward", "backwards: convolutions, pooling, norm, ReLU"),
+    (backwards, "head_gradient", "head, and loss"),
+)
 AUGMENTATION, OPTIMIZER, AVERAGE, BETWEEN = "augmentation", "AdamW", "weight average", "Python between"
 NETWORKS = ((DEFAULT_MAX_PARAMS, False), (2_000, False), (2_000, True))  # budgets; whether all blocks are separable
 NUM_EPOCHS = 3  # that are timed without stopwatches
@@ -107,10 +101,9 @@ def stopwatches() -> Iterator[dict[str, float]]:
             yield batch
 
     with ExitStack() as stack:
-        for name, kind in KERNELS.items():
-            stack.enter_context(patch.object(kernels, name, timed(getattr(kernels, name), kind)))
         stack.enter_context(patch.object(training, "augmented_batches", timed_batches))
         for owner, name, kind in (
+            *KERNELS,
             (CompiledAdamW, "step", OPTIMIZER),
             (training.WeightAverage, "update", AVERAGE),
         ):

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from benchmarks.databases import find_postgresql, postgresql_databases
 from benchmarks.disturbance import Place
 from search.config import RECIPE
-from search.net.kept import cache_folder
+from search.net.compiled.kept import cache_folder
 from search.proof.evidence import KeptModel
 from search.studies.space import Space
 

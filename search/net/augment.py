@@ -48,7 +48,7 @@ def augment(
         return standardise(add_frame(images, pixels), pixels)
     draws = torch.rand(len(images), 5, generator=generator, device=images.device).mul_(2).sub_(1)
     if own_kernels:
-        from .compiled import warp
+        from .compiled.images import warp
 
         return warp(images, draws, strengths, pixels)
     images = add_frame(images, pixels)

@@ -8,7 +8,7 @@ import torch
 
 from ..config import ExplainedError
 from ..settings import AUTO, DEVICES
-from .kept import stamp
+from .compiled.kept import stamp
 
 WORKERS_PER_GPU = 4  # not measured: no GPU was at hand
 
@@ -49,7 +49,7 @@ def compile_for(device: str, precision: str, tell: Callable[[str], None]) -> Non
     if Runtime(device=torch.device(device), precision=precision).compiled:
         ready = stamp()
         if ready is None or not ready.exists():
-            from .compiled import prepare  # brings numba along, which takes half a second
+            from .compiled.preparing import prepare  # brings numba along, which takes half a second
 
             prepare(tell)
 

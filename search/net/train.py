@@ -5,12 +5,12 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import LANES, TrialConfig, derive_seed
 from .augment import augmented_batches
@@ -18,6 +18,7 @@ from .crops import CENTRE, Crops
 from .data import Split, normalise
 from .device import Runtime
 from .model import TinyCNN, draw_weights, to_device
+from .weights import Weights, all_weights, flat_weights
 
 FADING = 1 / 3  # share of the epochs, the last ones, in which augmentation fades
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
@@ -77,15 +78,16 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
     optimizer: torch.optim.AdamW
     own_kernels = runtime.compiled and config.batch_size % LANES == 0
     if own_kernels:
-        from . import compiled  # brings numba along, which takes half a second
+        from .compiled.training import CompiledTraining  # brings numba along, which takes half a second
+        from .compiled.weights import CompiledAdamW, average_weights
 
         torch.manual_seed(derive_seed(seed, "weights"))
         draw_weights(model)
         weights = flat_weights(model)
         side = split.pool.shape[-1] + 2 * split.pixels.frame
-        differentiate = compiled.CompiledTraining(model, batch_size=config.batch_size, image_side=side)
-        average = WeightAverage(model, config.average_horizon, weights, compiled.average_weights)
-        optimizer = compiled.CompiledAdamW(_groups(weights, config), lr=config.lr)
+        differentiate = CompiledTraining(model, weights, batch_size=config.batch_size, image_side=side)
+        average = WeightAverage(model, config.average_horizon, weights, average_weights)
+        optimizer = CompiledAdamW(_groups(weights, config), lr=config.lr)
     else:
         model = to_device(model, runtime.device)
         differentiate = _Autograd(model, runtime)
@@ -134,7 +136,7 @@ def predict(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops = CENTR
     for part in split.parts(EVALUATION_BATCH):
         images = normalise(part.images, part.pixels, check=False)
         if runtime.compiled:
-            from .compiled import compiled_logits
+            from .compiled.evaluation import compiled_logits
 
             parts.append(compiled_logits(model, images, crops))
         else:
@@ -167,46 +169,6 @@ class _Autograd:
         self._model.zero_grad(set_to_none=True)
         loss.backward()
         return loss.detach()
-
-
-class Weights(NamedTuple):
-    """What a network is made of, as an optimizer and an average see it: a few large tensors are faster than many."""
-
-    matrices: list[Tensor]
-    vectors: list[Tensor]
-    statistics: list[Tensor]
-
-    @property
-    def all(self) -> list[Tensor]:
-        return self.matrices + self.vectors + self.statistics
-
-
-def all_weights(model: TinyCNN) -> Weights:
-    """The network's own tensors."""
-    parameters = list(model.parameters())
-    return Weights(
-        matrices=[parameter for parameter in parameters if parameter.ndim > 1],
-        vectors=[parameter for parameter in parameters if parameter.ndim == 1],
-        statistics=[buffer for buffer in model.buffers() if buffer.is_floating_point()],
-    )
-
-
-def flat_weights(model: TinyCNN) -> Weights:
-    """One tensor of each kind, of which the network's own are made views, and the gradients too."""
-    return Weights(*([_flatten(tensors)] if tensors else [] for tensors in all_weights(model)))
-
-
-def _flatten(tensors: list[Tensor]) -> Tensor:
-    flat = nn.Parameter(torch.cat([tensor.detach().flatten() for tensor in tensors]))
-    flat.grad = torch.zeros_like(flat)
-    begin = 0
-    for tensor in tensors:
-        part = slice(begin, begin + tensor.numel())
-        tensor.data = flat.data[part].view(tensor.shape)
-        if isinstance(tensor, nn.Parameter):
-            tensor.grad = flat.grad[part].view(tensor.shape)
-        begin += tensor.numel()
-    return flat
 
 
 class WeightAverage:

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,15 +19,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from search.config import IMAGE_SIZE, LANES, AugmentConfig, ModelConfig, TrialConfig
-from search.net import compiled, jit, kept
 from search.net.augment import augment
-from search.net.compiled import CompiledAdamW, CompiledTraining, average_weights, compiled_logits, prepare
+from search.net.compiled import images as compiled_images
+from search.net.compiled import jit, kept, preparing
+from search.net.compiled.evaluation import compiled_logits
+from search.net.compiled.preparing import prepare
+from search.net.compiled.training import CompiledTraining
+from search.net.compiled.weights import CompiledAdamW, average_weights
 from search.net.crops import ALL_CROPS, CENTRE, Crops, resize
 from search.net.data import Split, load_search_splits, normalise
 from search.net.datasets import dataset_row
 from search.net.device import Runtime
 from search.net.model import TinyCNN, draw_weights, to_device
-from search.net.train import all_weights, evaluate, flat_weights, predict, train
+from search.net.train import evaluate, predict, train
+from search.net.weights import all_weights, flat_weights
 
 CPU = Runtime(device=torch.device("cpu"), precision="fp32")
 PYTORCH = replace(CPU, own_kernels=False)
@@ -74,7 +80,7 @@ def apart(config: ModelConfig, side: int, seed: int) -> dict[str, float]:
     ours = drawn(config, seed).train()
     theirs = copy.deepcopy(ours).double()
     images, labels = batch(side, seed)
-    loss = CompiledTraining(ours, batch_size=len(images), image_side=side)(images, labels)
+    loss = CompiledTraining(ours, flat_weights(ours), batch_size=len(images), image_side=side)(images, labels)
     expected = F.cross_entropy(theirs(images.double()), labels)
     expected.backward()
     found = {"loss": abs(loss - float(expected.detach()))}
@@ -133,15 +139,16 @@ def test_a_network_in_another_order_of_memory_gives_the_same_answers(few_digits:
 def test_dropout_takes_its_share_and_its_gradients_are_of_the_same_mask() -> None:
     model = drawn(replace(NETWORKS["mixed"], dropout=0.25), seed=4).train()
     images, labels = batch(IMAGE_SIZE, seed=4, size=64)
-    [matrices], _, _ = flat_weights(model)
-    step = CompiledTraining(model, batch_size=64, image_side=IMAGE_SIZE)
+    weights = flat_weights(model)
+    [matrices] = weights.matrices
+    step = CompiledTraining(model, weights, batch_size=64, image_side=IMAGE_SIZE)
 
     def loss() -> float:
         torch.manual_seed(5)
         return step(images, labels)
 
     loss()
-    masks = [block.mask for block in step._blocks if len(block.mask)]
+    masks = [mask for _, mask in step._dropout]
     assert len(masks) == 3  # one after each stage
     for mask in masks:
         assert sorted(set(mask.tolist())) == pytest.approx([0.0, 1 / 0.75])
@@ -172,7 +179,7 @@ def test_images_are_distorted_as_pytorch_does_it(frame: int, few_digits: Split) 
 @pytest.mark.parametrize("side", [26, 28, 30, 34])
 def test_images_are_resized_as_pytorch_does_it(side: int, few_digits: Split) -> None:
     images = normalise(few_digits.images, few_digits.pixels)
-    assert torch.allclose(compiled._resize(images, side), resize(images, side), atol=1e-5)
+    assert torch.allclose(compiled_images.resize(images, side), resize(images, side), atol=1e-5)
 
 
 def test_weights_descend_and_are_averaged_as_pytorch_does_it() -> None:
@@ -261,7 +268,7 @@ def test_weights_and_gradients_are_parts_of_a_few_flat_tensors() -> None:
     weights = flat_weights(model)
     assert [len(tensors) for tensors in weights] == [1, 1, 1]
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    CompiledTraining(model, batch_size=16, image_side=IMAGE_SIZE)(*batch(IMAGE_SIZE, seed=6))
+    CompiledTraining(model, weights, batch_size=16, image_side=IMAGE_SIZE)(*batch(IMAGE_SIZE, seed=6))
     assert sum(float(each.grad.abs().sum()) for each in weights.all[:2]) == pytest.approx(  # type: ignore[union-attr]
         sum(float(gradient.abs().sum()) for _, gradient in gradients(model))
     )
@@ -271,14 +278,15 @@ def test_weights_and_gradients_are_parts_of_a_few_flat_tensors() -> None:
 
 
 def test_a_batch_that_is_no_multiple_of_eight_is_trained_by_pytorch(few_digits: Split) -> None:
+    model = drawn(NETWORKS["mixed"], seed=7)
     with pytest.raises(ValueError, match="multiple of 8"):
-        CompiledTraining(drawn(NETWORKS["mixed"], seed=7), batch_size=LANES + 1, image_side=IMAGE_SIZE)
+        CompiledTraining(model, flat_weights(model), batch_size=LANES + 1, image_side=IMAGE_SIZE)
     last = list(train(replace(CONFIG, batch_size=50), few_digits, epochs=1, seed=3, runtime=CPU))[-1]
     assert evaluate(last.model, few_digits, CPU).num_images == len(few_digits)
 
 
 def test_it_is_told_once_that_kernels_are_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "stamp", lambda: tmp_path / "stamp")
+    monkeypatch.setattr(preparing, "stamp", lambda: tmp_path / "stamp")
     told: list[str] = []
     prepare(told.append)
     prepare(told.append)
@@ -289,8 +297,16 @@ def test_kernels_are_kept_in_a_folder_of_these_sources_alone(tmp_path: Path, mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = kept.cache_folder.__wrapped__()
     assert folder.parent == tmp_path / "tiny-mnist-search"
-    monkeypatch.setattr(kept, "SOURCES", ("kernels.py",))
+    monkeypatch.setattr(kept, "SOURCES", ("forwards.py",))
     assert kept.cache_folder.__wrapped__() != folder
+
+
+def test_all_that_is_compiled_is_among_those_sources() -> None:
+    modules = [path for path in Path(kept.__file__).parent.glob("*.py") if path.name != "__init__.py"]
+    compiled = {
+        path.name for path in modules if re.search(r"^from .(jit|vectors) import|^import numba", path.read_text(), re.M)
+    }
+    assert compiled | {"vectors.py", "../../config.py"} == set(kept.SOURCES)
 
 
 @pytest.mark.parametrize("home", ["a file", "none"])
@@ -323,7 +339,8 @@ def test_what_is_no_number_is_not_lost_on_the_way(layer: int, few_digits: Split)
     with torch.no_grad():
         weights.view(-1)[0] = math.nan
     assert not predict(model.eval(), few_digits, CPU, ALL_CROPS).isfinite().any()
-    loss = CompiledTraining(model.train(), batch_size=16, image_side=IMAGE_SIZE)(*batch(IMAGE_SIZE, seed=8))
+    step = CompiledTraining(model.train(), flat_weights(model), batch_size=16, image_side=IMAGE_SIZE)
+    loss = step(*batch(IMAGE_SIZE, seed=8))
     assert math.isnan(loss)
 
 
@@ -335,6 +352,7 @@ def test_distortions_that_leave_nothing_to_be_seen_are_black(few_digits: Split) 
     assert float((images - black).abs().lt(1e-5).float().mean()) > 0.9
 
 
-def test_weights_in_another_order_of_memory_are_not_trained() -> None:
-    with pytest.raises(RuntimeError, match="view"):
-        CompiledTraining(to_device(drawn(NETWORKS["dense"], seed=9), torch.device("cpu")), batch_size=16, image_side=28)
+def test_weights_that_the_optimizer_would_not_see_are_not_trained() -> None:
+    model, others = (drawn(NETWORKS["dense"], seed=9) for _ in range(2))
+    with pytest.raises(ValueError, match="parts of the flat ones"):
+        CompiledTraining(model, flat_weights(others), batch_size=16, image_side=IMAGE_SIZE)

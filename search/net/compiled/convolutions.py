@@ -8,8 +8,8 @@ convolution with its weights turned, over the output's gradient with a border of
 from collections.abc import Callable
 from typing import Any
 
-from ..config import LANES
-from .jit import helper
+from ...config import LANES
+from .jit import helper, large_helper
 from .vectors import (
     convolve,
     correlate,
@@ -73,13 +73,13 @@ _run_dense = _for_all_outputs(lambda outs: _make_dense(outs, _SIDE))
 _run_pointwise = _for_all_outputs(lambda outs: _make_dense(outs, 1))
 
 
-@helper
+@large_helper
 def dense(x, x_at, w, out, out_at, ins, x_rows, x_columns, outs, rows, columns):  # type: ignore[no-untyped-def]
     for row in range(rows):  # for all outputs, while a row of the input is in the cache
         _run_dense(outs, row, x, x_at, w, out, out_at, ins, x_rows, x_columns, outs, rows, columns)
 
 
-@helper
+@large_helper
 def pointwise(x, x_at, w, out, out_at, ins, outs, pixels):  # type: ignore[no-untyped-def]
     _run_pointwise(outs, 0, x, x_at, w, out, out_at, ins, 1, pixels, outs, 1, pixels)
 
@@ -136,7 +136,7 @@ def _make_dense_gradient(outs: int) -> Any:
 _run_dense_gradient = _for_all_outputs(_make_dense_gradient, most=3)
 
 
-@helper
+@large_helper
 def dense_gradient(x, x_at, g, border, sums, ins, x_rows, x_columns, outs, rows, columns):  # type: ignore[no-untyped-def]
     """Adds to sums what one tile adds to the gradient of the weights."""
     at_once = max(1, _CACHED // columns)
@@ -171,7 +171,7 @@ def _make_point_gradient(outs: int) -> Any:
 point_gradient = _for_all_outputs(_make_point_gradient, most=3)
 
 
-@helper
+@large_helper
 def depth_gradient(x, x_at, g, border, sums, channels, x_rows, x_columns, rows, columns):  # type: ignore[no-untyped-def]
     g_columns = columns + 2 * border
     x_row = x_columns * LANES
@@ -194,7 +194,7 @@ def depth_gradient(x, x_at, g, border, sums, channels, x_rows, x_columns, rows, 
         put(sums, kept + 6 * LANES, 0, LANES, 1, _SIDE, bottom)
 
 
-@helper
+@large_helper
 def pack(weight, out, outs, ins, taps):  # type: ignore[no-untyped-def]
     """From PyTorch's order [output, input, row, column] to [input, row, column, output]."""
     for o in range(outs):
@@ -203,7 +203,7 @@ def pack(weight, out, outs, ins, taps):  # type: ignore[no-untyped-def]
                 out[(i * taps + tap) * outs + o] = weight[(o * ins + i) * taps + tap]
 
 
-@helper
+@large_helper
 def turn(weight, out, outs, ins, taps):  # type: ignore[no-untyped-def]
     """Packs for the way back: inputs and outputs change places, and each 3x3 is turned by half a circle."""
     for o in range(outs):

@@ -1,4 +1,4 @@
-"""Eight numbers at once, one for each of eight images: what the kernels in `search.net.kernels` compute with.
+"""Eight numbers at once, one for each of eight images: what the kernels compute with.
 
 numba compiles Python, and LLVM decides what becomes of a loop. These few operations leave it no choice: a vector is a
 register, a product is added to a sum with a single rounding, and nothing is summed in another order. So every CPU gives
@@ -12,8 +12,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
+from numba.np.arrayobj import populate_array
 
-from ..config import LANES
+from ...config import LANES
 
 # Eight lanes are a register of AVX2, two of NEON, half of one of AVX-512.
 _FLOAT = ir.FloatType()
@@ -56,6 +57,27 @@ def zeros(context: Any, count: Any) -> Any:
         return ir.Constant(ir.ArrayType(_VECTOR, kind.count), None)
 
     return kind(count), emit
+
+
+@_emitted
+def part(context: Any, array: Any, begin: Any, end: Any) -> Any:
+    """A part of a flat array, as an array: what a slice gives, without a look at how long the array is."""
+    kind = types.Array(array.dtype, 1, "C")
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        whole = context.make_array(signature.args[0])(context, builder, arguments[0])
+        seen = context.make_array(kind)(context, builder)
+        populate_array(  # no owner: all that is cut into parts outlives the kernel
+            seen,
+            data=builder.gep(whole.data, [arguments[1]]),
+            shape=[builder.sub(arguments[2], arguments[1])],
+            strides=[whole.itemsize],
+            itemsize=whole.itemsize,
+            meminfo=None,
+        )
+        return seen._getvalue()
+
+    return kind(array, types.intp, types.intp), emit
 
 
 @_emitted

@@ -11,7 +11,10 @@ from pathlib import Path
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 # By itself numba would see changes of the file that a kernel is in alone.
-SOURCES = ("jit.py", "vectors.py", "convolutions.py", "kernels.py", "warping.py", "descent.py", "../config.py")
+SOURCES = (
+    "jit.py", "layout.py", "vectors.py", "convolutions.py", "forwards.py", "backwards.py", "warping.py", "descent.py",
+    "../../config.py",
+)  # fmt: skip
 
 
 @cache

@@ -10,6 +10,8 @@ from .kept import cache_folder
 _config: Any = numba.config
 # A division by zero gives what PyTorch gives, and nobody has to look out for it.
 helper: Any = numba.njit(error_model="numpy")
+# As `helper`, for what is large and called once: not compiled by itself before it is compiled as a part of a kernel.
+large_helper: Any = numba.njit(error_model="numpy", inline="always")
 
 
 def kernel(function: Callable[..., Any]) -> Any:
