@@ -15,8 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 from search.files import PARTIAL
 from search.net.model_file import load_model
 from search.proof.answers import Answers
-from search.proof.evidence import Ladder, Proof, Reproduction
+from search.proof.evidence import Proof
+from search.proof.ladder import Ladder
 from search.proof.parts import Record
+from search.proof.reproduction import Reproduction
 from search.proof.summaries import StudySummary
 from search.runs.models import read_model_origin
 from search.settings import ARTIFACTS

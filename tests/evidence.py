@@ -6,9 +6,11 @@ from typing import Any
 
 from search.config import AugmentConfig, Channels, ModelConfig, TrialConfig
 from search.proof.answers import Answers, Bin, Miss, SeedAnswers
-from search.proof.evidence import ByHand, Ladder, Proof, Reproduction, Rung
+from search.proof.evidence import Proof
 from search.proof.frontier import Frontier, FrontierPoint
+from search.proof.ladder import ByHand, Ladder, Rung
 from search.proof.parts import Spread
+from search.proof.reproduction import Reproduction
 from search.proof.summaries import (
     EpochCounts,
     Reranking,

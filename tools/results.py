@@ -10,7 +10,8 @@ from optuna.storages import RDBStorage
 
 from benchmarks.records import Accuracy, read
 from search.config import MAX_EPOCHS, ExplainedError
-from search.proof.evidence import Ladder, Proof
+from search.proof.evidence import Proof
+from search.proof.ladder import Ladder
 from search.proof.summaries import Reranking, StudySummary
 from search.show import ladder, proof
 from search.show.totals import busy_seconds

@@ -7,10 +7,12 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from search.proof.answers import Answers
-from search.proof.evidence import Ladder, Proof, Reproduction
+from search.proof.evidence import Proof
 from search.proof.frontier import Frontier
+from search.proof.ladder import Ladder
 from search.proof.ledger import Asked, Look
 from search.proof.parts import Record
+from search.proof.reproduction import Reproduction
 from search.proof.summaries import ModelOrigin, StorageStatus, StudySummary
 
 RECORDS: tuple[type[Record], ...] = (

@@ -1,4 +1,4 @@
-"""The records that rest on the test images: a proof, a ladder, a reproduction."""
+"""The records that rest on the test images, and the first of them: a proof."""
 
 from abc import abstractmethod
 from decimal import Decimal
@@ -14,15 +14,13 @@ from .parts import (
     Environment,
     Epochs,
     Part,
-    Percent,
     Record,
-    Spread,
     StudyName,
     Versions,
     agree,
     derived,
 )
-from .tested import AskedSeeds, MeasuredSeed, OtherLooks, Outcome, Subject, Tested
+from .tested import AskedSeeds, MeasuredSeed, OtherLooks, Subject, Tested
 
 
 def _check_file(name: str) -> str:
@@ -238,190 +236,3 @@ class Proof(Witness):
     def confirmed(self) -> bool | None:
         """Whether every measured seed of the configuration reached the target; null where that cannot be judged."""
         return self.num_passed == len(self.seeds) if self.judged else None
-
-
-class ByHand(Part):
-    """What the hand-made study that this tool replaces reached; in percent.
-
-    Attributes:
-        train: On training images as they were trained on.
-        test: The best epoch's, of one run.
-    """
-
-    train: float
-    test: float
-
-
-class Rung(Part):
-    """A rung of the ladder: a configuration with some methods alone, over seeds.
-
-    Attributes:
-        rung: Its name.
-        methods: Those that it has, of "norm", "dropout" and "augmentation".
-        errors, errors_one_view: Of each seed, by all views and by the central one; all images where it diverged.
-        diverged: Runs that diverged; they are left out of the accuracies.
-        test: By all views.
-        test_one_view: By the central view alone.
-        train_one_view: On the training images as they are, without distortions.
-    """
-
-    rung: str
-    methods: tuple[str, ...]
-    config: TrialConfig
-    errors: tuple[Count, ...]
-    errors_one_view: tuple[Count, ...]
-    diverged: Count
-    test: Spread
-    test_one_view: Spread
-    train_one_view: Spread
-    by_hand: ByHand | None
-
-    @derived
-    def num_params(self) -> int:
-        return self.config.model.num_params
-
-
-class Ladder(Witness):
-    """What each method earned on the test images, one added after the other, and each left out alone (`ablate`).
-
-    Attributes:
-        dropout: The rate of the rungs that have dropout.
-    """
-
-    TITLE = "ablation.json (`ablate`)"
-
-    study_name: str
-    trial: Count
-    epochs: Epochs
-    recipe: Count
-    config: TrialConfig
-    dropout: float
-    first_seed: Count
-    num_seeds: Annotated[int, Field(ge=1)]
-    rungs: tuple[Rung, ...]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for rung in self.rungs:
-            if not len(rung.errors) == len(rung.errors_one_view) == self.num_seeds:
-                raise ValueError(f"rung {rung.rung!r}: there are not as many errors as seeds")
-        return self
-
-    @property
-    def seeds(self) -> range:
-        return range(self.first_seed, self.first_seed + self.num_seeds)
-
-    @property
-    def tested(self) -> tuple[Tested, ...]:
-        return tuple(
-            Tested(
-                subject=Subject.of(rung.config, dataset=self.dataset, epochs=self.epochs, recipe=self.recipe),
-                study_name=self.study_name,
-                trial=self.trial,
-                num_params=rung.num_params,
-                num_images=self.num_images,
-                asked=(),
-                seeds=tuple(
-                    MeasuredSeed.of(
-                        seed, [Outcome(command="ablate", errors=errors, errors_one_view=one_view)], self.num_images
-                    )
-                    for seed, errors, one_view in zip(self.seeds, rung.errors, rung.errors_one_view, strict=True)
-                ),
-                **dict(self.environment),
-            )
-            for rung in self.rungs
-        )
-
-    @derived
-    def channels(self) -> Channels:
-        return self.config.model.channels
-
-    @derived
-    def winner_has_dropout(self) -> bool:
-        """Whether the trial as it was found has dropout."""
-        return self.config.model.dropout > 0
-
-
-class RepeatedSeed(Part):
-    """A seed that was trained again, beside what is recorded of it.
-
-    Attributes:
-        recorded_errors: Null for a seed that is not on record.
-    """
-
-    seed: Count
-    test_accuracy: Percent
-    errors: Count
-    errors_one_view: Count
-    recorded_errors: Count | None
-
-
-class Reproduction(Witness):
-    """A recorded proof, repeated (`reproduce`).
-
-    Attributes:
-        seeds: Recorded ones or others.
-        identical: Whether every recorded seed that was repeated makes the recorded errors; null if none was.
-        num_judged: Seeds that are judged by their mean.
-        mean: Of the test accuracies of the judged seeds; null without any.
-        recorded_mean: Of the recorded seeds.
-        margin: Half of the 95 % prediction interval for the mean of so many.
-        within_spread: Whether the mean lies within the margin of the recorded one; null if that cannot be told.
-        model_errors: What the recorded model's file makes on the test images; null without one.
-        recorded_model_errors: What is on record of that model's seed.
-        model_agrees: Whether both are the same.
-        num_earlier: Seeds that an earlier command had trained with this storage.
-        reproduced: Whether all that can be judged agrees; null if nothing can.
-        recorded_with: Where the recorded runs were trained.
-        target: That of the recorded proof, in percent.
-    """
-
-    TITLE = "reproduce.json (`reproduce`)"
-
-    study_name: str
-    trial: Count
-    config: TrialConfig
-    recipe: int
-    epochs: Count
-    target: Percent
-    seeds: tuple[RepeatedSeed, ...]
-    identical: bool | None
-    num_judged: Count
-    mean: float | None
-    recorded_mean: float
-    margin: float | None
-    within_spread: bool | None
-    model_errors: Count | None
-    recorded_model_errors: Count | None
-    model_agrees: bool | None
-    reproduced: bool | None
-    num_earlier: Count
-    recorded_with: Environment
-
-    @property
-    def tested(self) -> tuple[Tested, ...]:
-        outcomes = {
-            row.seed: Outcome(command="reproduce", errors=row.errors, errors_one_view=row.errors_one_view)
-            for row in self.seeds
-        }
-        itself = Tested(
-            subject=Subject.of(self.config, dataset=self.dataset, epochs=self.epochs, recipe=self.recipe),
-            study_name=self.study_name,
-            trial=self.trial,
-            num_params=self.num_params,
-            num_images=self.num_images,
-            asked=(),
-            seeds=tuple(MeasuredSeed.of(seed, [outcome], self.num_images) for seed, outcome in outcomes.items()),
-            **dict(self.environment),
-        )
-        return (itself,)
-
-    @derived
-    def num_params(self) -> int:
-        return self.config.model.num_params
-
-    @derived
-    def num_missed(self) -> int:
-        """Seeds that miss the recorded proof's target: its next verdict knows of them."""
-        most = max_errors(Decimal(str(self.target)), self.num_images)
-        return sum(row.errors > most for row in self.seeds)

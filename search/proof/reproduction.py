@@ -1,16 +1,104 @@
-"""Compares a repeated proof with its record."""
+"""The record of a repeated proof, compared with what was recorded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
+from ..config import TrialConfig
 from ..settings import PRECISIONS
-from .estimates import mean_of, prediction_margin
-from .evidence import Proof, RepeatedSeed, Reproduction
-from .parts import Environment
+from .estimates import max_errors, mean_of, prediction_margin
+from .evidence import Proof, Witness
+from .parts import Count, Environment, Part, Percent, derived
+from .tested import MeasuredSeed, Outcome, Subject, Tested
 
 # Errors by which a recorded model's file may differ in arithmetic that rounds otherwise: in bf16, both committed models
 # answer at most one of 10,000 validation images otherwise than in fp32.
 MODEL_TOLERANCE = 5
+
+
+class RepeatedSeed(Part):
+    """A seed that was trained again, beside what is recorded of it.
+
+    Attributes:
+        recorded_errors: Null for a seed that is not on record.
+    """
+
+    seed: Count
+    test_accuracy: Percent
+    errors: Count
+    errors_one_view: Count
+    recorded_errors: Count | None
+
+
+class Reproduction(Witness):
+    """A recorded proof, repeated (`reproduce`).
+
+    Attributes:
+        seeds: Recorded ones or others.
+        identical: Whether every recorded seed that was repeated makes the recorded errors; null if none was.
+        num_judged: Seeds that are judged by their mean.
+        mean: Of the test accuracies of the judged seeds; null without any.
+        recorded_mean: Of the recorded seeds.
+        margin: Half of the 95 % prediction interval for the mean of so many.
+        within_spread: Whether the mean lies within the margin of the recorded one; null if that cannot be told.
+        model_errors: What the recorded model's file makes on the test images; null without one.
+        recorded_model_errors: What is on record of that model's seed.
+        model_agrees: Whether both are the same.
+        num_earlier: Seeds that an earlier command had trained with this storage.
+        reproduced: Whether all that can be judged agrees; null if nothing can.
+        recorded_with: Where the recorded runs were trained.
+        target: That of the recorded proof, in percent.
+    """
+
+    TITLE = "reproduce.json (`reproduce`)"
+
+    study_name: str
+    trial: Count
+    config: TrialConfig
+    recipe: int
+    epochs: Count
+    target: Percent
+    seeds: tuple[RepeatedSeed, ...]
+    identical: bool | None
+    num_judged: Count
+    mean: float | None
+    recorded_mean: float
+    margin: float | None
+    within_spread: bool | None
+    model_errors: Count | None
+    recorded_model_errors: Count | None
+    model_agrees: bool | None
+    reproduced: bool | None
+    num_earlier: Count
+    recorded_with: Environment
+
+    @property
+    def tested(self) -> tuple[Tested, ...]:
+        outcomes = {
+            row.seed: Outcome(command="reproduce", errors=row.errors, errors_one_view=row.errors_one_view)
+            for row in self.seeds
+        }
+        itself = Tested(
+            subject=Subject.of(self.config, dataset=self.dataset, epochs=self.epochs, recipe=self.recipe),
+            study_name=self.study_name,
+            trial=self.trial,
+            num_params=self.num_params,
+            num_images=self.num_images,
+            asked=(),
+            seeds=tuple(MeasuredSeed.of(seed, [outcome], self.num_images) for seed, outcome in outcomes.items()),
+            **dict(self.environment),
+        )
+        return (itself,)
+
+    @derived
+    def num_params(self) -> int:
+        return self.config.model.num_params
+
+    @derived
+    def num_missed(self) -> int:
+        """Seeds that miss the recorded proof's target: its next verdict knows of them."""
+        most = max_errors(Decimal(str(self.target)), self.num_images)
+        return sum(row.errors > most for row in self.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)

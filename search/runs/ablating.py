@@ -7,7 +7,7 @@ picks nothing.
 
 from ..config import TrialConfig
 from ..files import write_atomically
-from ..proof.evidence import ByHand, Ladder, Rung
+from ..proof.ladder import ByHand, Ladder, Rung
 from ..proof.ledger import LADDER_SEEDS
 from ..proof.parts import Spread
 from ..settings import AblateSettings

@@ -11,9 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..config import RECIPE, TrialConfig
 from ..files import read_regular
-from ..proof.evidence import Ladder, Proof, Reproduction, Witness
+from ..proof.evidence import Proof, Witness
+from ..proof.ladder import Ladder
 from ..proof.ledger import Asked, Entry, Ledger, entries_of, parse_line, parse_lines, plan_seeds
 from ..proof.parts import RecordError, describe_damage
+from ..proof.reproduction import Reproduction
 from ..proof.tested import AskedSeeds
 from ..provenance import code_commit
 from ..settings import COMMITTED

@@ -12,8 +12,9 @@ from ..files import read_regular, write_atomically
 from ..net.crops import crop_side
 from ..net.datasets import OWN_FRAME, DataError, DataSet, dataset_row
 from ..proof.answers import Answers
-from ..proof.evidence import Ladder, Proof
+from ..proof.evidence import Proof
 from ..proof.frontier import Frontier
+from ..proof.ladder import Ladder
 from ..proof.parts import Record
 from ..proof.summaries import StudySummary
 from ..settings import ANSWERS, DEFAULT_STORAGE, RunSettings, SearchSettings, frontier_record

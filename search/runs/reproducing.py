@@ -16,9 +16,9 @@ from ..net.datasets import dataset_row
 from ..net.device import Runtime
 from ..net.model_file import load_model
 from ..net.train import evaluate
-from ..proof.evidence import Proof, Reproduction
+from ..proof.evidence import Proof
 from ..proof.parts import RecordError
-from ..proof.reproduction import Repeated, compare, precision_to_repeat
+from ..proof.reproduction import Repeated, Reproduction, compare, precision_to_repeat
 from ..settings import AUTO, ReproduceSettings
 from ..show.screen import Screen
 from ..studies.facts import StudyFacts, config_facts

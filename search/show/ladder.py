@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..proof.evidence import Ladder
+from ..proof.ladder import Ladder
 from ..proof.parts import Spread, describe_environment
 from .words import describe_seeds, escape_markdown
 

@@ -4,8 +4,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..proof.evidence import Reproduction
 from ..proof.parts import describe_environment
+from ..proof.reproduction import Reproduction
 from .proof import STYLES
 
 VERDICTS = {

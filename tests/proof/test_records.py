@@ -28,9 +28,11 @@ from search.net.model_origin import read_origin
 from search.proof import evidence, parts, summaries, tested
 from search.proof.answers import Answers, Bin, Miss, SeedAnswers
 from search.proof.estimates import accuracy, max_errors
-from search.proof.evidence import Ladder, Proof, Reproduction
+from search.proof.evidence import Proof
 from search.proof.frontier import Frontier, FrontierPoint
+from search.proof.ladder import Ladder
 from search.proof.parts import Record, RecordError
+from search.proof.reproduction import Reproduction
 from search.proof.summaries import ModelOrigin, StudySummary
 from tools.schema import RECORDS
 

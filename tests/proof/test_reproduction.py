@@ -6,9 +6,9 @@ import pytest
 from evidence import ON_THE_SAMPLE, ask, make_proof, measure
 
 from search.proof.estimates import accuracy
-from search.proof.evidence import KeptModel, Proof, Reproduction
+from search.proof.evidence import KeptModel, Proof
 from search.proof.parts import Environment
-from search.proof.reproduction import Repeated, compare, precision_to_repeat
+from search.proof.reproduction import Repeated, Reproduction, compare, precision_to_repeat
 
 HERE = Environment(device="cpu", precision="fp32", commit="89abcde", versions={"torch": "2.14.1"})
 

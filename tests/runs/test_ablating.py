@@ -17,7 +17,7 @@ from search.config import RECIPE, AugmentConfig, ModelConfig, TrialConfig
 from search.net.data import Split
 from search.net.device import Runtime
 from search.net.model import TinyCNN, num_params
-from search.proof.evidence import ByHand, Ladder
+from search.proof.ladder import ByHand, Ladder
 from search.proof.ledger import LADDER_SEEDS, Entry, Look, parse_lines
 from search.proof.tested import Subject
 from search.provenance import Code

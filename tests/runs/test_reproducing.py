@@ -24,9 +24,10 @@ from search.net.device import Runtime
 from search.net.model import TinyCNN
 from search.net.model_file import save_model
 from search.net.train import evaluate
-from search.proof.evidence import Proof, Reproduction
+from search.proof.evidence import Proof
 from search.proof.ledger import Ledger, Look, entries_of, parse_lines
 from search.proof.parts import RecordError
+from search.proof.reproduction import Reproduction
 from search.proof.summaries import ModelOrigin
 from search.runs.looks import LEDGER_FILE
 from search.runs.reproducing import (

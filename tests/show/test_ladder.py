@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from evidence import CONFIG, make_ladder, make_rung
 
-from search.proof.evidence import ByHand, Ladder, Rung
+from search.proof.ladder import ByHand, Ladder, Rung
 from search.proof.parts import Spread
 from search.show import ladder as words
 

@@ -3,7 +3,7 @@
 from evidence import make_ladder, make_proof, make_reproduction, make_rung
 from showing import shown, widest
 
-from search.proof.evidence import ByHand
+from search.proof.ladder import ByHand
 from search.runs.rungs import RUNGS
 from search.show.ladder import ladder_table
 from search.show.proof import proof_report

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from ...config import TrialConfig
 from ...proof.answers import Answers
-from ...proof.evidence import Ladder, Proof
+from ...proof.evidence import Proof
 from ...proof.frontier import Frontier
+from ...proof.ladder import Ladder
 from ...proof.summaries import StudySummary
 
 State = Literal["complete", "pruned", "failed", "interrupted", "running"]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from matplotlib.patches import Rectangle
 
 from ...proof.answers import Answers
-from ...proof.evidence import Ladder, Proof
+from ...proof.evidence import Proof
 from ...proof.frontier import Frontier
+from ...proof.ladder import Ladder
 from ..published import PUBLISHED
 from ..words import plural
 from .layers import Layer
