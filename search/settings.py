@@ -25,8 +25,11 @@ DEVICES = ("cuda", "mps", "cpu")  # "auto" takes the first that is there
 PRECISIONS = ("bf16", "fp32")
 SAMPLERS = ("tpe", "gp", "random")  # made by `search.studies.choices`, as pruners are
 PRUNERS = ("percentile", "none")
-COMMITTED = tuple(  # this project's own records: the reference study's on MNIST, and that on Fashion-MNIST
-    Path(__file__).resolve().parent.parent / "results" / name for name in ("reference", "fashion-mnist")
+_RESULTS = Path(__file__).resolve().parent.parent / "results"
+COMMITTED_NAMES = ("reference", "fashion-mnist", "frontier")  # in results: this project's own records
+COMMITTED = (  # folders of a study each: on MNIST, on Fashion-MNIST, and one for each budget of the frontier
+    *(_RESULTS / name for name in COMMITTED_NAMES[:2]),
+    *sorted((_RESULTS / COMMITTED_NAMES[2]).glob("*/")),
 )
 FRONTIER_RECORD = "frontier.json"
 ARTIFACTS = "artifacts"  # in the results folder: what the dashboard offers for download

@@ -24,6 +24,9 @@ def claim(frontier: Frontier) -> str:
             f"NOT JUDGED: {frontier.target:.15g} % is a claim about a complete set of test images, not about the "
             f"{frontier.dataset}."
         )
+    if not any(point.errors for point in frontier.points):
+        searched = sum(point.trial is not None for point in frontier.points)
+        return f"No network was put to the test yet; {searched} of {plural(len(frontier.points), 'budget')} searched."
     if frontier.smallest_held is None:
         return f"No network of which every seed reaches {frontier.target:.15g} % was found."
     point = _smallest_held(frontier)
@@ -91,10 +94,7 @@ def notes(frontier: Frontier) -> list[str]:
     lines = [
         f"Accuracies in % on the test images of {frontier.dataset}, epochs: {frontier.epochs}. Trial: the winner of "
         "the search, of so many. Seeds: of that winner, all that were measured, by whichever command.",
-        "Mean: with its 95 % interval, which covers seeds on this test set; the set's own size adds up to "
-        f"±{_set_error(frontier):.2f} points. One view: the mean by the central view alone.",
-        f"Held: whether every seed reaches {frontier.target:.15g} %, or what else a proof of it was asked for. Proves: "
-        "that, at 95 % confidence, at least so many of all seeds do.",
+        *_measured(frontier, num_tested=len(tested)),
         f"{budgets} put to the test, of {len(frontier.points)} that were ever asked for; all are shown, whatever came "
         "of them.",
         *_late(frontier),
@@ -106,6 +106,18 @@ def notes(frontier: Frontier) -> list[str]:
     if tested:
         lines.append(f"Trained on {describe_environment(join_environments(each.environment for each in tested))}.")
     return [*lines, f"Search space {frontier.space}, recipe {frontier.recipe}.", *_published(frontier)]
+
+
+def _measured(frontier: Frontier, *, num_tested: int) -> list[str]:
+    """What the columns say that are empty until something is measured."""
+    if not num_tested:
+        return []
+    return [
+        "Mean: with its 95 % interval, which covers seeds on this test set; the set's own size adds up to "
+        f"±{_set_error(frontier):.2f} points. One view: the mean by the central view alone.",
+        f"Held: whether every seed reaches {frontier.target:.15g} %, or what else a proof of it was asked for. Proves: "
+        "that, at 95 % confidence, at least so many of all seeds do.",
+    ]
 
 
 def _set_error(frontier: Frontier) -> float:

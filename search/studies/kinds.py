@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from ..config import ExplainedError, shortened
 from ..files import check_name
-from ..settings import COMMITTED
+from ..settings import COMMITTED_NAMES
 
 VALIDATION, TEST = "validation accuracy (%)", "test accuracy (%)"
 
@@ -124,5 +124,5 @@ def check_search_name(name: str) -> None:
         raise StudyNameError(f"Study name {shortened(name)} cannot be used: {error}.") from error
     if search_followed_by(name) is not None:
         raise StudyNameError(f"Study name {name!r} cannot be used: studies that follow a search are named so.")
-    if name in {folder.name for folder in COMMITTED}:
+    if name in COMMITTED_NAMES:
         raise StudyNameError(f"Study name {name!r} cannot be used: results/{name} holds a committed study's records.")

@@ -25,7 +25,7 @@ from search.runs.exporting import KeptNetwork, crops_of, load_network, proved_mo
 from search.settings import COMMITTED
 from search.show.prediction import Prediction, draw, to_json
 
-REFERENCE, _ = COMMITTED
+REFERENCE, *_ = COMMITTED
 MODEL = next(REFERENCE.glob("verify-*.safetensors"))
 
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from search.config import AugmentConfig, ModelConfig, TrialConfig
 from search.net.model_origin import read_origin
-from search.proof import evidence, parts, summaries, tested
+from search.proof import ladder, parts, reproduction, summaries, tested
 from search.proof.answers import Answers, Bin, Miss, SeedAnswers
 from search.proof.estimates import accuracy, max_errors
 from search.proof.evidence import Proof
@@ -149,10 +149,10 @@ def answers(draw: st.DrawFn) -> Answers:
 
 
 @st.composite
-def drawn_rungs(draw: st.DrawFn, num_seeds: int) -> evidence.Rung:
+def drawn_rungs(draw: st.DrawFn, num_seeds: int) -> ladder.Rung:
     return draw(
         st.builds(
-            evidence.Rung,
+            ladder.Rung,
             config=configs,
             errors=st.tuples(*[counts] * num_seeds),
             errors_one_view=st.tuples(*[counts] * num_seeds),
@@ -160,7 +160,7 @@ def drawn_rungs(draw: st.DrawFn, num_seeds: int) -> evidence.Rung:
             test=spreads,
             test_one_view=spreads,
             train_one_view=spreads,
-            by_hand=st.none() | st.builds(evidence.ByHand, train=percents, test=percents),
+            by_hand=st.none() | st.builds(ladder.ByHand, train=percents, test=percents),
         )
     )
 
@@ -196,7 +196,7 @@ DRAWN: dict[type[Record], st.SearchStrategy[Record]] = {
         target=percents,
         seeds=st.lists(
             st.builds(
-                evidence.RepeatedSeed,
+                reproduction.RepeatedSeed,
                 seed=counts,
                 test_accuracy=percents,
                 errors=counts,

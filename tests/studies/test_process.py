@@ -90,7 +90,7 @@ def test_an_owner_says_nothing_of_the_machine_but_its_name() -> None:
 
 
 def test_the_committed_studies_say_nothing_of_the_machine_that_made_them() -> None:
-    paths = sorted(path for folder in COMMITTED for path in folder.glob("*.db"))
+    paths = sorted(COMMITTED[0].parent.glob("*/*.db"))
     assert paths
     for path in paths:
         connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)

@@ -1,0 +1,68 @@
+"""What is committed of a study says nothing of the machine that made it."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from evidence import make_frontier, make_point, make_summary
+
+from search.proof.summaries import StudySummary
+from search.settings import COMMITTED
+from tools import keep
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with a study, whose trials have owners and whose note names the folder, and with results."""
+    here = tmp_path / "here"
+    shutil.copytree(COMMITTED[1], here / "results" / "small")
+    database = shutil.move(here / "results" / "small" / "study.db", here)
+    (here / "results" / "small" / "report.html").touch()
+    make_summary(storage=f"sqlite:///{here}/study.db").write(here / "results" / "small" / "summary.json")
+    (here / "results" / "frontier-mnist-15e").mkdir()
+    for name in keep.OF_A_FRONTIER:
+        (here / "results" / "frontier-mnist-15e" / name).touch()
+    make_frontier(make_point(1_000, 98.9)).write(here / "results" / "frontier-mnist-15e" / "frontier.json")
+    with closing(sqlite3.connect(database)) as connection:
+        for table, of, key, value in (
+            ("trial_user_attributes", "trial_id", "owner", '{"host": "somewhere"}'),
+            ("study_system_attributes", "study_id", "artifacts:1", '"report.html"'),
+            ("study_system_attributes", "study_id", "note", f'"see {here}/results"'),
+        ):
+            connection.execute(f"INSERT INTO {table} ({of}, key, value_json) VALUES (1, ?, ?)", (key, value))
+        connection.commit()
+    return here
+
+
+def run(here: Path, target: Path) -> tuple[int, str]:
+    found = CliRunner().invoke(keep.main, [str(here / "study.db"), str(here / "results"), str(target)])
+    return found.exit_code, found.output
+
+
+def test_records_are_kept_and_what_is_of_this_machine_is_not(workplace: Path, tmp_path: Path) -> None:
+    target = tmp_path / "kept"
+    assert run(workplace, target) == (0, f"Kept in {target}.\n")
+    assert sorted(path.name for path in target.iterdir()) == [*sorted(keep.OF_A_FRONTIER), "small", "study.db"]
+    kept = {path.name for path in (target / "small").iterdir()}
+    assert {"summary.json", "trials.csv", "verify.json", "attempts.jsonl"} <= kept
+    assert "report.html" not in kept
+    assert StudySummary.read(target / "small" / "summary.json") == make_summary(storage="sqlite:///study.db")
+    with closing(sqlite3.connect(target / "study.db")) as connection:
+        known = dict(connection.execute("SELECT key, value_json FROM study_system_attributes").fetchall())
+        owners = connection.execute("SELECT count(*) FROM trial_user_attributes WHERE key = 'owner'").fetchone()
+    assert owners == (0,)
+    assert known["note"] == '"see results"'
+    assert "artifacts:1" not in known
+    assert run(workplace, target)[0] == 0  # again, over what is there
+    for path in target.rglob("*"):
+        assert not path.is_file() or str(workplace).encode() not in path.read_bytes()
+
+
+def test_a_record_that_names_this_machine_is_told(workplace: Path, tmp_path: Path) -> None:
+    (workplace / "results" / "small" / "trials.csv").write_text(f"made in {Path.home()}/somewhere", encoding="utf-8")
+    code, told = run(workplace, tmp_path / "kept")
+    assert code == 1
+    assert told == f"Error: These name this machine or a folder of it: {tmp_path}/kept/small/trials.csv.\n"

@@ -1,0 +1,23 @@
+"""The part of the pages that tells the frontier: from its committed record."""
+
+from search.proof.frontier import Frontier
+from search.show import frontier as words
+from search.show.words import escape_markdown
+from tools.results import REFERENCE
+
+FRONTIER = REFERENCE.parent / "frontier"
+
+
+def frontier() -> str:
+    """The claim, the plot, the table, and what these rest on."""
+    record = Frontier.read(FRONTIER / "frontier.json")
+    headings, *rows = words.rows(record)
+    used = [index for index, name in enumerate(headings) if not name or any(row[index] for row in rows)]
+    lines = ["| " + " | ".join(row[index] for index in used) + " |" for row in (headings, *rows)]
+    paragraphs = [
+        f"**{escape_markdown(words.claim(record))}**",
+        "![Accuracy against parameters: every seed a dot](../results/frontier/frontier.png)",
+        "\n".join([lines[0], "|" + "---|" * len(used), *lines[1:]]),
+        *map(escape_markdown, words.notes(record)),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
