@@ -6,14 +6,14 @@ from typing import Any
 import click
 
 from ..settings import AblateSettings
-from .options import run_options, space_option, study_name_option, trial_option
+from .options import WholeNumber, run_options, space_option, study_name_option, trial_option
 from .output import finish
 
 
 @click.command()
 @click.option(
     "--seeds",
-    type=click.IntRange(1, 100),
+    type=WholeNumber(1, 100),
     default=AblateSettings.seeds,
     help="Runs of every rung. Asking for more later adds to them.",
 )

@@ -8,7 +8,7 @@ import click
 from ..config import LARGEST_MAX_PARAMS, MAX_EPOCHS, MAX_SEEDS, MAX_TRIALS, SMALLEST_MAX_PARAMS, shortened
 from ..settings import FrontierSettings
 from .group import EXIT_INTERRUPTED
-from .options import dataset_option, percent, run_options, search_options, space_option
+from .options import WholeNumber, dataset_option, percent, run_options, search_options, space_option
 from .output import finish
 
 
@@ -37,14 +37,14 @@ DEFAULT_BUDGETS = ",".join(map(str, FrontierSettings.budgets))
     help="Parameter budgets, the smallest first. All that were ever asked for are shown.",
 )
 @click.option(
-    "--trials", type=click.IntRange(1, MAX_TRIALS), default=FrontierSettings.trials, help="Trials at each budget."
+    "--trials", type=WholeNumber(1, MAX_TRIALS), default=FrontierSettings.trials, help="Trials at each budget."
 )
 @click.option(
-    "--seeds", type=click.IntRange(1, MAX_SEEDS), default=FrontierSettings.seeds, help="Seeds of each budget's proof."
+    "--seeds", type=WholeNumber(1, MAX_SEEDS), default=FrontierSettings.seeds, help="Seeds of each budget's proof."
 )
 @dataset_option("As with search.")
 @click.option(
-    "--epochs", type=click.IntRange(1, MAX_EPOCHS), default=FrontierSettings.epochs, help="Epochs of an unpruned trial."
+    "--epochs", type=WholeNumber(1, MAX_EPOCHS), default=FrontierSettings.epochs, help="Epochs of an unpruned trial."
 )
 @search_options
 @click.option("--target", type=percent, help="As with verify-best.")

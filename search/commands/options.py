@@ -1,5 +1,6 @@
 """Options that commands share, and the values that they take."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
@@ -14,6 +15,20 @@ from ..net.datasets import DATASETS, is_folder_name
 from ..settings import AUTO, DEFAULT_STORAGE, DEVICES, PRECISIONS, PRUNERS, SAMPLERS, RunSettings, SearchSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class WholeNumber(click.IntRange):
+    """An integer from a range. Says what is wrong with what is none, and how it is to be written."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?\d+\s*", value):
+            plain = re.sub(r"(?<=\d)[,._' ](?=\d{3}(?!\d))", "", value)
+            hint = f" Write {plain}." if plain.isascii() and plain.isdecimal() else ""
+            self.fail(f"{shortened(value)} is not a whole number.{hint}", param, ctx)
+        number: int = super().convert(value, param, ctx)
+        return number
 
 
 def percent(text: str) -> Decimal:
@@ -62,7 +77,7 @@ def json_option(command: Command) -> Command:
 
 def trial_option(purpose: str) -> Callable[[Command], Command]:
     """For the commands that are about one trial of a search."""
-    number = click.IntRange(0, LARGEST_INTEGER)
+    number = WholeNumber(0, LARGEST_INTEGER)
     return click.option("--trial", type=number, help=f"The trial to {purpose}. Default: the winner.")
 
 
@@ -119,9 +134,9 @@ def search_options(command: Command) -> Command:
     seed = "Of all that is random. With one worker, it decides the whole search."
     default = SearchSettings
     for option in (
-        click.option("--seed", type=click.IntRange(0, LARGEST_INTEGER), default=default.seed, help=seed),
-        click.option("--compare", type=click.IntRange(0, MAX_SEEDS), default=default.compare, help=compare),
-        click.option("--rerank", type=click.IntRange(0, MAX_TRIALS), default=default.rerank, help=rerank),
+        click.option("--seed", type=WholeNumber(0, LARGEST_INTEGER), default=default.seed, help=seed),
+        click.option("--compare", type=WholeNumber(0, MAX_SEEDS), default=default.compare, help=compare),
+        click.option("--rerank", type=WholeNumber(0, MAX_TRIALS), default=default.rerank, help=rerank),
         click.option("--pruner", type=click.Choice(PRUNERS), default=default.pruner, help=percentile),
         click.option(
             "--sampler", type=click.Choice(SAMPLERS), default=default.sampler, help="What draws configurations."

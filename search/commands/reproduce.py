@@ -8,17 +8,17 @@ import click
 from ..config import MAX_SEEDS
 from ..settings import ReproduceSettings
 from .group import EXIT_NOT_CONFIRMED
-from .options import run_options
+from .options import WholeNumber, run_options
 from .output import finish
 from .verify_best import LARGEST_FIRST_SEED
 
 
 @click.command()
 @click.argument("place", type=click.Path(path_type=Path))
-@click.option("--seeds", type=click.IntRange(1, MAX_SEEDS), default=ReproduceSettings.seeds, help="How many seeds.")
+@click.option("--seeds", type=WholeNumber(1, MAX_SEEDS), default=ReproduceSettings.seeds, help="How many seeds.")
 @click.option(
     "--first-seed",
-    type=click.IntRange(0, LARGEST_FIRST_SEED),
+    type=WholeNumber(0, LARGEST_FIRST_SEED),
     help="The first of them. Default: the first one in the record.",
 )
 @run_options

@@ -15,7 +15,7 @@ from ..config import (
 from ..net.datasets import AUTO_ORDER
 from ..settings import SearchSettings
 from .group import EXIT_INTERRUPTED
-from .options import dataset_option, duration, run_options, search_options, space_option
+from .options import WholeNumber, dataset_option, duration, run_options, search_options, space_option
 from .output import command_line, show
 
 if TYPE_CHECKING:
@@ -30,20 +30,20 @@ DATASET_HELP = (
 @click.command()
 @click.option(
     "--trials",
-    type=click.IntRange(1, MAX_TRIALS),
+    type=WholeNumber(1, MAX_TRIALS),
     default=SearchSettings.trials,
     help="Trials in all, those done before included.",
 )
 @dataset_option(DATASET_HELP)
 @click.option(
     "--max-params",
-    type=click.IntRange(SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS),
+    type=WholeNumber(SMALLEST_MAX_PARAMS, LARGEST_MAX_PARAMS),
     default=SearchSettings.max_params,
     help="The largest parameter count allowed.",
 )
 @click.option(
     "--epochs",
-    type=click.IntRange(1, MAX_EPOCHS),
+    type=WholeNumber(1, MAX_EPOCHS),
     default=SearchSettings.epochs,
     help="Epochs of an unpruned trial.",
 )
@@ -51,7 +51,7 @@ DATASET_HELP = (
 @click.option("--timeout", type=duration, help="No trial or run starts after this time: 90, 90s, 30m or 2h.")
 @click.option(
     "--patience",
-    type=click.IntRange(1, MAX_TRIALS),
+    type=WholeNumber(1, MAX_TRIALS),
     help="Ends the search when so many trials in a row are no better; those under way are finished.",
 )
 @click.option(

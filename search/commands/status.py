@@ -8,7 +8,7 @@ import click
 
 from ..config import MAX_TRIALS, ExplainedError, printable
 from ..settings import RunSettings
-from .options import json_option, refuse_without, storage_option
+from .options import WholeNumber, json_option, refuse_without, storage_option
 from .output import command_line, show
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PLACES = ("storage", "results_dir")
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--top", type=click.IntRange(1, MAX_TRIALS), default=10, help="With NAME: how many leading trials.")
+@click.option("--top", type=WholeNumber(1, MAX_TRIALS), default=10, help="With NAME: how many leading trials.")
 @click.option("--fix", is_flag=True, help="Say what is not as it should be, ask, and mend what can be mended.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @click.option(

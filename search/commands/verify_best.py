@@ -9,7 +9,7 @@ from ..config import MAX_SEEDS
 from ..net.datasets import DATASETS
 from ..settings import VerifySettings
 from .group import EXIT_NOT_CONFIRMED
-from .options import percent, run_options, space_option, study_name_option, trial_option
+from .options import WholeNumber, percent, run_options, space_option, study_name_option, trial_option
 from .output import finish
 
 TARGETS = ", ".join(f"{row.target} for {row.name}" for row in DATASETS.values() if row.judged and row.target)
@@ -19,13 +19,13 @@ LARGEST_FIRST_SEED = 2**31 - 1 - MAX_SEEDS  # the ladder's seeds begin at 2**31
 @click.command()
 @click.option(
     "--seeds",
-    type=click.IntRange(1, MAX_SEEDS),
+    type=WholeNumber(1, MAX_SEEDS),
     default=VerifySettings.seeds,
     help="How many. Asking for more later extends the attempt.",
 )
 @click.option(
     "--first-seed",
-    type=click.IntRange(0, LARGEST_FIRST_SEED),
+    type=WholeNumber(0, LARGEST_FIRST_SEED),
     help="The first of them. Default: that of the trial's last attempt, else the first free thousand from 10000 on.",
 )
 @trial_option("verify")

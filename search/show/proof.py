@@ -62,7 +62,7 @@ def evidence(proof: Proof) -> list[str]:
 
 def _describe_asked(proof: Proof) -> list[str]:
     """What was asked for, and what came of it."""
-    attempt = "First attempt" if proof.attempts == 1 else f"Attempt {proof.attempts}"
+    attempt = "The only attempt" if proof.attempts == 1 else f"One of {proof.attempts} attempts"
     lines = [f"{attempt} at a proof on this data set. The trial is {proof.chosen_by}."]
     if proof.target > proof.asked_target:
         lines.append(

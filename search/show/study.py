@@ -39,7 +39,7 @@ def describe_work(summary: StudySummary, num_planned: int) -> list[str]:
     share = epochs.saved_by_pruning / max(1, epochs.trained + epochs.saved_by_pruning)
     return [
         f"{summary.study_name}: {trials.total}{of_total} trials done ({trials.complete} complete, {trials.pruned} "
-        f"pruned{again}) in {format_seconds(summary.seconds)} of training.",
+        f"pruned{again}) in {format_seconds(summary.seconds)}.",
         f"{plural(epochs.trained, 'epoch')} trained, {epochs.saved_by_pruning} ({share:.0%}) saved by pruning{memory}.",
     ]
 

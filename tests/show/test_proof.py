@@ -147,9 +147,9 @@ def test_the_evidence_gives_the_spread_and_what_the_interval_leaves_out() -> Non
 
 
 def test_every_attempt_is_told() -> None:
-    assert any(line.startswith("First attempt") for line in evidence(make_proof([60, 60])))
+    assert any(line.startswith("The only attempt at a proof") for line in evidence(make_proof([60, 60])))
     thrice = make_proof([60], earlier_attempts=(OTHER_ATTEMPT, OTHER_ATTEMPT))
-    assert any(line.startswith("Attempt 3") for line in evidence(thrice))
+    assert any(line.startswith("One of 3 attempts at a proof") for line in evidence(thrice))
     assert any(line.endswith("The trial is the one asked for (--trial).") for line in evidence(thrice))
 
 

@@ -40,7 +40,7 @@ def report(num_planned: int = 50, folder: Path = FOLDER, width: int = 500, **cha
 
 def test_the_report_says_what_was_done() -> None:
     assert report()[:2] == [
-        "mnist-7999p-15e: 50 trials done (30 complete, 20 pruned) in 3:25:46 of training.",
+        "mnist-7999p-15e: 50 trials done (30 complete, 20 pruned) in 3:25:46.",
         "560 epochs trained, 190 (25%) saved by pruning; a worker took at most 0.9 GB of main memory.",
     ]
 
@@ -200,7 +200,7 @@ def test_the_report_of_a_search_without_a_best() -> None:
         "best": None,
     }
     assert report(5, **nothing) == [
-        "mnist-7999p-15e: 0 of 5 trials done (0 complete, 0 pruned) in 0:00:00 of training.",
+        "mnist-7999p-15e: 0 of 5 trials done (0 complete, 0 pruned) in 0:00:00.",
         "0 epochs trained, 0 (0%) saved by pruning.",
         "Results: results/mnist-7999p-15e/ (summary.json, trials.csv).",
     ]

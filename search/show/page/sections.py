@@ -325,7 +325,7 @@ def _work(facts: PageFacts) -> Section | None:
     return Section(
         id="work",
         title="Who trained when",
-        words=(f"{format_seconds(facts.summary.seconds)} of training in all.", *_left_out(facts)),
+        words=(f"For {format_seconds(facts.summary.seconds)} in all, a trial was running.", *_left_out(facts)),
         blocks=(draw_timeline(facts.trials, drawn_trials(facts)),),
     )
 
