@@ -42,7 +42,8 @@ def augment(
     before normalising.
 
     Args:
-        own_kernels: Whether our own kernels compute it, on a CPU: the same, but for rounding.
+        own_kernels: Whether our own kernels compute it, on a CPU: the same, but for rounding; and of distorted images
+            only what a network looks at.
     """
     if strengths == AugmentConfig():
         return standardise(add_frame(images, pixels), pixels)

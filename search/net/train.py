@@ -5,7 +5,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +75,7 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
         raise ValueError(f"Training needs one batch or more, but got {len(split)=} and {config.batch_size=}.")
     torch.manual_seed(derive_seed(seed, "weights"))
     model = TinyCNN(config.model)
-    differentiate: Callable[[Tensor, Tensor], Tensor | float]
+    differentiate: _Differentiate
     optimizer: torch.optim.AdamW
     own_kernels = runtime.compiled and config.batch_size % LANES == 0
     if own_kernels:
@@ -101,7 +102,7 @@ def train(config: TrialConfig, split: Split, *, epochs: int, seed: int, runtime:
     )
     for epoch in range(1, epochs + 1):
         start = time.monotonic()
-        torch.manual_seed(derive_seed(seed, "dropout", epoch))  # anew each epoch: what others drew in between is moot
+        differentiate.seed_dropout(derive_seed(seed, "dropout", epoch))  # anew: what others drew in between is moot
         total_loss = torch.zeros((), device=runtime.device)
         model.train()
         strengths = config.augment.scaled(augment_strength(epoch, epochs, config.final_augment))
@@ -157,11 +158,22 @@ def judge(logits: Float[Tensor, "n 10"], split: Split) -> Evaluation:
     return Evaluation(errors=int(errors), num_images=len(split), loss=float(loss))
 
 
+class _Differentiate(Protocol):
+    """What gives the loss of a batch, and writes the gradients."""
+
+    def seed_dropout(self, seed: int) -> None: ...
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor | float: ...
+
+
 class _Autograd:
     """The loss of a batch, and the gradients, by PyTorch."""
 
     def __init__(self, model: TinyCNN, runtime: Runtime) -> None:
         self._model, self._runtime = model, runtime
+
+    def seed_dropout(self, seed: int) -> None:
+        torch.manual_seed(seed)
 
     def __call__(self, images: Float[Tensor, "n 1 s s"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         with self._runtime.autocast():
@@ -169,6 +181,10 @@ class _Autograd:
         self._model.zero_grad(set_to_none=True)
         loss.backward()
         return loss.detach()
+
+
+def _lerp(averaged: list[Tensor], current: list[Tensor]) -> Callable[[float], object]:
+    return partial(torch._foreach_lerp_, averaged, current)
 
 
 class WeightAverage:
@@ -184,23 +200,22 @@ class WeightAverage:
         model: TinyCNN,
         horizon: float,
         current: Weights | None = None,
-        move: Callable[[list[Tensor], list[Tensor], float], object] = torch._foreach_lerp_,
+        mover: Callable[[list[Tensor], list[Tensor]], Callable[[float], object]] = _lerp,
     ) -> None:
         """Args:
         current: The model's weights, where they are flat: then those of the average are, too.
-        move: Moves the first by a share of the way to the second.
+        mover: Makes what moves the first by a share of the way to the second.
         """  # fmt: skip
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self._horizon = horizon
         self._num_updates = 0
-        self._move = move
         averaged = all_weights(self.model) if current is None else flat_weights(self.model)
-        self._averaged, self._current = averaged.all, (current or all_weights(model)).all
+        self._move = mover(averaged.all, (current or all_weights(model)).all)
 
     @torch.no_grad()
     def update(self) -> None:
         weight = 1 / (1 + self._horizon * self._num_updates)  # the first update copies
-        self._move(self._averaged, self._current, weight)
+        self._move(weight)
         self._num_updates += 1
 
 

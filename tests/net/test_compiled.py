@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from search.config import IMAGE_SIZE, LANES, AugmentConfig, ModelConfig, TrialConfig
+from search.config import IMAGE_SIZE, LANES, MARGIN, AugmentConfig, ModelConfig, TrialConfig
 from search.net.augment import augment
 from search.net.compiled import images as compiled_images
-from search.net.compiled import jit, kept, preparing
+from search.net.compiled import jit, kept, masks, preparing
 from search.net.compiled.evaluation import compiled_logits
 from search.net.compiled.preparing import prepare
 from search.net.compiled.training import CompiledTraining
@@ -144,13 +145,13 @@ def test_dropout_takes_its_share_and_its_gradients_are_of_the_same_mask() -> Non
     step = CompiledTraining(model, weights, batch_size=64, image_side=IMAGE_SIZE)
 
     def loss() -> float:
-        torch.manual_seed(5)
+        step.seed_dropout(5)
         return step(images, labels)
 
     loss()
-    masks = [mask for _, mask in step._dropout]
-    assert len(masks) == 3  # one after each stage
-    for mask in masks:
+    drawn_masks = [mask for _, _, mask in step._dropout]
+    assert len(drawn_masks) == 3  # one after each stage
+    for mask in drawn_masks:
         assert sorted(set(mask.tolist())) == pytest.approx([0.0, 1 / 0.75])
         assert 0.2 < float((mask == 0).mean()) < 0.3
     assert matrices.grad is not None
@@ -163,6 +164,19 @@ def test_dropout_takes_its_share_and_its_gradients_are_of_the_same_mask() -> Non
     assert (above - loss()) / 2e-3 == pytest.approx(slope, rel=0.02)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2**31, 2**63 - 1])
+@pytest.mark.parametrize("rate", [0.025, 0.5, 0.1])
+def test_masks_are_of_the_numbers_that_pytorch_draws(seed: int, rate: float) -> None:
+    state = np.zeros(masks.STATE, dtype=np.uint32)
+    masks.seed_masks(state, seed)
+    torch.manual_seed(seed)
+    for size in (1, 5, 700, 624, 10_000):
+        mask = np.full(size, np.nan, dtype=np.float32)
+        masks.draw_mask(state, np.float32(rate), np.float32(1) / np.float32(1 - rate), mask)
+        expected = (torch.rand(size) >= rate).float().div_(1 - rate)
+        assert torch.equal(torch.from_numpy(mask), expected)
+
+
 @pytest.mark.parametrize("frame", [0, 2])
 def test_images_are_distorted_as_pytorch_does_it(frame: int, few_digits: Split) -> None:
     pixels = replace(few_digits.pixels, frame=frame)
@@ -171,7 +185,9 @@ def test_images_are_distorted_as_pytorch_does_it(frame: int, few_digits: Split) 
         augment(few_digits.images, pixels, strengths, torch.Generator().manual_seed(1), own_kernels=own)
         for own in (True, False)
     )
-    assert ours.shape == theirs.shape == (256, 1, IMAGE_SIZE + 2 * frame, IMAGE_SIZE + 2 * frame)
+    assert theirs.shape == (256, 1, IMAGE_SIZE + 2 * frame, IMAGE_SIZE + 2 * frame)
+    theirs = theirs[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]  # the network looks at no more
+    assert ours.shape == theirs.shape
     assert torch.allclose(ours, theirs, atol=2e-3)  # coordinates are rounded otherwise
     assert float((ours - theirs).abs().mean()) < 1e-5
 
@@ -197,7 +213,7 @@ def test_weights_descend_and_are_averaged_as_pytorch_does_it() -> None:
             optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
             optimizer.step()
         share = 1 / (1 + 0.3 * step)
-        average_weights([own_average], [ours], share)
+        average_weights([own_average], [ours])(share)
         torch._foreach_lerp_([right_average], [theirs.detach()], share)
         assert torch.allclose(ours, theirs, atol=1e-6)
         assert torch.allclose(own_average, right_average, atol=1e-6)

@@ -5,7 +5,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ...config import AugmentConfig
+from ...config import MARGIN, AugmentConfig
+from ..crops import crop_side
 from ..datasets import Pixels
 from . import warping
 
@@ -13,13 +14,13 @@ from . import warping
 def warp(
     images: UInt8[Tensor, "n 1 28 28"], draws: Float[Tensor, "n 5"], strengths: AugmentConfig, pixels: Pixels
 ) -> Float[Tensor, "n 1 s s"]:
-    """What `search.net.augment.augment` makes of images by these draws."""
-    side = images.shape[-1] + 2 * pixels.frame
+    """What `search.net.augment.augment` makes of images by these draws: of it, what a network looks at."""
+    side = crop_side(images.shape[-1] + 2 * pixels.frame)
     out = torch.empty(len(images), 1, side, side)
     angle = strengths.rotation * np.pi / 180
     factors = np.array([angle, strengths.shift, strengths.shift, strengths.scale, strengths.shear])
     mean, deviation = np.float32(255 * pixels.mean), np.float32(255 * pixels.std)
-    warping.warp_images(images.numpy(), draws.numpy(), factors, pixels.frame, mean, deviation, out.numpy())
+    warping.warp_images(images.numpy(), draws.numpy(), factors, pixels.frame, MARGIN, mean, deviation, out.numpy())
     return out
 
 

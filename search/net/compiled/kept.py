@@ -12,7 +12,8 @@ from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 # By itself numba would see changes of the file that a kernel is in alone.
 SOURCES = (
-    "jit.py", "layout.py", "vectors.py", "convolutions.py", "forwards.py", "backwards.py", "warping.py", "descent.py",
+    "jit.py", "layout.py", "vectors.py", "convolutions.py", "forwards.py", "backwards.py", "warping.py", "masks.py",
+    "descent.py",
     "../../config.py",
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ def _bounded(value, most):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def warp_images(images, draws, strengths, frame, mean, deviation, out):  # type: ignore[no-untyped-def]
+def warp_images(images, draws, strengths, frame, margin, mean, deviation, out):  # type: ignore[no-untyped-def]
     """Rotates, shifts, scales and shears images by their draws, bilinearly; brings them to zero mean and unit variance.
 
     Args:
@@ -22,10 +22,11 @@ def warp_images(images, draws, strengths, frame, mean, deviation, out):  # type:
         draws: [image, 5], from -1 to 1: of rotation, both shifts, scale and shear.
         strengths: What these are multiplied with: radians, pixels, pixels, and shares.
         frame: Black pixels on every side of an image; outside, all is black.
+        margin: Pixels on every side of that which are left out.
         mean, deviation: Of pixels.
-        out: [image, 1, row, column], the frame included.
+        out: [image, 1, row, column], without the margin.
     """
-    side = out.shape[2]
+    side = out.shape[2] + 2 * margin
     inner = side - 2 * frame
     slope, dark = np.float32(1) / deviation, -mean / deviation
     width = inner + 4
@@ -43,10 +44,10 @@ def warp_images(images, draws, strengths, frame, mean, deviation, out):  # type:
         cos, sin, slant = np.cos(angle) / size, np.sin(angle) / size, strengths[4] * draws[image, 4]
         x_x, x_y, x_shift = np.float32(cos), np.float32(cos * slant - sin), np.float32(strengths[1] * draws[image, 1])
         y_x, y_y, y_shift = np.float32(sin), np.float32(sin * slant + cos), np.float32(strengths[2] * draws[image, 2])
-        for row in range(side):
+        for row in range(margin, side - margin):
             down = np.float32(row) - centre
             x_row, y_row = x_y * down + x_shift + centre, y_y * down + y_shift + centre
-            for column in range(side):
+            for column in range(margin, side - margin):
                 right = np.float32(column) - centre
                 x, y = x_x * right + x_row, y_x * right + y_row
                 left, top = np.floor(x), np.floor(y)
@@ -57,7 +58,7 @@ def warp_images(images, draws, strengths, frame, mean, deviation, out):  # type:
                 upper = padded[at] + along * (padded[at + next_pixel] - padded[at])
                 at += next_row
                 lower = padded[at] + along * (padded[at + next_pixel] - padded[at])
-                out[image, 0, row, column] = upper + below * (lower - upper)
+                out[image, 0, row - margin, column - margin] = upper + below * (lower - upper)
 
 
 @kernel
