@@ -1,6 +1,7 @@
 """Where a result comes from: the code, the space and the libraries."""
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import platform
@@ -98,6 +99,7 @@ def _code_hash(space: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+@functools.cache  # what is loaded stays; finding out takes as long as a short epoch
 def versions() -> dict[str, str]:
     packages = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
     return {"python": platform.python_version(), **packages}

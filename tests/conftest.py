@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from unittest.mock import create_autospec
 
 from jaxtyping import install_import_hook
@@ -21,12 +22,20 @@ install_import_hook(
     "beartype.beartype",
 )
 
-import optuna  # noqa: E402 (the hook comes first)
+from search import provenance  # noqa: E402 (the hook comes first)
+
+provenance.code_commit = functools.cache(provenance.code_commit)  # asks Git twice; before others import it
+
+import optuna  # noqa: E402
 import pytest  # noqa: E402
+import sqlalchemy  # noqa: E402
 import torch  # noqa: E402
 import torchvision  # noqa: E402
 from filelock import FileLock  # noqa: E402
 from optuna.storages import RDBStorage  # noqa: E402
+from optuna.storages._rdb.storage import _VersionManager  # noqa: E402
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite  # noqa: E402
+from sqlalchemy.util import LRUCache  # noqa: E402
 
 import space  # noqa: E402
 from benchmarks.databases import PostgresqlServer, find_postgresql, postgresql_server  # noqa: E402
@@ -56,6 +65,39 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 NOWHERE = Path("there-is-no-such-folder")
 SAMPLE = DATASETS["sample"]
 SPACE = Space(suggest_config=space.suggest_config, reference=space.REFERENCE, path=Path(space.__file__))
+
+
+def _find_newest_tables_once() -> None:
+    """Optuna loads a dozen modules for it whenever a database is opened, which takes longer than most tests."""
+    find, found = _VersionManager.get_head_version, {}
+
+    def newest_tables(manager: _VersionManager) -> str:
+        if not found:
+            found["head"] = find(manager)
+        return found["head"]
+
+    _VersionManager.get_head_version = newest_tables
+
+
+_find_newest_tables_once()
+
+
+def _compile_statements_once() -> None:
+    """SQLAlchemy compiles each statement anew for each engine: of SQLite's, tests make thousands, all alike."""
+    begin, compiled = sqlalchemy.Engine.__init__, LRUCache(2_000)
+
+    def share(engine: sqlalchemy.Engine, *args: Any, **options: Any) -> None:
+        begin(engine, *args, **options)
+        if type(engine.dialect) is SQLiteDialect_pysqlite:
+            engine._compiled_cache = compiled
+
+    sqlalchemy.Engine.__init__ = share
+    # What is compiled is kept by dialect, of which each engine has its own.
+    SQLiteDialect_pysqlite.__eq__ = lambda one, other: type(one) is type(other)
+    SQLiteDialect_pysqlite.__hash__ = lambda one: hash(type(one))
+
+
+_compile_statements_once()
 
 
 @pytest.fixture(autouse=True)
