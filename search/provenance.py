@@ -21,7 +21,12 @@ class CodeError(ExplainedError):
 
 def space_hash(path: Path) -> str:
     """A hash of a module's code. Comments, docstrings and layout do not count, nor which name this package has."""
-    tree = ast.parse(path.read_bytes())
+    return _hash_of_code(path.read_bytes())
+
+
+@functools.lru_cache(maxsize=8)  # a command asks again and again, of one text
+def _hash_of_code(text: bytes) -> str:
+    tree = ast.parse(text)
     for imported in imports_of_this_package(tree):
         rename(imported, PACKAGE_NAMES[0])
     for node in ast.walk(tree):
@@ -99,7 +104,7 @@ def _code_hash(space: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-@functools.cache  # what is loaded stays; finding out takes as long as a short epoch
+@functools.cache  # what is loaded stays, and every trial asks
 def versions() -> dict[str, str]:
     packages = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
     return {"python": platform.python_version(), **packages}

@@ -1,6 +1,7 @@
 """Shared by all tests: the bundled digits, and shapes in annotations checked at run time."""
 
 import functools
+import gc
 import itertools
 import os
 import pickle
@@ -98,6 +99,11 @@ def _compile_statements_once() -> None:
 
 
 _compile_statements_once()
+
+
+def pytest_collection_finish() -> None:
+    """What modules hold stays to the end: a worker that collects garbage after a failure need not look through it."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

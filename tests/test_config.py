@@ -45,7 +45,7 @@ def test_a_separable_net_has_the_count_that_was_worked_out_by_hand() -> None:
 
 
 @given(channels, kinds, st.booleans(), st.booleans())
-@settings(deadline=None, max_examples=700)
+@settings(deadline=None, max_examples=150)
 def test_the_count_by_arithmetic_equals_the_networks_real_count(
     channels: Channels, blocks: tuple[Block, ...], residual: bool, norm: bool
 ) -> None:
@@ -59,7 +59,7 @@ def test_the_real_count_includes_parameters_that_are_not_trained() -> None:
 
 
 @given(proportions, budgets, kinds)
-@settings(deadline=None, max_examples=700)
+@settings(deadline=None, max_examples=150)
 def test_any_shape_is_fitted_to_any_budget_and_to_the_last_channel(
     shape: list[list[float]], max_params: int, blocks: tuple[Block, ...]
 ) -> None:

@@ -15,7 +15,7 @@ from evidence import make_proof
 from PIL import Image, ImageDraw
 
 from search.library import load_winner
-from search.net.crops import ALL_CROPS, CENTRE
+from search.net.crops import ALL_CROPS
 from search.net.data import Split, load_final_splits
 from search.net.datasets import DATASETS, MNIST_PIXELS
 from search.net.model_file import load_model
@@ -58,17 +58,6 @@ def check_onnx(path: Path, network: KeptNetwork, views: str, digits: Split) -> N
         assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
 
 
-def test_an_onnx_file_of_one_view_answers_as_pytorch_does(
-    network: KeptNetwork, few_digits: Split, tmp_path: Path
-) -> None:
-    path = tmp_path / "one.onnx"
-    save_onnx(path, network.model, MNIST_PIXELS, CENTRE, "a network")
-    check_onnx(path, network, "1", few_digits)
-    assert onnx.load(path).doc_string == "a network"
-    assert path.stat().st_size < 60_000
-    assert list(tmp_path.iterdir()) == [path]  # all is in one file
-
-
 @pytest.mark.slow
 def test_the_command_writes_an_onnx_file_with_all_views_and_a_card(
     network: KeptNetwork, few_digits: Split, tmp_path: Path
@@ -96,13 +85,20 @@ def test_a_model_is_copied_with_its_card(tmp_path: Path) -> None:
         assert f'load_model("{path.name}")' in Path(f"{path}.md").read_text(encoding="utf-8")
 
 
-def test_a_file_of_one_view_has_its_own_name_and_a_card_that_says_what_one_view_reaches(tmp_path: Path) -> None:
+def test_a_file_of_one_view_has_its_own_name_answers_as_pytorch_does_and_its_card_says_what_one_view_reaches(
+    network: KeptNetwork, few_digits: Split, tmp_path: Path
+) -> None:
     for path in (REFERENCE / "verify.json", MODEL):
         shutil.copy(path, tmp_path)
     result = run("export", "--from", tmp_path, "--views", "1")
     assert result.exit_code == 0, result.output
     path = tmp_path / "mnist-7999p-15e-trial-35-1-view.onnx"
     assert result.stdout.splitlines() == [f"Written: {path}", f"Written: {path}.md"]
+    check_onnx(path, network, "1", few_digits)
+    assert "mnist-7999p-15e" in onnx.load(path).doc_string
+    assert path.stat().st_size < 60_000
+    named = {"verify.json", MODEL.name, path.name, f"{path.name}.md"}
+    assert {each.name for each in tmp_path.iterdir()} == named  # all is in one file
     card = Path(f"{path}.md").read_text(encoding="utf-8")
     kept = Proof.read(tmp_path / "verify.json").model
     assert kept is not None

@@ -77,7 +77,13 @@ runpy.run_path("cli.py", run_name="__main__")
 
 @pytest.mark.parametrize(
     ("package", "command"),
-    [("click", "status"), ("pydantic", "status"), ("rich", "status"), ("torch", "ablate"), ("optuna", "search")],
+    [
+        pytest.param("click", "status", marks=pytest.mark.slow),
+        ("pydantic", "status"),  # is needed at once
+        pytest.param("rich", "status", marks=pytest.mark.slow),
+        ("torch", "ablate"),  # only by the command's work
+        pytest.param("optuna", "search", marks=pytest.mark.slow),
+    ],
 )
 def test_without_a_package_one_line_says_what_to_do(package: str, command: str) -> None:
     words = [sys.executable, "-c", WITHOUT, package, command, *COMMANDS[command]]

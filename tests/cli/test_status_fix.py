@@ -76,32 +76,32 @@ def test_where_all_is_well_nothing_is_said_or_done(searched: tuple[Path, list[st
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    "spoilt",
     [
-        ("summary.json", None),
-        ("summary.json", b"{"),
-        ("trials.csv", None),
-        ("trials.csv", b"number\n0\n"),
-        (WINNER_MODEL, None),
-        (WINNER_MODEL, b"damaged"),
+        {"summary.json": None, "trials.csv": None, WINNER_MODEL: None},
+        {"summary.json": b"{", "trials.csv": b"number\n0\n", WINNER_MODEL: b"damaged"},
     ],
+    ids=["missing", "damaged"],
 )
-def test_a_file_that_is_missing_or_not_what_it_should_be_is_written_anew(
-    name: str, content: bytes | None, searched: tuple[Path, list[str]]
+def test_files_that_are_missing_or_not_what_they_should_be_are_written_anew(
+    spoilt: dict[str, bytes | None], searched: tuple[Path, list[str]]
 ) -> None:
     folder, places = searched
     before = contents(folder)
-    if content is None:
+    for name, content in spoilt.items():
         (folder / name).unlink()
-    else:
-        (folder / name).write_bytes(content)
+        if content is not None:
+            (folder / name).write_bytes(content)
     last = run("status", *places).stdout.splitlines()[-1]
     assert last.startswith("1 thing can be mended: ")
     assert "cli.py status --fix --storage sqlite:///" in last
     [found] = mends(*places)
     assert found == {
-        "what": str(folder), "why": f"not what the study comes to: {name}", "how": "writes them anew", "done": False
-    }  # fmt: skip
+        "what": str(folder),
+        "why": f"not what the study comes to: {', '.join(spoilt)}",
+        "how": "writes them anew",
+        "done": False,
+    }
     result = run("status", "--fix", "--yes", *places)
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1] == "Mended: 1. Left: 0."
@@ -229,7 +229,14 @@ def test_where_nobody_can_be_asked_it_says_what_it_would_do_and_does_nothing(fol
     assert not (folder / "trials.csv").exists()
 
 
-@pytest.mark.parametrize(("typed", "code", "written"), [(b"y\n", 1, True), (b"\n", 1, False), (b"\x04", 130, False)])
+@pytest.mark.parametrize(
+    ("typed", "code", "written"),
+    [
+        pytest.param(b"y\n", 1, True, marks=pytest.mark.slow),
+        (b"\n", 1, False),
+        pytest.param(b"\x04", 130, False, marks=pytest.mark.slow),
+    ],
+)
 def test_at_a_terminal_it_asks(typed: bytes, code: int, written: bool, folder: Path, here: list[str]) -> None:
     (folder / "trials.csv").unlink()
     ours, theirs = pty.openpty()

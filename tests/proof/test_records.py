@@ -282,7 +282,7 @@ every_record = pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__
 
 
 @every_record
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(data=st.data())
 def test_a_record_survives_its_way_through_a_file_exactly(
     kind: type[Record], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -30,6 +30,7 @@ from search.runs.history import LEDGER_FILE, delete_and_remember
 from search.runs.proving import run_verification
 from search.runs.reproducing import run_reproduction
 from search.runs.testing import FinalResult, FinalTest
+from search.runs.winner import choose_trial, rebuild_config
 from search.settings import AblateSettings, ReproduceSettings, VerifySettings
 from search.studies.facts import StudyFacts, TrialFacts
 from search.studies.finding import load_studies
@@ -242,29 +243,27 @@ class Proofs(RuleBasedStateMachine):
         return self.root / machine / "results"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proofs(
-    searched_database: Path,
-    winner_config: TrialConfig,
-    the_space: Space,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> type[Proofs]:
+    searched_database: Path, the_space: Space, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[type[Proofs]]:
     """Proofs on a judged data set, of two searches."""
-    monkeypatch.setitem(DATASETS, "digits", replace(DATASETS["sample"], name="digits", judged=True))
-    prepared = tmp_path / "prepared.db"
+    prepared = tmp_path_factory.mktemp("proofs") / "prepared.db"
     shutil.copy(searched_database, prepared)
     storage = open_storage(f"sqlite:///{prepared}")
     optuna.copy_study(from_study_name="small", to_study_name="again", from_storage=storage, to_storage=storage)
     for stored in load_studies(storage):
         StudyFacts(dataset="digits").write(stored.study)
+        winner = rebuild_config(stored, choose_trial(stored, None).trial, the_space)
     storage.remove_session()
     storage.engine.dispose()
-    return type("PreparedProofs", (Proofs,), {"prepared": prepared, "winner": winner_config, "space": the_space})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DATASETS, "digits", replace(DATASETS["sample"], name="digits", judged=True))
+        yield type("PreparedProofs", (Proofs,), {"prepared": prepared, "winner": winner, "space": the_space})
 
 
 def test_a_miss_that_is_on_record_anywhere_is_never_followed_by_a_confirmation(proofs: type[Proofs]) -> None:
-    num_examples = int(os.environ.get("LEDGER_EXAMPLES", "4"))
+    num_examples = int(os.environ.get("LEDGER_EXAMPLES", "3"))
     checks = settings(
         max_examples=num_examples, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
     )

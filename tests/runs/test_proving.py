@@ -752,18 +752,26 @@ def test_a_verification_ends_with_3_unless_every_seed_reaches_the_target(
     tmp_path: Path,
 ) -> None:
     record_seeds(*errors)
-    command = ["verify-best", *(["--target", target] if target is not None else []), *places]
-    result = run(*command)
+    result = run("verify-best", *(["--target", target] if target is not None else []), *places)
     assert result.exit_code == code, result.stderr
     assert result.stdout.splitlines()[-1].startswith(sentence)  # piped, a sentence is one line
-    printed = run(*command, "--json").stdout
-    values = json.loads(printed)
-    assert values["confirmed"] is (code == 0)
-    assert [row["errors"] for row in values["seeds"]] == errors
-    assert values["attempts"] == 1
-    assert (tmp_path / "results" / "small" / "verify.json").read_text(encoding="utf-8") == printed
-    quiet = run(*command, "--quiet")
-    assert (quiet.exit_code, quiet.stdout) == (code, "")
+    proof = Proof.read(tmp_path / "results" / "small" / "verify.json")
+    assert proof.confirmed is (code == 0)
+    assert [row.errors for row in proof.seeds] == errors
+
+
+def test_in_json_the_record_is_printed_and_quietly_nothing_and_again_is_no_other_attempt(
+    record_seeds: RecordSeeds, places: list[str], tmp_path: Path
+) -> None:
+    record_seeds(60, 61)
+    command = ["verify-best", "--seeds", "2", "--target", "99.4", *places]
+    first, again = run(*command, "--json"), run(*command, "--quiet")
+    assert (first.exit_code, again.exit_code, again.stdout) == (3, 3, "")
+    values = json.loads(first.stdout)
+    assert (values["confirmed"], values["attempts"]) == (False, 1)
+    path = tmp_path / "results" / "small" / "verify.json"
+    assert Proof.read(path).attempts == 1
+    assert run(*command, "--json").stdout == path.read_text(encoding="utf-8")
 
 
 def test_fewer_seeds_do_not_leave_out_one_that_missed(record_seeds: RecordSeeds, places: list[str]) -> None:

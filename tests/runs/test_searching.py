@@ -134,6 +134,7 @@ def settings_in(folder: Path) -> SearchSettings:
         epochs=1,
         sampler="random",
         rerank=2,
+        compare=0,
         seed=7,
     )
 
@@ -241,7 +242,7 @@ def test_a_time_limit_lets_each_command_get_something_done_and_the_winners_model
 
 
 def test_a_search_says_what_it_does_and_what_follows(search: Search, listener: Listener) -> None:
-    search(trials=1, rerank=3)
+    search(trials=1, rerank=3, compare=6)
     searching, reranking, comparing = listener.watched
     assert [work.stored.name for work in listener.watched] == ["tiny", "tiny-rerank", "tiny-rerank"]
     assert (searching.epochs, searching.devices, searching.precision) == (1, ("cpu",), "fp32")
@@ -412,15 +413,15 @@ def test_a_search_ends_after_so_many_trials_that_are_no_better_and_is_reranked(
         return Evaluation(errors=num_trials, num_images=len(split), loss=1.0)
 
     monkeypatch.setattr("search.runs.validating.evaluate", evaluate_worse)
-    summary = search(trials=50, patience=3, rerank=1, compare=0).record
+    summary = search(trials=50, patience=3, rerank=1).record
     assert summary is not None
     assert (summary.trials.total, summary.stalled) == (4, True)
     assert "No better trial among the last 3 (--patience): the search ends here." in listener.said
     assert summary.winner is not None
     assert summary.winner.number == 0
-    again = search(trials=50, patience=3, rerank=1, compare=0).record
+    again = search(trials=50, patience=3, rerank=1).record
     assert again is not None
     assert again.trials == summary.trials
-    without = search(trials=6, rerank=1, compare=0).record
+    without = search(trials=6, rerank=1).record
     assert without is not None
     assert (without.trials.total, without.stalled) == (6, False)

@@ -135,6 +135,7 @@ def test_a_worker_has_its_own_environment_and_one_thread_heeds_no_signal_and_end
     assert recorded["num_threads"] == 1
 
 
+@pytest.mark.slow
 def test_three_failures_in_a_row_end_it_with_the_reason(search: StoredStudy, job: MakeJob) -> None:
     with pytest.raises(WorkerError, match="MemoryError: out of memory") as caught:
         run(in_processes, job(FailingTask(), 8), search)
@@ -174,6 +175,7 @@ def let_workers_end() -> None:
         process.join(60)  # its exit code is known only a moment after the pool's `wait` sees it end
 
 
+@pytest.mark.slow
 def test_workers_that_keep_dying_end_it_after_three_deaths_of_each(
     search: StoredStudy, job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +205,7 @@ def test_a_worker_that_dies_when_all_are_to_end_is_not_replaced(job: MakeJob) ->
     assert not pool.wait(0)  # nobody took its place
 
 
+@pytest.mark.slow
 def test_a_worker_whose_data_file_is_cut_off_ends_it_and_its_trial_is_tried_again(
     search: StoredStudy, job: MakeJob
 ) -> None:
@@ -227,6 +230,7 @@ def test_a_worker_that_makes_no_progress_is_ended_and_its_trial_tried_again(
     assert notes[0].startswith("A worker hung: no progress for ")
 
 
+@pytest.mark.slow
 def test_workers_are_not_taken_to_hang_because_their_command_was_stopped_for_long(
     search: StoredStudy, job: MakeJob
 ) -> None:
@@ -242,6 +246,7 @@ def test_workers_are_not_taken_to_hang_because_their_command_was_stopped_for_lon
         pool.kill()
 
 
+@pytest.mark.slow
 def test_workers_killed_while_they_look_whether_to_stop_keep_nobody_from_stopping(
     search: StoredStudy, job: MakeJob
 ) -> None:

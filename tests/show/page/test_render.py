@@ -57,6 +57,11 @@ class Page(HTMLParser):
             self._heading = False
 
 
+@pytest.fixture(scope="module")
+def page_of_all() -> str:
+    return render(ALL)
+
+
 FIGURES = ["seeds", "frontier", "network", "curves", "history", "importance", "parallel", "sizes", "reranking"]
 FIGURES += ["ladder", "confusion", "calibration", "timeline"]
 
@@ -74,8 +79,8 @@ def test_a_page_is_one_file_that_asks_nothing_of_the_network(facts: PageFacts) -
     assert len(text) < 2_000_000
 
 
-def test_a_page_with_everything_has_all_sections_and_figures() -> None:
-    text = render(ALL)
+def test_a_page_with_everything_has_all_sections_and_figures(page_of_all: str) -> None:
+    text = page_of_all
     page = Page(text)
     assert page.headings == [
         "Why to believe it",
@@ -92,7 +97,6 @@ def test_a_page_with_everything_has_all_sections_and_figures() -> None:
     ]
     assert len(page.labels) == len(FIGURES)
     assert all(page.labels)
-    assert sorted(render_figures(ALL)) == sorted(FIGURES)
     for colour in THEME.values():
         assert colour not in text
     assert "var(--main)" in text
@@ -102,13 +106,19 @@ def test_a_page_with_everything_has_all_sections_and_figures() -> None:
 
 def test_a_picture_of_a_figure_has_the_colours_of_the_day() -> None:
     pictures = render_figures(ALL)
+    assert sorted(pictures) == sorted(FIGURES)
     stand_ins = {ImageColor.getrgb(colour) for colour in THEME.values()}
     for name, picture in pictures.items():
         with Image.open(io.BytesIO(picture)) as opened:
             colours = {colour for _, colour in opened.convert("RGB").getcolors(2**24)}
         assert not colours & stand_ins, name
         assert ImageColor.getrgb(BY_DAY["ink"]) in colours, name
-    assert render_figures(ALL) == pictures
+
+
+def test_a_page_and_its_pictures_are_the_same_whenever_they_are_drawn(page_of_all: str) -> None:
+    assert render(ALL) == page_of_all
+    ladder = make_ladder(make_rung("plain", 99.0))
+    assert to_picture(draw_ladder(ladder).figure) == to_picture(draw_ladder(ladder).figure)
 
 
 def test_a_page_of_thousands_of_trials_stays_small_and_shows_those_that_matter() -> None:
@@ -130,9 +140,9 @@ def test_a_page_of_a_study_that_has_just_begun_says_so() -> None:
     assert "no trial is complete" in render(BEGUN)
 
 
-def test_where_all_is_done_there_is_no_next_step() -> None:
+def test_where_all_is_done_there_is_no_next_step(page_of_all: str) -> None:
     assert next_steps(ALL) == []
-    assert "What to do next" not in render(ALL)
+    assert "What to do next" not in page_of_all
 
 
 def test_a_page_of_an_unfinished_search_says_how_far_it_is_and_how_to_finish_it() -> None:
