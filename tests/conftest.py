@@ -32,7 +32,9 @@ import pytest  # noqa: E402
 import sqlalchemy  # noqa: E402
 import torch  # noqa: E402
 import torchvision  # noqa: E402
+from click.testing import CliRunner  # noqa: E402
 from filelock import FileLock  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from optuna.storages import RDBStorage  # noqa: E402
 from optuna.storages._rdb.storage import _VersionManager  # noqa: E402
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite  # noqa: E402
@@ -40,6 +42,7 @@ from sqlalchemy.util import LRUCache  # noqa: E402
 
 import space  # noqa: E402
 from benchmarks.databases import PostgresqlServer, find_postgresql, postgresql_server  # noqa: E402
+from cli import cli  # noqa: E402
 from search.config import TrialConfig  # noqa: E402
 from search.net import sample  # noqa: E402
 from search.net.data import Split, fingerprint, load_final_splits, load_search_splits  # noqa: E402
@@ -63,7 +66,11 @@ torch.set_num_threads(1)  # as in a worker: sums then repeat to the last bit
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
+settings.register_profile("quick", max_examples=40)  # of hypothesis
+settings.load_profile("quick")
+
 NOWHERE = Path("there-is-no-such-folder")
+NO_PAGE = create_autospec(pages.write_page, return_value=())
 SAMPLE = DATASETS["sample"]
 SPACE = Space(suggest_config=space.suggest_config, reference=space.REFERENCE, path=Path(space.__file__))
 
@@ -122,7 +129,8 @@ def _own_looks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def _pages_are_drawn_for_those_who_look(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most tests of a command do not look at the page that it leaves, whose figures take as long as all else."""
     if request.node.get_closest_marker("page") is None:
-        monkeypatch.setattr(pages, "write_page", create_autospec(pages.write_page, return_value=()))
+        NO_PAGE.reset_mock()
+        monkeypatch.setattr(pages, "write_page", NO_PAGE)
 
 
 @pytest.fixture(scope="session")
@@ -314,7 +322,7 @@ def verification(search_study: StoredStudy, winner: Choice, winner_config: Trial
 
 @pytest.fixture(scope="session")
 def finished_search(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """A real search of three trials on the sample, run by the command line; its `args` say where it is.
+    """A real search of three trials on the sample, run by the command line, in a worker; its `args` say where it is.
 
     It is run once for all of pytest-xdist's workers; each gets a copy.
     """
@@ -365,4 +373,13 @@ def _search(folder: Path) -> subprocess.CompletedProcess[str]:
     options += ["--max-params", "1999"]  # for speed
     places = ["--storage", f"sqlite:///{folder / 'study.db'}", "--results-dir", str(folder / "results")]
     command = [sys.executable, "cli.py", "search", *options, *places]
-    return subprocess.run(command, cwd=Path(space.__file__).parent, capture_output=True, text=True, timeout=300)
+    root = Path(space.__file__).parent
+    searched = subprocess.run([*command, "--rerank", "0"], cwd=root, capture_output=True, text=True, timeout=300)
+    if searched.returncode != 0:
+        return searched
+    # The re-ranking in this process: another worker would take as long to start as all of this.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.runs.history.COMMITTED", ())
+        patch.setattr(pages, "write_page", NO_PAGE)
+        ended = CliRunner().invoke(cli, [*command[2:], "--workers", "0"], prog_name="python cli.py")
+    return subprocess.CompletedProcess(command, ended.exit_code, ended.stdout, searched.stderr + ended.stderr)

@@ -220,6 +220,7 @@ def test_workers_on_a_server_are_measured_once_all_of_them_are_at_work(
     assert row.connections <= row.connections_per_worker + row.connections_of_command
 
 
+@pytest.mark.slow
 def test_claims_are_measured_with_what_others_wait_meanwhile(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'recorded.db'}"
     build_study(url, 3, LIGHT.max_params)

@@ -65,6 +65,7 @@ def test_every_part_stands_on_exactly_one_page() -> None:
     assert sorted(parts) == sorted(docs.PARTS)
 
 
+@pytest.mark.slow
 def test_a_check_names_the_stale_page_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page, stale = tmp_path / "docs" / "code.md", "<!-- generated: modules -->\nold\n<!-- end -->\n"
     page.parent.mkdir()

@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 TENSORS = {"torch", "torchvision", "safetensors", "jaxtyping"}
 HEAVY = {*TENSORS, "matplotlib", "numpy", "optuna", "pydantic", "rich", "scipy", "sqlalchemy"}
@@ -47,11 +45,10 @@ def test_help_loads_nothing_heavy() -> None:
     assert not found & {*HEAVY, "space"}
 
 
-@pytest.mark.parametrize("folder", ["show", "studies"])
-def test_what_keeps_and_shows_results_does_not_load_torch(folder: str) -> None:
-    modules = modules_in(folder)
-    assert modules
-    assert not loaded(LOAD, *modules) & TENSORS
+def test_what_keeps_and_shows_results_and_looks_for_what_can_be_mended_does_not_load_torch() -> None:
+    modules = modules_in("show"), modules_in("studies")
+    assert all(modules)
+    assert not loaded(LOAD, *modules[0], *modules[1], "search.runs.mending") & TENSORS
 
 
 def test_the_search_space_does_not_load_torch() -> None:

@@ -204,8 +204,8 @@ def bad_inputs() -> Row:
         promise="Whatever is wrong with an input, it is told in one line, and the input stays as it is.",
         tried=f"{len(_test_module('cli', 'test_bad_inputs').TABLE)} cases: options, environment variables, and files "
         "that are cut, swapped, foreign or hostile; and options and bytes that are drawn anew in each run",
-        result="in every run of the tests: the documented exit code and text, no traceback, no file changed",
-        command="python -m pytest tests/cli/test_bad_inputs.py",
+        result="in every `make check`: the documented exit code and text, no traceback, no file changed",
+        command="python -m pytest -m 'slow or not slow' tests/cli/test_bad_inputs.py",
     )
 
 

@@ -899,7 +899,18 @@ def test_the_table_is_long_and_tells_its_cases_apart() -> None:
     assert len({(case.name, str(case.typed), str(case.told)) for case in TABLE}) == len(TABLE)
 
 
-@pytest.mark.parametrize("case", TABLE, ids=lambda case: case.name.encode("ascii", "backslashreplace").decode())
+# Neighbours are of a kind: one of three is tried at once, the others where the slow tests are.
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=case.name.encode("ascii", "backslashreplace").decode(),
+            marks=[pytest.mark.slow] if place % 3 else [],
+        )
+        for place, case in enumerate(TABLE)
+    ],
+)
 def test_a_bad_input_is_one_line_and_stays_as_it_is(case: Case, place: Path) -> None:
     case.change(place)
     before = contents(place)
@@ -939,7 +950,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     return words
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=command_lines())
 def test_no_options_whatsoever_end_in_a_traceback(words: list[str], world: Path, tmp_path: Path) -> None:
     if words[0] in ("verify-best", "ablate"):  # for them a study is to be found
@@ -1063,7 +1074,7 @@ def written(world: Path) -> dict[str, bytes]:
     return found
 
 
-OF_BYTES = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+OF_BYTES = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)

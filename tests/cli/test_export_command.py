@@ -95,7 +95,7 @@ def test_a_file_of_one_view_has_its_own_name_answers_as_pytorch_does_and_its_car
     path = tmp_path / "mnist-7999p-15e-trial-35-1-view.onnx"
     assert result.stdout.splitlines() == [f"Written: {path}", f"Written: {path}.md"]
     check_onnx(path, network, "1", few_digits)
-    assert "mnist-7999p-15e" in onnx.load(path).doc_string
+    assert onnx.load(path).doc_string == f"{network.origin}; one view"
     assert path.stat().st_size < 60_000
     named = {"verify.json", MODEL.name, path.name, f"{path.name}.md"}
     assert {each.name for each in tmp_path.iterdir()} == named  # all is in one file

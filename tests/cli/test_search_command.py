@@ -124,8 +124,7 @@ def test_the_next_command_keeps_a_secret_that_was_typed(storage_url: str, tmp_pa
 
 @pytest.mark.usefixtures("search_study")
 @pytest.mark.parametrize(
-    "python",
-    ["this one", pytest.param("another", marks=pytest.mark.slow), pytest.param("none", marks=pytest.mark.slow)],
+    "python", ["this one", *(pytest.param(other, marks=pytest.mark.slow) for other in ("another", "none"))]
 )
 def test_the_next_command_names_the_python_that_this_shell_knows(
     python: str, places: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -261,9 +261,3 @@ def test_json_lists_what_is_mended_and_what_is_left(folder: Path, here: list[str
 
 def test_yes_goes_with_fix(here: list[str]) -> None:
     assert_refused(run("status", "--yes", *here), 2, "--yes goes with --fix")
-
-
-def test_looking_for_what_can_be_mended_loads_no_pytorch() -> None:
-    program = "import sys, search.runs.mending, search.show.mends; print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert result.stdout == "False\n"

@@ -73,13 +73,15 @@ def test_what_is_no_digit_fills_the_image(tmp_path: Path) -> None:
 def test_mnist_digits_as_large_dark_pictures_are_answered_as_before(
     network: KeptNetwork, final_splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
-    digits = final_splits[1].select(torch.arange(0, 1_000, 10))
+    digits = final_splits[1].select(torch.arange(0, 1_000, 5))
     plain = network.look(digits.images, crops_of("all")).argmax(dim=1)
-    right = 0
-    for place, image in enumerate(digits.images[:, 0].numpy()):
-        picture = Image.fromarray(255 - image).resize((336, 336), Image.Resampling.BICUBIC)
-        right += answer(network, read(picture, tmp_path / f"{place}.png")) == int(plain[place])
-    assert right >= 0.98 * len(digits)
+    pictures = [
+        Image.fromarray(255 - image).resize((336, 336), Image.Resampling.BICUBIC)
+        for image in digits.images[:, 0].numpy()
+    ]
+    found = np.stack([read(picture, tmp_path / "digit.png") for picture in pictures])
+    answers = network.look(torch.from_numpy(found)[:, None], crops_of("all")).argmax(dim=1)
+    assert (answers == plain).sum() >= 0.98 * len(digits)
 
 
 def test_what_is_transparent_is_paper(network: KeptNetwork, tmp_path: Path) -> None:

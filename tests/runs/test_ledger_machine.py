@@ -263,7 +263,7 @@ def proofs(
 
 
 def test_a_miss_that_is_on_record_anywhere_is_never_followed_by_a_confirmation(proofs: type[Proofs]) -> None:
-    num_examples = int(os.environ.get("LEDGER_EXAMPLES", "3"))
+    num_examples = int(os.environ.get("LEDGER_EXAMPLES", "2"))
     checks = settings(
         max_examples=num_examples, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
     )
@@ -277,17 +277,17 @@ GOOD, BAD = ({(machine, parity): errors for machine in MACHINES for parity in (0
     ("seen_by", "left"),
     [
         ("an interrupted proof", DATABASE.name),
-        ("an interrupted proof", LEDGER_FILE),
+        pytest.param("an interrupted proof", LEDGER_FILE, marks=pytest.mark.slow),
         ("a proof", "verify.json"),
         ("a proof that was deleted", DATABASE.name),
-        ("a proof that was deleted in the dashboard", DATABASE.name),
-        ("a ladder", DATABASE.name),
-        ("a ladder", LEDGER_FILE),
+        pytest.param("a proof that was deleted in the dashboard", DATABASE.name, marks=pytest.mark.slow),
+        pytest.param("a ladder", DATABASE.name, marks=pytest.mark.slow),
+        pytest.param("a ladder", LEDGER_FILE, marks=pytest.mark.slow),
         ("a ladder", "ablation.json"),
-        ("a record that was repeated", DATABASE.name),
-        ("a reproduction", DATABASE.name),
+        pytest.param("a record that was repeated", DATABASE.name, marks=pytest.mark.slow),
+        pytest.param("a reproduction", DATABASE.name, marks=pytest.mark.slow),
         ("a reproduction", LEDGER_FILE),
-        ("a reproduction", "reproduce.json"),
+        pytest.param("a reproduction", "reproduce.json", marks=pytest.mark.slow),
     ],
 )
 def test_one_witness_is_enough(seen_by: str, left: str, proofs: type[Proofs]) -> None:

@@ -232,27 +232,29 @@ OTHER_CONFIG = TrialConfig(
 )
 
 
+CHANGES: dict[str, dict[str, Any] | None] = {
+    "another trial": {"trial": 0},  # trained here; that of the leader, on another host
+    "none": {"trial": None},
+    "another run": {"val_accuracy": 98.25},
+    "longer runs": {"epochs": 15},
+    "another network": {"config": OTHER_CONFIG},
+    "no file": None,
+}
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"trial": 0},  # trained here; that of the leader, on another host
-        {"trial": None},
-        {"val_accuracy": 98.25},
-        {"epochs": 15},
-        {"config": OTHER_CONFIG},
-        None,
-    ],
-    ids=["another trial", "none", "another run", "longer runs", "another network", "no file"],
+    ("change", "reranked"),
+    [*((change, False) for change in CHANGES), *((change, True) for change in ("another run", "no file"))],
 )
-@pytest.mark.parametrize("reranked", [False, True], ids=["best single run", "re-ranked"])
 def test_a_model_that_is_not_the_winners_is_not_taken_for_it(
     search_study: StoredStudy,
     save: Callable[..., bytes],
     summed_up: Callable[[], StudySummary],
     folder: Path,
-    changes: dict[str, Any] | None,
+    change: str,
     reranked: bool,
 ) -> None:
+    changes = CHANGES[change]
     [winner] = leading_trials(search_study, 1)
     path = model_path(folder, winner.number) if reranked else folder / BEST_MODEL
     if reranked:

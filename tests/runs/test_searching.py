@@ -391,6 +391,7 @@ def test_a_name_that_is_too_long_or_unprintable_is_refused_in_one_line_before_an
     assert_nothing_is_there(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_longest_name_that_is_accepted_can_be_used_in_all_that_is_named_after_it(
     search: Search, tmp_path: Path
 ) -> None:

@@ -1,10 +1,12 @@
 """The frontier: a search at each budget, then a proof of each winner."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from commands import assert_refused, run
@@ -16,7 +18,7 @@ from search.net.datasets import DATASETS, DataError
 from search.proof.evidence import Proof
 from search.proof.frontier import Frontier, FrontierPoint
 from search.proof.parts import RecordError
-from search.runs import tracing
+from search.runs import pages, tracing
 from search.runs.proving import run_verification
 from search.runs.session import Ended
 from search.runs.tracing import run_frontier
@@ -33,13 +35,12 @@ def listener() -> Listener:
     return Listener()
 
 
-@pytest.fixture
-def draw(few_digits_are_a_dataset: None, tmp_path: Path, the_space: Space, listener: Listener) -> RunFrontier:
+def settings_in(folder: Path) -> FrontierSettings:
     """A frontier of two budgets, of two trials of an epoch of 320 digits each, in this process."""
-    usual = FrontierSettings(
-        storage=f"sqlite:///{tmp_path / 'study.db'}",
-        data_dir=tmp_path / "data",
-        results_dir=tmp_path / "results",
+    return FrontierSettings(
+        storage=f"sqlite:///{folder / 'study.db'}",
+        data_dir=folder / "data",
+        results_dir=folder / "results",
         dataset="few",
         device="cpu",
         precision="fp32",
@@ -52,7 +53,31 @@ def draw(few_digits_are_a_dataset: None, tmp_path: Path, the_space: Space, liste
         rerank=1,
         compare=0,
     )
-    return lambda **changes: run_frontier(replace(usual, **changes), the_space, listener)
+
+
+@pytest.fixture
+def draw(few_digits_are_a_dataset: None, tmp_path: Path, the_space: Space, listener: Listener) -> RunFrontier:
+    """Draws one as `settings_in` says, with what is given changed."""
+    return lambda **changes: run_frontier(replace(settings_in(tmp_path), **changes), the_space, listener)
+
+
+@pytest.fixture(scope="module")
+def drawn(few_digits_are_a_dataset: None, the_space: Space, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a frontier of the smaller budget, of one trial and one seed."""
+    folder = tmp_path_factory.mktemp("drawn")
+    smallest = replace(settings_in(folder), budgets=(500,), trials=1, seeds=1)
+    with pytest.MonkeyPatch.context() as patch:  # as in a test
+        patch.setattr("search.runs.history.COMMITTED", ())
+        patch.setattr(pages, "write_page", create_autospec(pages.write_page, return_value=()))
+        assert run_frontier(smallest, the_space, Listener()).record is not None
+    return folder
+
+
+@pytest.fixture
+def draw_again(draw: RunFrontier, drawn: Path, tmp_path: Path) -> RunFrontier:
+    """The same in a copy of the folder of `drawn`."""
+    shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
+    return draw
 
 
 def proof_settings(folder: Path, **changes: Any) -> VerifySettings:
@@ -111,10 +136,11 @@ def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
     assert sum("the proofs included" in line or "to prove yet" in line for line in listener.said) == 3
 
 
-def test_a_budget_that_was_asked_for_once_is_always_shown(draw: RunFrontier, listener: Listener) -> None:
-    first = draw(budgets=(500,), trials=1, seeds=1).record
-    assert first is not None
-    second = draw(budgets=(600,), trials=1, seeds=1).record
+def test_a_budget_that_was_asked_for_once_is_always_shown(
+    draw_again: RunFrontier, listener: Listener, tmp_path: Path
+) -> None:
+    first = Frontier.read(tmp_path / "results" / "frontier-few-1e" / "frontier.json")
+    second = draw_again(budgets=(600,), trials=1, seeds=1).record
     assert second is not None
     assert [point.max_params for point in second.points] == [500, 600]
     assert second.points[0] == first.points[0]
@@ -150,24 +176,17 @@ def test_a_data_set_without_a_target_needs_one_before_anything_starts(
     assert record.target == 1.5
 
 
-def test_a_frontier_of_other_images_is_not_continued(
-    draw: RunFrontier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = draw(budgets=(500,), trials=1, seeds=1).record
-    assert record is not None
+def test_a_frontier_of_other_images_is_not_continued(draw_again: RunFrontier, tmp_path: Path) -> None:
     path = tmp_path / "results" / "frontier-few-1e" / "frontier.json"
-    record.model_copy(update={"dataset": "/elsewhere/few"}).write(path)
+    Frontier.read(path).model_copy(update={"dataset": "/elsewhere/few"}).write(path)
     before = path.read_bytes()
     with pytest.raises(RecordError, match="is of data set /elsewhere/few, not few"):
-        draw()
+        draw_again()
     assert path.read_bytes() == before
 
 
-def test_a_seed_that_another_command_measures_counts_in_the_frontier(
-    draw: RunFrontier, tmp_path: Path, the_space: Space
-) -> None:
-    first = draw(budgets=(500,), trials=1, seeds=1).record
-    assert first is not None
+@pytest.mark.usefixtures("draw_again")
+def test_a_seed_that_another_command_measures_counts_in_the_frontier(tmp_path: Path, the_space: Space) -> None:
     run_verification(proof_settings(tmp_path, seeds=3), the_space, Listener())
     path = tmp_path / "results" / "frontier-few-1e" / "frontier.json"
     assert len(Frontier.read(path).points[0].errors) == 3
@@ -192,6 +211,7 @@ def test_a_winner_is_known_as_such_before_the_frontiers_own_proof_of_it(
     assert [each.tested_before for each in record.points] == [0, 1]
 
 
+@pytest.mark.slow
 def test_another_trial_that_is_tested_is_told_beside_the_winner(
     draw: RunFrontier, tmp_path: Path, the_space: Space
 ) -> None:
@@ -230,18 +250,16 @@ def test_without_reranking_there_is_no_winner_to_prove(draw: RunFrontier, tmp_pa
 
 
 def test_a_study_that_was_made_otherwise_is_told_before_anything_starts(
-    draw: RunFrontier, the_space: Space, tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
+    draw_again: RunFrontier, tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw(budgets=(600,), trials=1)
-    listener.watched.clear()
     before = (tmp_path / "results" / "frontier-few-1e" / "frontier.json").read_bytes()
     monkeypatch.setattr(Space, "hash", "0123456789abcdef")
     with pytest.raises(
-        StudyError, match=r"Study 'few-600p-1e' was made with another search space \(--space, or space\.py\)"
+        StudyError, match=r"Study 'few-500p-1e' was made with another search space \(--space, or space\.py\)"
     ):
-        draw()
+        draw_again()
     assert listener.watched == []
-    assert "few-500p-1e" not in study_names(open_storage(f"sqlite:///{tmp_path / 'study.db'}"))
+    assert "few-600p-1e" not in study_names(open_storage(f"sqlite:///{tmp_path / 'study.db'}"))
     assert (tmp_path / "results" / "frontier-few-1e" / "frontier.json").read_bytes() == before
 
 

@@ -212,6 +212,7 @@ def crowded(new: StoredStudy) -> StoredStudy:
     return new
 
 
+@pytest.mark.slow
 def test_the_table_fits_eighty_columns_with_the_longest_of_everything(crowded: StoredStudy) -> None:
     text = table_of(crowded, drawn(10_000), epochs=15, num_workers=10, then=RERANKING)
     assert widest(text) <= 80

@@ -217,6 +217,7 @@ def test_a_turn_whose_connection_is_dropped_leaves_nothing_and_is_taken_again(se
     assert search.study.user_attrs["seen"] == 2
 
 
+@pytest.mark.slow
 def test_a_lock_holder_that_falls_silent_loses_the_lock_and_takes_its_turn_anew(
     search: StoredStudy, postgresql_url: str
 ) -> None:

@@ -106,6 +106,7 @@ def test_what_is_stored_is_there_when_opened_again(storage: RDBStorage, storage_
     assert optuna.get_all_study_names(open_storage(storage_url)) == ["kept"]
 
 
+@pytest.mark.slow
 def test_two_processes_that_open_a_new_file_at_once_both_succeed(tmp_path: Path) -> None:
     urls = [f"sqlite:///{tmp_path / name}" for name in ("a.db", "b.db", "c.db")]
     command = [sys.executable, "-c", OPEN_EACH, *urls]
