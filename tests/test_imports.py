@@ -45,10 +45,14 @@ def test_help_loads_nothing_heavy() -> None:
     assert not found & {*HEAVY, "space"}
 
 
-def test_what_keeps_and_shows_results_and_looks_for_what_can_be_mended_does_not_load_torch() -> None:
+def test_what_keeps_and_shows_results_does_not_load_torch() -> None:
     modules = modules_in("show"), modules_in("studies")
     assert all(modules)
-    assert not loaded(LOAD, *modules[0], *modules[1], "search.runs.mending") & TENSORS
+    assert not loaded(LOAD, *modules[0], *modules[1]) & TENSORS
+
+
+def test_looking_for_what_can_be_mended_loads_no_pytorch() -> None:
+    assert "torch" not in loaded(LOAD, "search.runs.mending", "search.show.mends")
 
 
 def test_the_search_space_does_not_load_torch() -> None:

@@ -94,7 +94,6 @@ def proof_settings(folder: Path, **changes: Any) -> VerifySettings:
     )
 
 
-@pytest.mark.page
 @pytest.mark.slow
 def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
     draw: RunFrontier, listener: Listener, tmp_path: Path
@@ -211,6 +210,7 @@ def test_a_winner_is_known_as_such_before_the_frontiers_own_proof_of_it(
     assert [each.tested_before for each in record.points] == [0, 1]
 
 
+@pytest.mark.page
 @pytest.mark.slow
 def test_another_trial_that_is_tested_is_told_beside_the_winner(
     draw: RunFrontier, tmp_path: Path, the_space: Space
