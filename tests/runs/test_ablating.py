@@ -204,6 +204,7 @@ def test_no_verification_can_take_a_seed_of_the_ladder() -> None:
     assert max(params["seed"] for params in runs_of(100).runs) <= LARGEST_SEED
 
 
+@pytest.mark.slow
 @pytest.mark.page
 def test_the_ladder_has_a_table_a_plot_and_every_rung(
     search_study: StoredStudy, places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -737,8 +737,14 @@ def record_seeds(search_study: StoredStudy, the_space: Space, monkeypatch: pytes
     [
         ([60, 60, 60, 60, 60], "99.4", 0, "CONFIRMED: every one of 5 fresh seeds reaches 99.4 %"),
         ([60, 60, 61, 60, 60], "99.4", 3, "NOT CONFIRMED: 1 of 5 fresh seeds miss 99.4 %"),
-        ([60, 60, 61, 60, 60], "99.39", 0, "CONFIRMED: every one of 5 fresh seeds reaches 99.39 %"),
-        ([10, 10, 10, 10, 10_000], "99.4", 3, "NOT CONFIRMED: 1 of 5"),  # diverged
+        pytest.param(
+            [60, 60, 61, 60, 60],
+            "99.39",
+            0,
+            "CONFIRMED: every one of 5 fresh seeds reaches 99.39 %",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param([10, 10, 10, 10, 10_000], "99.4", 3, "NOT CONFIRMED: 1 of 5", marks=pytest.mark.slow),  # diverged
         ([70, 70, 70, 70, 70], None, 0, "CONFIRMED: every one of 5 fresh seeds reaches 99.3 %"),  # the data set's
     ],
 )
@@ -803,8 +809,8 @@ def test_a_trial_that_is_asked_for_does_not_replace_the_record_of_the_winner(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "is damaged"),
-        ("{}", "move it away"),
+        pytest.param("{", "is damaged", marks=pytest.mark.slow),
+        pytest.param("{}", "move it away", marks=pytest.mark.slow),
         ('{"schema_version": 1}', "move it away"),
         ('{"schema_version": 2, "seeds": []}', "is damaged"),
     ],
@@ -854,7 +860,10 @@ LOSSES: dict[str, Callable[[StoredStudy, Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("lost", LOSSES)
+@pytest.mark.parametrize(
+    "lost",
+    [pytest.param(lost, marks=[pytest.mark.slow] if lost in ("nothing", "the files") else []) for lost in LOSSES],
+)
 def test_new_seeds_do_not_undo_a_seed_that_missed(
     lost: str, record_seeds: RecordSeeds, search_study: StoredStudy, places: list[str], tmp_path: Path
 ) -> None:

@@ -225,6 +225,7 @@ def test_without_a_reranking_the_winner_is_the_best_single_run(search: Search, t
     assert (folder / "winner.safetensors").read_bytes() == (folder / BEST_MODEL).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_time_limit_lets_each_command_get_something_done_and_the_winners_model_is_there_once_it_is_settled(
     search: Search, tmp_path: Path
 ) -> None:

@@ -147,22 +147,27 @@ def test_a_budget_that_was_asked_for_once_is_always_shown(
     assert "Budgets that were asked for before are shown as well: 500." in listener.said
 
 
-def test_the_budgets_are_on_record_before_anything_starts(
-    draw: RunFrontier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class StopHereError(Exception):
-        pass
+class StopHereError(Exception):
+    """Nothing is searched."""
 
+
+@pytest.fixture
+def nothing_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_args: Any) -> None:
         raise StopHereError
 
     monkeypatch.setattr(tracing, "run_search", stop)
+
+
+@pytest.mark.usefixtures("nothing_is_searched")
+def test_the_budgets_are_on_record_before_anything_starts(draw: RunFrontier, tmp_path: Path) -> None:
     with pytest.raises(StopHereError):
         draw()
     record = Frontier.read(tmp_path / "results" / "frontier-few-1e" / "frontier.json")
     assert [(point.max_params, point.trial) for point in record.points] == [(500, None), (600, None)]
 
 
+@pytest.mark.usefixtures("nothing_is_searched")
 def test_a_data_set_without_a_target_needs_one_before_anything_starts(
     draw: RunFrontier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,9 +175,9 @@ def test_a_data_set_without_a_target_needs_one_before_anything_starts(
     with pytest.raises(DataError, match="few has no target of its own: name one, in percent, with --target"):
         draw()
     assert not (tmp_path / "study.db").exists()
-    record = draw(budgets=(500,), trials=1, seeds=1, target=Decimal("1.5")).record
-    assert record is not None
-    assert record.target == 1.5
+    with pytest.raises(StopHereError):
+        draw(target=Decimal("1.5"))
+    assert Frontier.read(tmp_path / "results" / "frontier-few-1e" / "frontier.json").target == 1.5
 
 
 def test_a_frontier_of_other_images_is_not_continued(draw_again: RunFrontier, tmp_path: Path) -> None:
@@ -192,6 +197,7 @@ def test_a_seed_that_another_command_measures_counts_in_the_frontier(tmp_path: P
     assert "| 3 |" in path.with_suffix(".md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_winner_is_known_as_such_before_the_frontiers_own_proof_of_it(
     draw: RunFrontier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, the_space: Space
 ) -> None:

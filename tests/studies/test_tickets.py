@@ -196,7 +196,7 @@ def test_a_trial_enqueued_by_hand_waits_for_the_interrupted_one(search: StoredSt
     assert (ticket_of(next_trial), draw(next_trial)) == (1, BY_HAND)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("random", marks=pytest.mark.slow)])
 def test_a_search_that_was_cut_off_makes_the_trials_that_it_would_have_made(storage: RDBStorage, sampler: str) -> None:
     whole, cut_off = (
         searched(open_search_study(storage, name, BINDING, REFERENCE), 14, sampler, 7, lost)

@@ -346,8 +346,13 @@ def fail(_trial: optuna.Trial) -> None:
 
 @pytest.mark.parametrize(
     "end",
-    [lambda _trial: None, lambda trial: trial.report(90.0, step=1), prune, interrupt, fail],
-    ids=["complete", "in training", "pruned", "interrupted", "failed"],
+    [
+        pytest.param(lambda _trial: None, id="complete"),
+        pytest.param(lambda trial: trial.report(90.0, step=1), id="in training", marks=pytest.mark.slow),
+        pytest.param(prune, id="pruned", marks=pytest.mark.slow),
+        pytest.param(interrupt, id="interrupted"),
+        pytest.param(fail, id="failed", marks=pytest.mark.slow),
+    ],
 )
 def test_what_comes_too_late_is_dropped_and_the_worker_goes_on(
     end: Callable[[optuna.Trial], None], search: StoredStudy, run: Run, tmp_path: Path
@@ -394,6 +399,11 @@ def name(error: Exception) -> str:
 
 
 @pytest.mark.parametrize("error", MACHINE, ids=name)
+def test_what_files_database_and_device_fail_is_a_fault_of_the_machine(error: Exception) -> None:
+    assert is_fault_of_the_machine(error)
+
+
+@pytest.mark.parametrize("error", [MACHINE[0], MACHINE[-1]], ids=name)
 def test_a_fault_of_the_machine_is_no_result_of_a_configuration(
     error: Exception, search: StoredStudy, run: Run
 ) -> None:
