@@ -322,7 +322,7 @@ def verification(search_study: StoredStudy, winner: Choice, winner_config: Trial
 
 @pytest.fixture(scope="session")
 def finished_search(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """A real search of three trials on the sample, run by the command line, in a worker; its `args` say where it is.
+    """A real search of three trials on the sample, by a worker; its `args` are what one would type for it.
 
     It is run once for all of pytest-xdist's workers; each gets a copy.
     """
@@ -373,13 +373,15 @@ def _search(folder: Path) -> subprocess.CompletedProcess[str]:
     options += ["--max-params", "1999"]  # for speed
     places = ["--storage", f"sqlite:///{folder / 'study.db'}", "--results-dir", str(folder / "results")]
     command = [sys.executable, "cli.py", "search", *options, *places]
-    root = Path(space.__file__).parent
-    searched = subprocess.run([*command, "--rerank", "0"], cwd=root, capture_output=True, text=True, timeout=300)
-    if searched.returncode != 0:
-        return searched
-    # The re-ranking in this process: another worker would take as long to start as all of this.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.runs.history.COMMITTED", ())
-        patch.setattr(pages, "write_page", NO_PAGE)
-        ended = CliRunner().invoke(cli, [*command[2:], "--workers", "0"], prog_name="python cli.py")
-    return subprocess.CompletedProcess(command, ended.exit_code, ended.stdout, searched.stderr + ended.stderr)
+    stderr = ""
+    # A worker takes long to start, as the command itself does, and a page to be drawn: once is enough.
+    for last, changes in ((False, ["--rerank", "0"]), (True, ["--workers", "0"])):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("search.runs.history.COMMITTED", ())
+            if not last:
+                patch.setattr(pages, "write_page", NO_PAGE)
+            ended = CliRunner().invoke(cli, [*command[2:], *changes], prog_name="python cli.py")
+        stderr += ended.stderr
+        if ended.exit_code != 0:
+            break
+    return subprocess.CompletedProcess(command, ended.exit_code, ended.stdout, stderr)
