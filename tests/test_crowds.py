@@ -73,6 +73,7 @@ def test_a_light_trial_ends_after_the_epoch_in_which_it_is_asked_to(sleeping: St
     assert sleeping.trials()[trial.number].last_step == 1
 
 
+@pytest.mark.slow
 def test_light_workers_load_no_pytorch() -> None:
     program = "import sys, benchmarks.light_search; assert 'optuna' in sys.modules; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

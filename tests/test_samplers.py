@@ -151,7 +151,7 @@ def test_at_a_recorded_point_worlds_agree_with_its_runs_however_rough_they_are()
     assert found.std() < 1.5 * posterior
 
 
-@pytest.mark.parametrize("kind", ["surrogate", "rough"])
+@pytest.mark.parametrize("kind", ["surrogate", pytest.param("rough", marks=pytest.mark.slow)])
 def test_worlds_scatter_as_much_as_the_process_does_not_know(kind: str, request: pytest.FixtureRequest) -> None:
     surrogate: Surrogate = request.getfixturevalue(kind)
     params = REFERENCE | {"rotation": 17.0, "lr": 0.03, "shift": 0.5}

@@ -214,6 +214,7 @@ def test_a_worker_whose_data_file_is_cut_off_ends_it_and_its_trial_is_tried_agai
     assert TrialFacts.of(search.trials()[0]).was_interrupted(search.trials()[0].state)
 
 
+@pytest.mark.slow
 def test_a_worker_that_makes_no_progress_is_ended_and_its_trial_tried_again(
     search: StoredStudy, job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_page_with_everything_has_all_sections_and_figures(page_of_all: str) -
     assert "CONFIRMED: every one of 3 fresh seeds" in text
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_figure_has_the_colours_of_the_day() -> None:
     pictures = render_figures(ALL)
     assert sorted(pictures) == sorted(FIGURES)
@@ -121,6 +122,7 @@ def test_a_page_and_its_pictures_are_the_same_whenever_they_are_drawn(page_of_al
     assert to_picture(draw_ladder(ladder).figure) == to_picture(draw_ladder(ladder).figure)
 
 
+@pytest.mark.slow
 def test_a_page_of_thousands_of_trials_stays_small_and_shows_those_that_matter() -> None:
     trials = tuple(make_trial(number, 99 - abs(number - 1_000) / 2_000) for number in range(2_000))
     facts = replace(WON, trials=trials, summary=make_summary(**RERANKED))
