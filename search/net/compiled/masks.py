@@ -43,11 +43,11 @@ def draw_mask(state, rate, kept, mask):  # type: ignore[no-untyped-def]
     """Zero where a number is below the rate, else what is kept is multiplied with."""
     done = 0
     used = np.int64(state[_WORDS])
-    while done < len(mask):
+    while done < mask.size:
         if used == _WORDS:
             _twist(state)
             used = np.int64(0)
-        count = min(len(mask) - done, _WORDS - used)
+        count = min(mask.size - done, _WORDS - used)
         for index in range(count):
             word = state[used + index]
             word ^= word >> 11
