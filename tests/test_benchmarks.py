@@ -40,6 +40,8 @@ from search.studies.study import StoredStudy
 from search.studies.tickets import claim_trial
 from space import suggest_config
 
+pytestmark = pytest.mark.slow  # benchmarks, which only this project's developers run
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = TrialConfig(
     model=ModelConfig(channels=((2,), (3,), (4,))),
@@ -81,7 +83,6 @@ def test_the_loop_copies_its_digits_once_and_not_for_each_image(
     assert label == int(few_digits.labels[3])
 
 
-@pytest.mark.slow
 def test_every_process_of_a_contestant_is_measured_on_digits_of_a_mapped_file(tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(bytes(100 * 784))
     pool = torch.from_file(str(tmp_path / "images"), size=100 * 784, dtype=torch.uint8).view(100, 1, 28, 28)
@@ -92,7 +93,6 @@ def test_every_process_of_a_contestant_is_measured_on_digits_of_a_mapped_file(tm
     assert min(first, second) > 0
 
 
-@pytest.mark.slow
 def test_a_contestant_whose_process_fails_is_told_and_the_others_do_not_wait_for_it(few_digits: Split) -> None:
     work = contest.Work(config=CONFIG, split=few_digits, epochs=2, precision="fp32")
     contestant = contest.Contestant(name="ours", measure=throughput.measure_ours, devices=["cpu", "nowhere"])
@@ -139,7 +139,6 @@ def test_a_step_is_measured_with_the_kinds_of_work_that_it_is_made_of(few_digits
 # Accuracy
 
 
-@pytest.mark.slow
 def test_accuracy_is_measured_over_seeds_from_one_up_with_its_spread() -> None:
     options = ["--dataset", "sample", "--seeds", "2", "--epochs", "1", "--workers", "0", "--json"]
     ended = CliRunner().invoke(accuracy.main, options)
@@ -255,7 +254,6 @@ def test_the_start_of_a_process_is_told_to_the_second() -> None:
     assert seconds == pytest.approx(time.time() - psutil.Process().create_time(), abs=2.0)
 
 
-@pytest.mark.slow
 def test_orchestration_is_measured_with_real_workers(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.orchestration", "--backend", "sqlite", "--recorded", "5"]
     command += ["--workers", "1", "--trials", "2", "--epoch-seconds", "0", "--json"]

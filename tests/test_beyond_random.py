@@ -14,6 +14,8 @@ from search.config import ExplainedError
 from search.proof.summaries import Earned, StudySummary
 from search.settings import SUMMARY
 
+pytestmark = pytest.mark.slow  # benchmarks, which only this project's developers run
+
 OURS, RANDOMS, FIRSTS = (99.5, 99.4, 99.6), (99.3, 99.2, 99.1), (99.0, 99.1, 99.0)
 
 

@@ -24,6 +24,8 @@ from search.provenance import Code
 from search.studies.facts import TrialFacts
 from search.studies.study import StoredStudy
 
+pytestmark = pytest.mark.slow  # benchmarks, which only this project's developers run
+
 STUDY = "sample-1999p-1e"  # of `finished_search`
 SEARCH = ["search", "--dataset", "sample", "--epochs", "1", "--max-params", "1999", "--compare", "0", "--quiet"]
 NOTHING = Aftermath(outcomes={}, interrupted=0, files=frozenset(), partial=0, faults=())
@@ -51,7 +53,6 @@ def go_on(place: Place, words: list[str], monkeypatch: pytest.MonkeyPatch) -> No
     assert place.end_all() == []
 
 
-@pytest.mark.slow
 def test_a_search_whose_group_gets_sigterm_goes_on_to_the_same_study(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,7 +67,6 @@ def test_a_search_whose_group_gets_sigterm_goes_on_to_the_same_study(
     assert found.outcomes == {ticket: undisturbed.outcomes[ticket] for ticket in ("0", "1")}
 
 
-@pytest.mark.slow
 def test_a_reranking_whose_parent_is_killed_goes_on_without_a_run_lost_or_done_twice(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,7 +81,6 @@ def test_a_reranking_whose_parent_is_killed_goes_on_without_a_run_lost_or_done_t
     assert look_at(searched, f"{STUDY}-rerank").outcomes.items() <= found.outcomes.items()
 
 
-@pytest.mark.slow
 def test_a_proof_whose_worker_gets_sigint_ends_by_itself(searched: Path, tmp_path: Path) -> None:
     place = Place(folder=Path(shutil.copytree(searched, tmp_path / "place")))
     words = ["verify-best", "--seeds", "1", "--first-seed", "40000", "--quiet"]  # other tests may have proved others

@@ -36,6 +36,8 @@ from search.studies.study import StoredStudy
 from search.studies.tickets import claim_trial
 from tools import scaling as page
 
+pytestmark = pytest.mark.slow  # benchmarks, which only this project's developers run
+
 PLAN = DrawnPlan(num_trials=3, sampler_name="random", seed=0)
 LIGHT = LightTask(max_params=1_999, epochs=2, epoch_seconds=0.0)
 
@@ -73,7 +75,6 @@ def test_a_light_trial_ends_after_the_epoch_in_which_it_is_asked_to(sleeping: St
     assert sleeping.trials()[trial.number].last_step == 1
 
 
-@pytest.mark.slow
 def test_light_workers_load_no_pytorch() -> None:
     program = "import sys, benchmarks.light_search; assert 'optuna' in sys.modules; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
@@ -170,7 +171,6 @@ def test_a_command_that_fails_is_told_with_what_it_said(tmp_path: Path) -> None:
         assert re.fullmatch(r".* ended with exit code 3: the reason", str(process.failure()))
 
 
-@pytest.mark.slow
 def test_a_crowd_is_counted_while_the_dashboard_and_status_read(tmp_path: Path) -> None:
     crowd = crowds.crowd("sqlite", f"sqlite:///{tmp_path / 'crowd.db'}", tmp_path, num_trials=3, num_workers=1)
     assert crowd.tally == Tally(planned=3, finished=3, missing=0, twice=0, running=0, interrupted=0)
@@ -202,7 +202,6 @@ def test_hosts_have_names_of_their_own() -> None:
 # Scaling
 
 
-@pytest.mark.slow
 @pytest.mark.postgresql
 def test_workers_on_a_server_are_measured_once_all_of_them_are_at_work(
     postgresql: PostgresqlServer, tmp_path: Path
@@ -221,7 +220,6 @@ def test_workers_on_a_server_are_measured_once_all_of_them_are_at_work(
     assert row.connections <= row.connections_per_worker + row.connections_of_command
 
 
-@pytest.mark.slow
 def test_claims_are_measured_with_what_others_wait_meanwhile(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'recorded.db'}"
     build_study(url, 3, LIGHT.max_params)

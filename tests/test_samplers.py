@@ -27,6 +27,8 @@ from search.studies.space import load_space
 from search.studies.study import Binding, StoredStudy
 from space import REFERENCE, suggest_config
 
+pytestmark = pytest.mark.slow  # benchmarks, which only this project's developers run
+
 EPOCHS, MAX_PARAMS, NOISE = 6, 2_000, 0.05
 SPACE = load_space()
 

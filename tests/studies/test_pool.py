@@ -277,6 +277,7 @@ def test_ctrl_c_lets_the_trial_end(search: StoredStudy, job: MakeJob) -> None:
     assert states(search) == ["COMPLETE"]
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once_and_leaves_nothing_running(search: StoredStudy, job: MakeJob) -> None:
     press = press_ctrl_c_when(lambda: len(running(search)) == 1)
     before = handlers()

@@ -76,6 +76,7 @@ def claim_all(url: str) -> list[int | None]:
     return tickets
 
 
+@pytest.mark.slow
 def test_racing_processes_make_exactly_the_planned_trials(search: StoredStudy, storage_url: str) -> None:
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(NUM_PROCESSES)

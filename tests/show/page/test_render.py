@@ -116,6 +116,7 @@ def test_a_picture_of_a_figure_has_the_colours_of_the_day() -> None:
         assert ImageColor.getrgb(BY_DAY["ink"]) in colours, name
 
 
+@pytest.mark.slow
 def test_a_page_and_its_pictures_are_the_same_whenever_they_are_drawn(page_of_all: str) -> None:
     assert render(ALL) == page_of_all
     ladder = make_ladder(make_rung("plain", 99.0))
