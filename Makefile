@@ -12,7 +12,7 @@ NAMED = $(if $(STUDY),--study-name '$(STUDY)')
 PIP_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help search verify dashboard test check docs format setup clean
+.PHONY: help search verify dashboard test check lint docs format setup clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: $(VENV)/installed  ## set up, then run the tests
 
 check: $(VENV)/installed  ## all tests, the slow ones as well, ruff, strict mypy, the import contracts, and the pages
 	$(PYTEST) -m 'slow or not slow'
+	@$(MAKE) --no-print-directory lint
+
+lint: $(VENV)/installed  ## ruff, strict mypy, the import contracts, and the pages: all of `make check` but the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -306,7 +306,7 @@ def test_it_is_told_once_that_kernels_are_compiled(tmp_path: Path, monkeypatch: 
     told: list[str] = []
     prepare(told.append)
     prepare(told.append)
-    assert told == ["Compiling for this CPU. It takes less than a minute, once."]
+    assert told == ["Compiling for this CPU. It takes about a minute, once."]
 
 
 def test_kernels_are_kept_in_a_folder_of_these_sources_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

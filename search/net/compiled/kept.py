@@ -20,12 +20,12 @@ SOURCES = (
 
 @cache
 def cache_folder() -> Path | None:
-    """A folder below the user's cache folder, for this copy of these sources alone.
+    """A folder below the user's cache folder, for these sources alone, and this name of theirs.
 
     None where there is no such folder, or nothing can be written to it.
     """
     here = Path(__file__).parent
-    digest = hashlib.sha256(f"{importlib.metadata.version('numba')} {__name__} {here}".encode())
+    digest = hashlib.sha256(f"{importlib.metadata.version('numba')} {__name__}".encode())
     for name in SOURCES:
         digest.update((here / name).read_bytes())
     try:

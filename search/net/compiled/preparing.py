@@ -26,7 +26,7 @@ def prepare(tell: Callable[[str], None] = lambda _message: None) -> None:
         return
     if ready.exists():
         return
-    tell("Compiling for this CPU. It takes less than a minute, once.")
+    tell("Compiling for this CPU. It takes about a minute, once.")
     config = ModelConfig(
         channels=((2, 2), (2, 2), (2, 2)), blocks=("dense", "separable", "dense"), dropout=0.1, residual=True
     )
