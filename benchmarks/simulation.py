@@ -30,6 +30,10 @@ def _patient_tpe(seed: int) -> BaseSampler:
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
 
 
+def _gp_of_complete(seed: int) -> BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed)  # Optuna's own, which does not see pruned trials
+
+
 def _cma_es(seed: int) -> BaseSampler:
     return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
 
@@ -38,6 +42,7 @@ CANDIDATES: dict[str, Callable[[int], BaseSampler]] = {
     **SAMPLERS,
     "tpe, univariate": _univariate_tpe,
     "tpe, start-up 20": _patient_tpe,
+    "gp, complete trials": _gp_of_complete,
     "cma-es": _cma_es,
 }
 

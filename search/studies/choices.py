@@ -36,9 +36,9 @@ def _random(seed: int) -> "BaseSampler":
 
 
 def _gp(seed: int) -> "BaseSampler":
-    import optuna
+    from .optuna_private import GPSamplerOfAll
 
-    return optuna.samplers.GPSampler(seed=seed)
+    return GPSamplerOfAll(seed=seed)
 
 
 def _percentile() -> "BasePruner":

@@ -1,12 +1,16 @@
 """Every use that this tool makes of what Optuna does not promise to keep. Hence `optuna<6`, and a test per function."""
 
+import copy
 import json
 import mimetypes
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.distributions import BaseDistribution
+from optuna.samplers import GPSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -75,6 +79,51 @@ def find_silences(storage: RDBStorage, study: optuna.Study) -> dict[int, float]:
         now = session.execute(sqlalchemy.select(sqlalchemy.func.now())).scalar_one().replace(tzinfo=None)
         rows = session.execute(sqlalchemy.select(beats).where(beats.c.trial_id.in_(running))).all()
     return {running[trial_id]: (now - beat).total_seconds() for trial_id, beat in rows}
+
+
+class GPSamplerOfAll(GPSampler):
+    """Optuna's, which learns from pruned trials, too: what they would have come to is estimated.
+
+    Optuna's own sees complete trials alone. Where most are pruned, as after a warm start, it knows too few to begin.
+    """
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        drawn: dict[str, Any] = super().sample_relative(_WithPruned(study), trial, search_space)  # type: ignore[arg-type]
+        return drawn
+
+
+class _WithPruned:
+    """A study as its sampler sees it: pruned trials among the complete ones."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, deepcopy: bool, states: tuple[TrialState, ...], use_cache: bool) -> list[FrozenTrial]:
+        states = (*states, TrialState.PRUNED) if TrialState.COMPLETE in states else states
+        trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
+        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        seen = (_completed(trial, complete) if trial.state == TrialState.PRUNED else trial for trial in trials)
+        return [trial for trial in seen if trial is not None]
+
+
+def _completed(pruned: FrozenTrial, complete: list[FrozenTrial]) -> FrozenTrial | None:
+    """As it would have ended had it gained what complete trials gained on median from that epoch on."""
+    epoch = pruned.last_step
+    gains = [
+        trial.value - trial.intermediate_values[epoch]
+        for trial in complete
+        if trial.value is not None and epoch in trial.intermediate_values
+    ]
+    if epoch is None or not gains:
+        return None
+    ended = copy.copy(pruned)
+    ended.state, ended.value = TrialState.COMPLETE, pruned.intermediate_values[epoch] + statistics.median(gains)
+    return ended
 
 
 def artifacts_of(study: optuna.Study, number: int | None) -> dict[str, str]:

@@ -24,6 +24,7 @@ from search.studies.opening import open_search_study
 from search.studies.optuna_private import (
     IDEMPOTENT,
     PRIVATE,
+    GPSamplerOfAll,
     artifacts_of,
     find_silences,
     fixed_params,
@@ -244,3 +245,60 @@ def test_what_is_private_to_optuna_is_used_in_one_module_alone() -> None:
         "fixed_params",
         "system_attrs",
     }
+
+
+# The sampler that learns from pruned trials
+
+
+def a_study_that_is_mostly_pruned() -> optuna.Study:
+    """Three complete trials about the best place, at 0.8, and twenty that were pruned elsewhere."""
+    study = optuna.create_study(direction="maximize")
+    distribution = optuna.distributions.FloatDistribution(0, 1)
+    for place in (0.7, 0.75, 0.85):
+        height = 99 - (place - 0.8) ** 2
+        curve = {1: height - 3, 2: height - 1}
+        study.add_trial(
+            optuna.create_trial(
+                params={"x": place}, distributions={"x": distribution}, value=height, intermediate_values=curve
+            )
+        )
+    for index in range(20):
+        place = 0.03 * index
+        study.add_trial(
+            optuna.create_trial(
+                params={"x": place},
+                distributions={"x": distribution},
+                state=TrialState.PRUNED,
+                intermediate_values={1: 96 - (place - 0.8) ** 2},
+            )
+        )
+    return study
+
+
+def places(sampler: optuna.samplers.BaseSampler) -> list[float]:
+    study = a_study_that_is_mostly_pruned()
+    study.sampler = sampler
+    return [study.ask().suggest_float("x", 0, 1) for _ in range(6)]
+
+
+def test_a_search_of_which_most_was_pruned_is_learnt_from() -> None:
+    told = places(GPSamplerOfAll(seed=0))
+    assert min(told) > 0.6  # where nothing was pruned
+    assert min(places(optuna.samplers.GPSampler(seed=0))) < 0.5  # Optuna's own draws at random yet
+
+
+def test_a_pruned_trial_counts_as_what_it_would_have_come_to() -> None:
+    study = a_study_that_is_mostly_pruned()
+    seen = optuna_private._WithPruned(study)._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=False)
+    assert [trial.value for trial in seen[3:]] == pytest.approx(
+        [99 - (0.03 * index - 0.8) ** 2 for index in range(20)]  # complete ones have gained 3 from epoch 1 on
+    )
+    assert {trial.state for trial in seen} == {TrialState.COMPLETE}
+    assert {trial.state for trial in study.trials[3:]} == {TrialState.PRUNED}  # as before
+
+
+def test_a_trial_that_was_pruned_before_any_ended_is_left_out() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(optuna.create_trial(state=TrialState.PRUNED, intermediate_values={1: 90.0}))
+    study.add_trial(optuna.create_trial(state=TrialState.PRUNED))
+    assert optuna_private._WithPruned(study)._get_trials(False, (TrialState.COMPLETE,), False) == []
