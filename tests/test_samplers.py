@@ -180,7 +180,7 @@ def test_a_simulated_curve_has_the_shape_of_a_recorded_one_of_about_as_many_erro
     ]
 
 
-@pytest.mark.parametrize("sampler", [name for name in CANDIDATES if name != samplers.SLOW])
+@pytest.mark.parametrize("sampler", [name for name in CANDIDATES if name not in samplers.SLOW])
 def test_a_simulated_search_begins_with_the_reference_and_keeps_to_its_cost(surrogate: Surrogate, sampler: str) -> None:
     lab = Lab(surrogate, 0)
     trials = search(lab, sampler, make_pruner("none"), 10 * EPOCHS + 1, seed=0)
