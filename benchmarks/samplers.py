@@ -165,8 +165,9 @@ def _tables(measured: Samplers) -> Iterator[Table | str]:
         )
     yield (
         "Earned: points beyond the study's first trial, without noise. Intervals: 95 %, over searches, each by itself. "
-        f"{SLOW} has fewer searches: it is compared by what it has beyond the default, in the same worlds. It assumes "
-        "that the space is smooth, as half of the worlds are. A search has one worker; ties are not broken by size. "
+        "Gaussian processes have fewer searches: they are compared by what they have beyond the default, in the same "
+        "worlds. They assume that the space is smooth, as half of the worlds are. A search has one worker; no tie is "
+        "broken by size. "
         "All worlds are those of one surrogate a budget: how far that is from the truth is in no interval."
     )
 
