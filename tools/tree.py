@@ -9,6 +9,7 @@ OTHERS = {
     "tests/": "Tests, a file per module, on the real digits of the sample.",
     "docs/": "The pages below.",
     "results/reference/": "The reference study: database, records, models.",
+    "results/frontier/": "The frontier: its studies in one database, and records by budget.",
     "results/LOG.md": "What was tried and measured, failures included.",
 }
 WIDTH = 20  # of the names in the tree
