@@ -176,7 +176,8 @@ def _with_search(point: FrontierPoint, summary: StudySummary, session: Session) 
             config, dataset=summary.dataset, epochs=summary.settings.epochs, recipe=summary.settings.recipe
         )
     same = all(getattr(point, name) == value for name, value in found.items())
-    base = dict(point) if same else {}
+    made_anew = summary.trials.total < point.num_trials  # the study was deleted, and its winner with it
+    base = dict(point) if same and not made_anew else {}
     earned = summary.reranking.earned if summary.reranking is not None and winner is not None else None
     return FrontierPoint.model_validate({**base, **found, "num_trials": summary.trials.total, "earned": earned})
 
