@@ -38,6 +38,7 @@ class CompiledTraining:
         self._gradients = Arrays(*(_flat_gradient(tensors[0]) if tensors else NONE for tensors in weights))
         self._dropout: list[tuple[np.float32, np.float32, Numbers]] = []
         self._generator = np.zeros(masks.STATE, dtype=np.uint32)
+        self.seed_dropout(0)  # zeros alone would drop everything
         for part, block in zip(parts, self._program[1:], strict=True):
             for name in ("scale", "deviation"):  # of a block without norm
                 self._work[block[name] : block[f"{name}_end"]] = 1
