@@ -60,15 +60,15 @@ def suggest_config(trial: optuna.trial.BaseTrial, max_params: int = DEFAULT_MAX_
     residual = trial.suggest_categorical("residual", [False, True])
     widenings = [  # the mean width of a stage over that of the stage before
         1.0,
-        trial.suggest_float("widening_2", 0.9, 2.2),
-        trial.suggest_float("widening_3", 0.7, 1.8),
+        trial.suggest_float("widening_2", 0.7, 2.5, log=True),
+        trial.suggest_float("widening_3", 0.6, 3.0, log=True),
     ]
-    growth = trial.suggest_float("growth", 1.0, 1.6)  # the last width of a stage over its first
+    growth = trial.suggest_float("growth", 0.6, 1.7, log=True)  # the last width of a stage over its first
     dropout = trial.suggest_float("dropout", 0.0, 0.15, step=0.025)
     rotation = trial.suggest_float("rotation", 0.0, 20.0)  # degrees
     shift = trial.suggest_float("shift", 0.0, 3.0)  # pixels
     distortion = trial.suggest_float("distortion", 0.0, 0.25)  # scale and shear alike
-    lr = trial.suggest_float("lr", 3e-3, 4e-2, log=True)
+    lr = trial.suggest_float("lr", 3e-3, 0.1, log=True)
     weight_decay = trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True)
     separable[0] &= convs[0] > 1  # the very first convolution is dense
     blocks: tuple[Block, ...] = tuple("separable" if drawn else "dense" for drawn in separable)

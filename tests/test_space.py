@@ -86,7 +86,9 @@ def test_widths_keep_to_their_share_within_a_few_channels(params: dict[str, Any]
         assert abs(width - scale * wide) <= max(5, 0.15 * scale * wide)
 
 
-@pytest.mark.parametrize(("widening_2", "widening_3", "growth"), [(1.0, 1.0, 1.0), (2.2, 0.7, 1.6), (1.5, 1.8, 1.3)])
+@pytest.mark.parametrize(
+    ("widening_2", "widening_3", "growth"), [(1.0, 1.0, 1.0), (2.5, 0.6, 1.7), (1.5, 1.8, 1.3), (0.7, 3.0, 0.6)]
+)
 def test_a_wide_net_has_the_drawn_relations(widening_2: float, widening_3: float, growth: float) -> None:
     params = REFERENCE | {"widening_2": widening_2, "widening_3": widening_3, "growth": growth}
     stages = suggest_config(FixedTrial(params), 1_000_000).model.channels
