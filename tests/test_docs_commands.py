@@ -17,7 +17,7 @@ from training import EveryTenth
 
 from cli import cli
 from search.net.datasets import DATASETS
-from search.net.own import TEST, TRAINING
+from search.net.own import TEST, TRAINING, load_own
 
 pytestmark = pytest.mark.slow
 ORDER = ["README.md", "docs/how-to.md", *sorted(set(PAGES) - {"README.md", "docs/how-to.md", "docs/cli.md"})]
@@ -92,16 +92,21 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_own(folder: Path) -> None:
-    """By the example of docs/data-sets.md, with something to see."""
-    folder.mkdir(parents=True)
+    """By the example of docs/data-sets.md, of pictures of bars, each class at another place."""
+    folder.parent.mkdir(parents=True)
     [example] = re.findall(r"^```python\n(.*?)^```", PAGES["docs/data-sets.md"], re.DOTALL | re.MULTILINE)
-    some = example.replace("np.zeros((200, 28, 28), dtype=np.uint8)", "made")
-    assert some != example
-    made = np.zeros((200, 28, 28), dtype=np.uint8)
-    made[np.arange(200), 5:20, 5 + np.arange(200) % 10] = 255
+    for label in range(10):
+        Path(f"pictures/{label}").mkdir(parents=True)
+        bar = np.full((56, 56), 255, dtype=np.uint8)
+        bar[10:40, 10 + 2 * label : 12 + 2 * label] = 0
+        for copy in range(20):
+            Image.fromarray(bar).save(f"pictures/{label}/{copy}.png")
     for images, labels in (TRAINING, TEST):
-        renamed = some.replace(TRAINING[0], str(folder / images)).replace(TRAINING[1], str(folder / labels))
-        exec(renamed, {"made": made})
+        renamed = example.replace(TRAINING[0], images).replace(TRAINING[1], labels)
+        exec(renamed.replace('"my-images"', repr(str(folder))), {})
+    written, classes = load_own(folder, test=True)
+    assert sorted(classes.tolist()) == sorted([*range(10)] * 20)
+    assert written[classes == 3][0, 0, 10, 8] > 200  # light on dark, and half as large
 
 
 def test_every_command_on_the_pages_works(place: Path) -> None:

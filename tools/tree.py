@@ -12,14 +12,15 @@ OTHERS = {
     "results/frontier/": "The frontier: its studies in one database, and records by budget.",
     "results/LOG.md": "What was tried and measured, failures included.",
 }
-WIDTH = 20  # of the names in the tree
 
 
 def file_tree() -> str:
     """A line per package: the first sentence of its docstring."""
     described = {name: _first_sentence(ROOT / name) for name in ("cli.py", "space.py")}
     described |= {f"{_name(package)}/": _first_sentence(package / "__init__.py") for package in _packages()}
-    lines = [f"{name:<{WIDTH}}{line}" for name, line in (described | OTHERS).items()]
+    tree = described | OTHERS
+    width = max(map(len, tree)) + 2
+    lines = [f"{name:<{width}}{line}" for name, line in tree.items()]
     return "```\n" + "\n".join(lines) + "\n```\n"
 
 

@@ -23,14 +23,15 @@ def delete(name: str, yes: bool, storage: str) -> None:
       python cli.py delete mnist-7999p-15e
     """
     from ..runs.history import delete_and_remember
+    from ..show.words import plural
     from ..studies.finding import studies_to_delete
     from ..studies.storage import open_storage
-    from ..studies.study import StoredStudy
+    from ..studies.study import BEGUN, StoredStudy
 
     opened = open_storage(storage)
     names = studies_to_delete(opened, name)
     for each in names:
-        click.echo(f"{printable(each)}: {len(StoredStudy.load(opened, each).trials())} trials")
+        click.echo(f"{printable(each)}: {plural(len(StoredStudy.load(opened, each).trials(BEGUN)), 'trial')}")
     if not yes:
         if not sys.stdin.isatty():
             raise ExplainedError("This would delete what is listed above. Nobody can be asked here: use --yes.")

@@ -1,5 +1,6 @@
 """`frontier`: accuracy against parameters, every point of it proved."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ DEFAULT_BUDGETS = ",".join(map(str, FrontierSettings.budgets))
 @click.option(
     "--epochs", type=WholeNumber(1, MAX_EPOCHS), default=FrontierSettings.epochs, help="Epochs of an unpruned trial."
 )
-@search_options
+@partial(search_options, fewest_reranked=1)  # re-ranking names the winners that are proved
 @click.option("--target", type=percent, help="As with verify-best.")
 @space_option
 @run_options

@@ -50,12 +50,26 @@ def _explained() -> Iterator[None]:
         raise
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx is not None else PROGRAM
-        raise OneLineUsageError(f"{printable(error.format_message())} See '{command} --help'.") from error
+        words = error.format_message()
+        words += "" if words.endswith((".", "?")) else "."
+        raise OneLineUsageError(f"{printable(words)}{_hint(error)} See '{command} --help'.") from error
     except Exception as error:
         message = explain(error)
         if message is None:
             raise
         raise click.ClickException(printable(message)) from error
+
+
+def _hint(error: click.UsageError) -> str:
+    """How this command is told of a study, to whoever tells it as another one is told."""
+    if error.ctx is None:
+        return ""
+    takes = {param.name: param for param in error.ctx.command.params}
+    if "study_name" in takes and error.format_message().startswith("Got unexpected extra argument"):
+        return " Name a study with --study-name."
+    if isinstance(takes.get("name"), click.Argument) and "--study-name" in error.format_message():
+        return f" Name the study without an option: {error.ctx.info_name} NAME."
+    return ""
 
 
 def explain(error: Exception) -> str | None:

@@ -1,6 +1,7 @@
 """All commands together."""
 
 import os
+import signal
 
 import click
 
@@ -43,4 +44,7 @@ cli.help = str(cli.help).replace(CHECKOUT_PROGRAM, PROGRAM)
 
 def main() -> None:
     """What `python cli.py` does, and the installed command, which is the one that shells complete."""
-    cli(prog_name=DISTRIBUTION if COMPLETION in os.environ else PROGRAM, complete_var=COMPLETION)
+    try:
+        cli(prog_name=DISTRIBUTION if COMPLETION in os.environ else PROGRAM, complete_var=COMPLETION)
+    finally:  # all is said: a further Ctrl-C would make the libraries that tidy up at exit print their tracebacks
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -126,17 +126,18 @@ def space_option(command: Command) -> Command:
     return click.option("--space", type=folder, help=help_text)(command)
 
 
-def search_options(command: Command) -> Command:
+def search_options(command: Command, *, fewest_reranked: int = 0) -> Command:
     """How a search draws, prunes and decides."""
     percentile = "percentile: ends a trial that, after a warm-up, is behind three quarters of the complete ones."
-    rerank = "How many leading trials are run twice more in the end, and with them the study's first. 0: none."
+    rerank = "How many leading trials are run twice more in the end, and with them the study's first."
+    rerank += " 0: none." if not fewest_reranked else ""
     compare = "By how many runs the winner is then compared with the study's first trial. 0: not."
     seed = "Of all that is random. With one worker, it decides the whole search."
     default = SearchSettings
     for option in (
         click.option("--seed", type=WholeNumber(0, LARGEST_INTEGER), default=default.seed, help=seed),
         click.option("--compare", type=WholeNumber(0, MAX_SEEDS), default=default.compare, help=compare),
-        click.option("--rerank", type=WholeNumber(0, MAX_TRIALS), default=default.rerank, help=rerank),
+        click.option("--rerank", type=WholeNumber(fewest_reranked, MAX_TRIALS), default=default.rerank, help=rerank),
         click.option("--pruner", type=click.Choice(PRUNERS), default=default.pruner, help=percentile),
         click.option(
             "--sampler", type=click.Choice(SAMPLERS), default=default.sampler, help="What draws configurations."

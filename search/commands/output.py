@@ -31,8 +31,8 @@ def finish(
     if as_json:
         click.echo(ended.record.to_json(), nl=False)
     elif not quiet:
-        if ended.files:
-            click.echo(printable(f"Written: {', '.join(map(str, ended.files))}."))
+        for path in ended.files:
+            click.echo(printable(f"Written: {path}"))
         show(report(ended.record))
     return ended.record
 

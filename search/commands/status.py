@@ -32,12 +32,12 @@ PLACES = ("storage", "results_dir")
 @storage_option
 @json_option
 def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool) -> None:
-    """Lists the studies of a storage, or a search's leaders.
+    """Lists the studies of a storage, or one search and its leaders.
 
-    With NAME, the leading trials of that search are listed, too. How their trials ended, the best of a search, and the
-    trials whose worker has died. With --fix it mends what a kill, a full disk or manual changes have left: trials
-    without a worker, half-written files, records that are missing, damaged or old, and the winner's model where its
-    run's is there.
+    How their trials ended, the best of a search, and the trials whose worker has died. With NAME: that search and what
+    followed it, its leading trials, and why trials have failed. With --fix it mends what a kill, a full disk or manual
+    changes have left: trials without a worker, half-written files, records that are missing, damaged or old, and the
+    winner's model where its run's is there.
 
     \b
     Example:
@@ -47,7 +47,7 @@ def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, 
       python cli.py status --fix
     """
     from ..runs.mending import find_repairs
-    from ..runs.reporting import describe_leaders
+    from ..runs.reporting import describe_failures, describe_leaders
     from ..show.mends import mend_lines
     from ..show.status import describe_storage, leaders_table, studies_table
     from ..show.words import plural
@@ -65,13 +65,17 @@ def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, 
     else:
         mends = [repair.describe() for repair in find_repairs(opened, results_dir)]
     leaders = describe_leaders(opened, name, top) if name is not None else ()
-    found = describe_storage(opened).model_copy(update={"mends": tuple(mends), "leaders": leaders})
+    failures = describe_failures(opened, name) if name is not None else ()
+    known = {"mends": tuple(mends), "leaders": leaders, "failures": failures}
+    found = describe_storage(opened, name).model_copy(update=known)
     if as_json:
         click.echo(found.to_json(), nl=False)
     elif not fix:
         show(studies_table(found))
         if leaders:
             show(leaders_table(leaders))
+        for failed in failures:
+            click.echo(printable(f"Trial {failed.number} failed: {failed.reason}"))
         for line in mend_lines(mend for mend in mends if mend.how is None):
             click.echo(printable(line))
         to_mend = [mend for mend in mends if mend.how is not None]

@@ -72,7 +72,11 @@ def _find(folder: Path, name: str) -> Path:
     for place in places:
         if place.exists():
             return place
-    raise DataError(f"{folder} has no {name}, here or in raw, gzipped or not.")
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}.")
+    raise DataError(
+        f"{folder} has no {name}, here or in raw, gzipped or not. docs/data-sets.md makes such files of pictures."
+    )
 
 
 def _read(path: Path) -> bytearray:

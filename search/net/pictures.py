@@ -24,7 +24,6 @@ LARGEST_FILE = 2**27  # bytes
 LARGEST_PICTURE = 50_000_000  # pixels
 LARGEST_SIDE = 1_000  # pixels, of what is looked at
 UNREADABLE = (  # what Pillow raises, besides its own errors, for files that are damaged
-    UnidentifiedImageError,
     Image.DecompressionBombError,
     OSError,
     SyntaxError,
@@ -74,6 +73,8 @@ def _read_grey(path: Path) -> Grey:
                 whole = ImageOps.exif_transpose(picture).convert("RGBA")  # a phone says which side is up
     except FileNotFoundError:
         raise PictureError(f"{path} is not there.") from None
+    except UnidentifiedImageError as error:
+        raise PictureError(f"{path} is no picture that can be read (of no format that is known).") from error
     except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{path} is no picture that can be read ({reason}).") from error

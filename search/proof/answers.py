@@ -153,13 +153,13 @@ class Answers(Record):
         return tuple(_join(column) for column in zip(*(row.bins for row in self.seeds), strict=True))
 
     def hardest(self, most: int) -> list[HardDigit]:
-        """The images that most networks miss."""
+        """The images that most networks miss; of as many, those that are taken for something else most surely."""
         by_place: dict[int, list[Miss]] = {}
         for row in self.seeds:
             for miss in row.misses:
                 by_place.setdefault(miss.place, []).append(miss)
-        order = sorted(by_place.values(), key=lambda misses: (-len(misses), misses[0].place))
-        return [_describe(misses) for misses in order[:most]]
+        found = map(_describe, by_place.values())
+        return sorted(found, key=lambda digit: (-digit.num_missed, -digit.probability, digit.place))[:most]
 
 
 def _join(bins: Sequence[Bin]) -> Bin:

@@ -48,6 +48,7 @@ class Reproduction(Witness):
         reproduced: Whether all that can be judged agrees; null if nothing can.
         recorded_with: Where the recorded runs were trained.
         target: That of the recorded proof, in percent.
+        judged: Whether a claim can be judged on the data set.
     """
 
     TITLE = "reproduce.json (`reproduce`)"
@@ -58,6 +59,7 @@ class Reproduction(Witness):
     recipe: int
     epochs: Count
     target: Percent
+    judged: bool = True
     seeds: tuple[RepeatedSeed, ...]
     identical: bool | None
     num_judged: Count
@@ -164,6 +166,7 @@ def compare(
         dataset=proof.dataset,
         num_images=proof.num_images,
         target=proof.target,
+        judged=proof.judged,
         seeds=tuple(rows),
         identical=identical,
         num_judged=len(judged),

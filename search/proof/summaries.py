@@ -258,12 +258,24 @@ class Mend(Part):
     done: bool
 
 
+class FailedTrial(Part):
+    """A trial that failed by an error of the code, of yours or of this tool.
+
+    Attributes:
+        reason: The error, and where it was raised.
+    """
+
+    number: Count
+    reason: str
+
+
 class StorageStatus(Record):
     """The studies of a storage (`status --json`).
 
     Attributes:
         mends: What is not as it should be; with `--fix`, also what is mended of it.
         leaders: Of the search that is asked about, the complete trials of highest value, the best first.
+        failures: Of that search, the trials that have failed.
     """
 
     TITLE = "`status --json`"
@@ -273,6 +285,7 @@ class StorageStatus(Record):
     studies: tuple[StudyRow, ...]
     mends: tuple[Mend, ...] = ()
     leaders: tuple[SearchedTrial, ...] = ()
+    failures: tuple[FailedTrial, ...] = ()
 
 
 class SeenPixels(Part):

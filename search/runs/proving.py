@@ -47,6 +47,8 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
     target = settings.target if settings.target is not None else dataset.target
     if target is None:
         raise DataError(NO_TARGET.format(dataset=dataset.name))
+    if target != dataset.target and not dataset.judged:
+        screen.warn(f"A target of {target} % changes nothing: no claim can be judged on the {dataset.name}.")
     # A trial that is asked for has a record of its own, so that it does not replace the winner's.
     record_name = "verify.json" if settings.trial is None else f"verify-{number}.json"
     record_path = settings.results_dir / search.name / record_name

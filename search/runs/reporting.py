@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from ..files import write_atomically
 from ..net.datasets import dataset_row
 from ..proof.parts import RecordError
-from ..proof.summaries import SearchedTrial, SearchedWith, StudySummary
+from ..proof.summaries import FailedTrial, SearchedTrial, SearchedWith, StudySummary
 from ..settings import SUMMARY
 from ..show.totals import busy_seconds, count_epochs, count_trials
 from ..studies.facts import TrialFacts
@@ -81,6 +81,12 @@ def describe_leaders(storage: RDBStorage, name: str, most: int) -> tuple[Searche
     return tuple(found for trial in leading if (found := _describe_searched(trial)) is not None)
 
 
+def describe_failures(storage: RDBStorage, name: str) -> tuple[FailedTrial, ...]:
+    """The trials of a search that have failed, and why. Raises StudyError as `describe_leaders` does."""
+    reasons = {trial.number: TrialFacts.of(trial).fail_reason for trial in find_search_study(storage, name).trials()}
+    return tuple(FailedTrial(number=number, reason=reason) for number, reason in reasons.items() if reason is not None)
+
+
 def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:
     if trial is None:
         return None
@@ -135,10 +141,11 @@ def _table(trials: list[FrozenTrial]) -> str:
     params = sorted({name for trial in trials for name in trial.params})
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["number", "state", "ticket", "val_accuracy", *COLUMNS, *params])
+    writer.writerow(["number", "state", "reason", "ticket", "val_accuracy", *COLUMNS, *params])
     for trial in trials:
-        recorded = TrialFacts.of(trial).as_attributes()
-        row = [trial.number, trial.state.name, recorded.get("ticket"), trial.value]
+        facts = TrialFacts.of(trial)
+        recorded = facts.as_attributes()
+        row = [trial.number, trial.state.name, facts.reason, facts.ticket, trial.value]
         row += [recorded.get(name) for name in COLUMNS]
         writer.writerow([*row, *(trial.params.get(name) for name in params)])
     return buffer.getvalue()

@@ -98,14 +98,16 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
     if settings.precision == AUTO:
         session = session.with_precision(precision_to_repeat(proof, session.precision))
     session = replace(session, own_kernels=proof.recipe == RECIPE)
+    screen.say(f"Repeating trial {proof.trial} of {proof.study_name}, from {settings.place}.")
     _, test_images = load_final_splits(dataset, settings.data_dir)
     session.compile()
+    if recorded.model_path is not None:
+        screen.say(f"First the recorded model answers all {len(test_images):,} test images, by {len(ALL_CROPS)} views.")
     model_errors = count_errors(recorded, test_images)
     learn(session.storage, proof)
     repetition = open_reproduction_study(session.storage, proof)
     first_seed = proof.first_seed if settings.first_seed is None else settings.first_seed
     seeds = range(first_seed, first_seed + settings.seeds)
-    screen.say(f"Repeating trial {proof.trial} of {proof.study_name}, from {settings.place}.")
     num_earlier = sum(run.params["seed"] in seeds for run in repetition.complete_trials())
     test = FinalTest(
         dataset=dataset.name,

@@ -40,7 +40,7 @@ def run_search(
     """
     if settings.study_name is not None:
         check_search_name(settings.study_name)
-    space.check_reference()
+    space.check_reference(settings.max_params)
     session = Session.open(settings, space, screen, create=True)
     dataset = find_dataset(settings.dataset, settings.data_dir, screen.warn)
     binding = Binding(
@@ -57,6 +57,7 @@ def run_search(
     search = open_search_study(session.storage, name, binding, space.reference, warm_start)
     num_done = count_trials(search.trials()).total
     StudyFacts(  # may change on the way; the last is noted
+        space_file=space.path.name,
         patience=settings.patience,
         num_trials=settings.trials,
         num_reranked=settings.rerank,

@@ -41,7 +41,7 @@ def describe_trial(trial: FrozenTrial) -> ShownTrial:
         start=trial.datetime_start,
         end=_end(trial, facts),
         worker=f"{owner.host}, process {owner.pid}" if owner is not None else "unknown",
-        reason=facts.prune_reason or facts.fail_reason,
+        reason=facts.reason,
     )
 
 

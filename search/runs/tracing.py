@@ -38,6 +38,8 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
         raise DataError(NO_TARGET.format(dataset=dataset.name))
     if not settings.rerank:
         raise ExplainedError("A frontier proves winners, and re-ranking is what names them: rerank at least one trial.")
+    for max_params in settings.budgets:
+        space.check_reference(max_params)
     settings = replace(settings, target=target)
     path = settings.results_dir / frontier_record(dataset.name, settings.epochs)
     files = (path, path.with_suffix(".md"), path.with_suffix(".png"))

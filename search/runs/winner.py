@@ -77,9 +77,11 @@ def rebuild_config(search: StoredStudy, trial: FrozenTrial, space: Space) -> Tri
     """
     binding, commit = search.binding, str(search.facts.commit)[:12]
     if binding.space != space.hash:
+        file = search.facts.space_file
         raise StudyError(
-            f"{space.path.name} is not the search space that study {search.name!r} was made with (at {commit}): its "
-            f"trials cannot be rebuilt. Name that file with --space, restore that version of it, or search anew."
+            f"{space.path} is not the search space that study {search.name!r} was made with "
+            f"({f'{file}, ' if file is not None else ''}at {commit}): its trials cannot be rebuilt. Name that file "
+            f"with --space, restore that version of it, or search anew."
         )
     if binding.recipe != RECIPE:
         raise StudyError(

@@ -10,10 +10,10 @@ from ..proof.estimates import paired_margin
 from ..proof.frontier import Frontier, FrontierPoint
 from ..proof.parts import describe_environment, join_environments
 from .published import PUBLISHED
-from .words import escape_markdown, format_network, plural
+from .words import escape_markdown, format_network, plural, signed
 
 HEADINGS = (
-    "Budget", "Params", "Network", "Trial", "Seeds", "Min", "Mean", "One view", "Proves", "Held", "Earned",
+    "Budget", "Params", "Network", "Trials", "Winner", "Seeds", "Min", "Mean", "One view", "Proves", "Held", "Earned",
 )  # fmt: skip
 
 
@@ -60,7 +60,8 @@ def _row(point: FrontierPoint, frontier: Frontier) -> tuple[str, ...]:
         f"{point.max_params:,}",
         f"{point.num_params:,}",
         format_network(point),
-        f"{point.trial} of {point.num_trials}",
+        str(point.num_trials),
+        str(point.trial),
         measured if n else "",
         f"{point.min:.2f}" if point.min is not None else "",
         _mean(point),
@@ -84,7 +85,7 @@ def _earned(point: FrontierPoint) -> str:
     if point.earned.first == point.trial:
         return "first trial"
     margin = f" ± {point.earned.margin:.3f}" if point.earned.margin is not None else ""
-    return f"{point.earned.mean:+.3f}{margin}"
+    return f"{signed(point.earned.mean)}{margin}"
 
 
 def notes(frontier: Frontier) -> list[str]:
@@ -92,8 +93,9 @@ def notes(frontier: Frontier) -> list[str]:
     tested = [point.tested for point in frontier.points if point.tested is not None and point.tested.seeds]
     budgets = plural(len(tested), "budget")
     lines = [
-        f"Accuracies in % on the test images of {frontier.dataset}, epochs: {frontier.epochs}. Trial: the winner of "
-        "the search, of so many. Seeds: of that winner, all that were measured, by whichever command.",
+        f"Accuracies in % on the test images of {frontier.dataset}, epochs: {frontier.epochs}. Trials: "
+        "how many the search has completed or pruned. Winner: the number of its trial; interrupted ones have numbers, "
+        "too. Seeds: of the winner, all that were measured, by whichever command.",
         *_measured(frontier, num_tested=len(tested)),
         f"{budgets} put to the test, of {len(frontier.points)} that were ever asked for; all are shown, whatever came "
         "of them.",

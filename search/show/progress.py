@@ -27,6 +27,7 @@ class StudyProgress:
         self._keys = set(work.plan.keys)
         self._kind = work.stored.kind or Kind.SEARCH
         self._start = time.monotonic()
+        self._has_begun = False
         self._seen = {trial.number for trial in self._trials() if trial.state.is_finished()}
 
     def render(self) -> RenderableType:
@@ -38,7 +39,8 @@ class StudyProgress:
         line = f"complete {counts.complete}   pruned {counts.pruned}   running {len(running)}"
         for word, count in (("interrupted", counts.interrupted), ("failed", counts.failed)):
             line += f"   {word} {count}" if count else ""
-        line += "   (workers are starting)" if num_left and not running else ""
+        self._has_begun |= bool(running)
+        line += "   (workers are starting)" if num_left and not self._has_begun else ""
         left = self._seconds_left(trials)
         parts: list[RenderableType] = [self._bar(counts.total, left), Text(line)]
         notes = []

@@ -37,7 +37,7 @@ def agreement(found: Reproduction) -> list[str]:
             f"The {judged}, {found.mean:.3f} %, {relation} the recorded {found.recorded_mean:.3f} ± "
             f"{found.margin:.3f} % (95 % prediction interval for so many)."
         )
-    if found.num_missed:
+    if found.judged and found.num_missed:
         lines.append(
             f"{found.num_missed} of {len(found.seeds)} seeds miss the proof's {found.target:.15g} %: that is on record "
             f"here, and no verdict on this configuration passes over it."

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ..proof.summaries import HolderRow, SearchedTrial, StorageStatus, StudyRow
 from ..studies.facts import FactsError
+from ..studies.finding import followers_of
 from ..studies.kinds import KINDS, Kind
 from ..studies.storage import GRACE_PERIOD
 from ..studies.study import StoredStudy, StudyError, damage_told, study_names
@@ -19,13 +20,14 @@ from .totals import count_trials
 from .words import format_network
 
 HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best run %")
+RARE = ("Pruned", "Running", "Interrupted", "Failed")  # shown where there are any
 
 
-def describe_storage(storage: RDBStorage) -> StorageStatus:
-    """Every study of a storage."""
+def describe_storage(storage: RDBStorage, search: str | None = None) -> StorageStatus:
+    """Every study of a storage; or a search, and what followed it."""
+    names = study_names(storage) if search is None else [search, *followers_of(storage, search)]
     return StorageStatus(
-        storage=hide_password(str(storage.url)),
-        studies=tuple(_describe(storage, name) for name in study_names(storage)),
+        storage=hide_password(str(storage.url)), studies=tuple(_describe(storage, name) for name in names)
     )
 
 
@@ -103,14 +105,15 @@ def studies_table(status: StorageStatus) -> RenderableType:
     """All studies, which trials have lost their worker, and who holds the others that run."""
     rows = [_cells(row) for row in status.studies]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for place, heading in enumerate(HEADINGS):
+    told = [place for place, heading in enumerate(HEADINGS) if heading not in RARE or any(r[place] for r in rows)]
+    for place in told:
         longest = max((len(cells[place]) for cells in rows), default=0)
-        if heading in ("Study", "Kind"):
-            table.add_column(heading, no_wrap=True, min_width=longest)  # whole, to be copied
+        if HEADINGS[place] in ("Study", "Kind"):
+            table.add_column(HEADINGS[place], no_wrap=True, min_width=longest)  # whole, to be copied
         else:  # in a narrow terminal the heading gives way: a number cut short would be another number
-            table.add_column(heading, justify="right", overflow="ellipsis", min_width=longest)
+            table.add_column(HEADINGS[place], justify="right", overflow="ellipsis", min_width=longest)
     for cells in rows:
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(cells[place]) for place in told))
     stale = [
         f"{row.study_name}: the workers of trials {list(row.stale)} have ended; the same command tries them again."
         for row in status.studies
@@ -123,11 +126,11 @@ def studies_table(status: StorageStatus) -> RenderableType:
 
 def _cells(row: StudyRow) -> list[str]:
     counts = row.trials
-    numbers = (counts.complete, counts.pruned, row.running, counts.interrupted, counts.failed)
+    numbers = (counts.pruned, row.running, counts.interrupted, counts.failed)
     best = f"{row.best:.2f}" if row.best is not None else ""
     if row.damage is not None:
-        return [row.study_name, "damaged", *[""] * len(numbers), ""]
-    return [row.study_name, row.kind or "other", *map(str, numbers), best]
+        return [row.study_name, "damaged", "", *[""] * len(numbers), ""]
+    return [row.study_name, row.kind or "other", str(counts.complete), *(str(each or "") for each in numbers), best]
 
 
 def leaders_table(leaders: Sequence[SearchedTrial]) -> RenderableType:

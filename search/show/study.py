@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ..proof.summaries import Reranking, SearchedTrial, StudySummary
 from ..settings import BEST_MODEL
-from .words import format_network, format_seconds, plural
+from .words import format_network, format_seconds, plural, signed
 
 
 def search_report(summary: StudySummary, num_planned: int, folder: Path) -> RenderableType:
@@ -27,8 +27,7 @@ def search_report(summary: StudySummary, num_planned: int, folder: Path) -> Rend
 def describe_work(summary: StudySummary, num_planned: int) -> list[str]:
     """What was done, a sentence each."""
     trials, epochs = summary.trials, summary.epochs
-    of_total = f" of {num_planned}" if trials.total < num_planned else ""
-    interrupted = "interrupted" if of_total else "interrupted and tried again"
+    interrupted = "interrupted" if trials.total < num_planned else "interrupted and tried again"
     again = "".join(
         f"; {plural(count, 'trial')} {word}"
         for count, word in ((trials.interrupted, interrupted), (trials.failed, "failed"))
@@ -38,10 +37,14 @@ def describe_work(summary: StudySummary, num_planned: int) -> list[str]:
     memory = f"; a worker took at most {peak / 1000:.1f} GB of main memory" if peak is not None else ""
     share = epochs.saved_by_pruning / max(1, epochs.trained + epochs.saved_by_pruning)
     return [
-        f"{summary.study_name}: {trials.total}{of_total} trials done ({trials.complete} complete, {trials.pruned} "
-        f"pruned{again}) in {format_seconds(summary.seconds)}.",
+        f"{summary.study_name}: {_done(trials.total, num_planned)} done ({trials.complete} complete, {trials.pruned} "
+        f"pruned{again}), which ran for {format_seconds(summary.seconds)}.",
         f"{plural(epochs.trained, 'epoch')} trained, {epochs.saved_by_pruning} ({share:.0%}) saved by pruning{memory}.",
     ]
+
+
+def _done(total: int, num_planned: int) -> str:
+    return f"{total} of {plural(num_planned, 'trial')}" if total < num_planned else plural(total, "trial")
 
 
 def describe_leader(summary: StudySummary) -> list[str]:
@@ -70,7 +73,7 @@ def _winner_of_reranking(winner: SearchedTrial, best: SearchedTrial, reranking: 
         f"Winner: trial {winner.number}, {means[winner.number]:.3f} % on validation on average over "
         f"{plural(num_runs, 'further run')}, {_network(winner)}." + (f"{tie}{margin}{smaller}." if tie else ""),
         f"Best single run: trial {best.number}, {best.val_accuracy:.2f} %; its further runs reach "
-        f"{means[best.number]:.3f} % on average ({-regression:+.3f} points).",
+        f"{means[best.number]:.3f} % on average ({signed(-regression)} points).",
         *_earned(winner, reranking),
     ]
 
@@ -89,7 +92,7 @@ def _earned(winner: SearchedTrial, reranking: Reranking) -> list[str]:
         return []
     margin, sure = (f" ± {earned.margin:.3f}", "95 %, ") if earned.margin is not None else ("", "")
     return [
-        f"Earned over the study's first trial ({earned.first}): {earned.mean:+.3f}{margin} points on validation "
+        f"Earned over the study's first trial ({earned.first}): {signed(earned.mean)}{margin} points on validation "
         f"({sure}{plural(n, 'pair')} of further runs)."
     ]
 

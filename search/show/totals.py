@@ -30,7 +30,7 @@ def _was_interrupted(trial: FrozenTrial) -> bool:
 
 
 def count_epochs(trials: Iterable[FrozenTrial], epochs: int) -> EpochCounts:
-    """Epochs trained, and those that pruned trials did not train.
+    """Epochs trained, and those that pruned trials did not train: not of networks over the budget, which never begin.
 
     Args:
         epochs: Of a trial that trains to its end.
@@ -38,7 +38,7 @@ def count_epochs(trials: Iterable[FrozenTrial], epochs: int) -> EpochCounts:
     trained = [(trial, TrialFacts.of(trial).epochs) for trial in trials]
     return EpochCounts(
         trained=sum(count for _, count in trained),
-        saved_by_pruning=sum(epochs - count for trial, count in trained if trial.state == TrialState.PRUNED),
+        saved_by_pruning=sum(epochs - count for trial, count in trained if trial.state == TrialState.PRUNED and count),
     )
 
 

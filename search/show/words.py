@@ -17,6 +17,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
+def signed(points: float) -> str:
+    """For example "+0.050"; what rounds to nothing is "+0.000" from either side."""
+    return f"{round(points, 3) + 0.0:+.3f}"  # minus zero plus zero is zero
+
+
 def format_seconds(seconds: float) -> str:
     """For example "0:03:25"."""
     minutes, rest = divmod(round(seconds), 60)

@@ -133,6 +133,11 @@ class TrialFacts(_Facts):
         """As `network_facts` has it."""
         return {"channels": self.channels, "blocks": self.blocks, "residual": self.residual}
 
+    @property
+    def reason(self) -> str | None:
+        """Why it ended early."""
+        return self.prune_reason or self.fail_reason
+
     def was_interrupted(self, state: TrialState) -> bool:
         """Whether a trial failed through no fault of its own: Ctrl-C, a killed worker, a host that fell silent."""
         return state == TrialState.FAIL and self.fail_reason is None
@@ -180,6 +185,7 @@ class StudyFacts(_Facts):
         num_trials: That the search's last command asked for.
         num_reranked: How many leading trials the search's last command wanted re-ranked.
         num_compared: By how many runs that wanted the winner compared with the first trial.
+        space_file: The name of the file that it drew from; `space` is the hash of that.
         commit, versions: Of the command that made it; those of others are in `continued_with`.
         search_study: The search that this study follows.
         warm_start: The search whose leading trials were queued in this one.
@@ -195,6 +201,7 @@ class StudyFacts(_Facts):
     max_params: Count | None = None
     epochs: Annotated[int, Field(strict=True, ge=1, le=MAX_EPOCHS)] | None = None
     space: str | None = None
+    space_file: str | None = None
     recipe: Count | None = None
     sampler: str | None = None
     pruner: str | None = None

@@ -12,11 +12,13 @@ from types import ModuleType
 
 import optuna
 
-from ..config import DEFAULT_MAX_PARAMS, PACKAGE, ExplainedError, TrialConfig
+from ..config import PACKAGE, ExplainedError, TrialConfig
+from ..errors import describe_error
 from ..files import read_regular
 from ..provenance import imports_of_this_package, rename, space_hash
 
 LARGEST_FILE = 2**20  # bytes
+LACKING = " is not found. Please set it"  # of Optuna's FixedTrial
 FOLDER = Path(__file__).resolve().parent.parent  # of the package
 
 SuggestConfig = Callable[[optuna.trial.BaseTrial, int], TrialConfig]
@@ -87,8 +89,7 @@ def _run(path: Path, content: bytes) -> ModuleType:
         exec(compile(_at_home(ast.parse(content, str(path))), str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
-        reason = " ".join(str(error).split())
-        raise SpaceError(f"{path} cannot be used ({type(error).__name__}: {reason}).") from error
+        raise SpaceError(f"{path} cannot be used: {describe_error(error)}.") from error
     return module
 
 
@@ -119,22 +120,29 @@ class Space:
     def hash(self) -> str:
         return space_hash(self.path)
 
-    def check_reference(self) -> None:
-        """Refuses a first trial that lacks a parameter, which would be drawn at random in silence.
+    def check_reference(self, max_params: int) -> None:
+        """Refuses a first trial that lacks a parameter, which would be drawn at random in silence, or is too large.
 
         Raises:
-            SpaceError: If it lacks one, or one of its values is out of range.
+            SpaceError: If it lacks one, one of its values is out of range, or its network is over the budget.
         """
+        refused = f"REFERENCE in {self.path.name} cannot be every study's first trial"
         trial = optuna.trial.FixedTrial(dict(self.reference))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # a value out of range
-                self.suggest_config(trial, DEFAULT_MAX_PARAMS)
+                config = self.suggest_config(trial, max_params)
         except SpaceError:
             raise
         except Exception as error:  # whatever the file gets wrong
-            reason = " ".join(str(error).split())
+            if isinstance(error, ValueError) and LACKING in str(error):
+                missing = str(error).partition(LACKING)[0]
+                raise SpaceError(
+                    f"{refused}: it has to hold every parameter that suggest_config draws. {missing}."
+                ) from error
+            raise SpaceError(f"{refused}: {describe_error(error)}.") from error
+        if config.model.num_params > max_params:
             raise SpaceError(
-                f"REFERENCE in {self.path.name} cannot be every study's first trial ({reason}). It has to hold a value "
-                f"for each parameter that suggest_config draws."
-            ) from error
+                f"{refused}: its network has {config.model.num_params:,} parameters, and the budget is {max_params:,}. "
+                "Let suggest_config take the widths from fit_channels, which keeps to any budget."
+            )

@@ -18,6 +18,7 @@ from .facts import Environment, FactsError, StudyFacts
 from .kinds import KINDS, Kind
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+BEGUN = (TrialState.RUNNING, *FINISHED, TrialState.FAIL)
 FIRST_RECIPE = 1  # which had no number
 
 

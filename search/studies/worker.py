@@ -11,6 +11,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from ..config import ExplainedError
+from ..errors import describe_error
 from ..provenance import versions
 from .choices import make_pruner
 from .facts import TrialFacts
@@ -24,7 +25,6 @@ from .turns import DATABASE_ERRORS, exclusive, patient
 from .urls import explain
 
 MAX_FAILURES = 3  # trials in a row that may fail before the worker gives up
-LONGEST_REASON = 500  # characters
 PATIENCE = 120.0  # seconds that a result waits for a disk that cannot be written: it took longer to compute
 PAUSE = 1.0  # seconds between two attempts
 FAULTS = (OSError, ExplainedError, *DATABASE_ERRORS)  # of the machine, or such as a person has to mend
@@ -75,7 +75,7 @@ def run_trials(
             tell(f"Trial {trial.number} was taken for dead and is tried again: what it came to here is dropped.")
         except Exception as error:
             is_fault = is_fault_of_the_machine(error)
-            reason = None if is_fault else _reason(error)  # without one, the trial is tried again
+            reason = None if is_fault else describe_error(error)  # without one, the trial is tried again
             with contextlib.suppress(UpdateFinishedTrialError, *FAULTS):
                 _record(stored, trial, TrialState.FAIL, reason=reason)
             num_failures += 1
@@ -178,7 +178,3 @@ def _record(
         if reason is not None:
             TrialFacts(fail_reason=reason).write(trial)
         stored.study.tell(trial, result.value if result is not None else None, state=state)
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST_REASON]

@@ -1,6 +1,8 @@
 """`status`: the studies of a storage."""
 
 import json
+import subprocess
+import sys
 
 import optuna
 import pytest
@@ -21,7 +23,7 @@ def test_the_status_lists_studies_with_counts_best_and_stale_trials(
     assert row["trials"] == {"total": 3, "complete": 2, "pruned": 1, "failed": 0, "interrupted": 1}
     assert (row["best"], row["best_trial"], row["running"], row["stale"]) == (98.5, 2, 2, [5])
     text = run("status", "--storage", storage_url).stdout
-    assert text.splitlines()[1].split() == ["small", "search", "2", "1", "2", "1", "0", "98.50"]
+    assert text.splitlines()[1].split() == ["small", "search", "2", "1", "2", "1", "98.50"]
     assert any(line.startswith("small: the workers of trials [5] have ended") for line in text.splitlines())
 
 
@@ -66,3 +68,34 @@ def test_the_leading_trials_of_a_search_are_told_by_its_name(search_study: Store
 
 def test_the_leading_trials_of_no_search_are_one_line(storage_url: str, search_study: StoredStudy) -> None:
     assert_refused(run("status", "other", f"--storage={storage_url}"), 1, "no search study 'other'")
+
+
+def test_with_a_name_that_search_alone_is_told_and_why_trials_have_failed(
+    search_study: StoredStudy, verification: StoredStudy, storage_url: str
+) -> None:
+    optuna.create_study(storage=search_study.storage, study_name="another")
+    broken = TrialFacts(fail_reason="ZeroDivisionError: division by zero (mine.py:3)").as_attributes()
+    search_study.study.add_trial(create_trial(state=TrialState.FAIL, user_attrs=broken))
+    told = run("status", "small", "--storage", storage_url).stdout
+    assert [line.split()[0] for line in told.splitlines()[1:3]] == ["small", verification.name]
+    assert "another" not in told
+    assert "Trial 5 failed: ZeroDivisionError: division by zero (mine.py:3)" in told.splitlines()
+    facts = json.loads(run("status", "small", "--json", "--storage", storage_url).stdout)
+    assert [row["study_name"] for row in facts["studies"]] == ["small", verification.name]
+    assert [row["number"] for row in facts["failures"]] == [5]
+
+
+def test_who_names_a_study_as_another_command_wants_it_is_told_how(storage_url: str) -> None:
+    told = run("status", "--study-name", "small", "--storage", storage_url)
+    assert_refused(told, 2, "Name the study without an option: status NAME.")
+    assert_refused(run("report", "small", "--storage", storage_url), 2, "(small). Name a study with --study-name. See")
+    assert "study" not in run("reproduce", "here", "there", "--storage", storage_url).stderr
+
+
+def test_a_further_interrupt_while_libraries_tidy_up_at_exit_is_not_heard() -> None:
+    code = (
+        "import atexit, os, signal, sys; from search.commands.main import main; sys.argv[1:] = ['--version']; "
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT); main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

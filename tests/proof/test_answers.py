@@ -27,6 +27,11 @@ def test_the_hardest_digits_are_those_that_most_networks_miss() -> None:
     assert [digit.place for digit in answers.hardest(5)] == [7, 2]
 
 
+def test_of_digits_that_as_many_miss_the_surest_mistakes_come_first() -> None:
+    doubtful = Miss(place=2, label=1, answer=7, probability=0.5, of_label=0.25)
+    assert [digit.place for digit in make_answers((doubtful, FOUR)).hardest(2)] == [FOUR.place, 2]
+
+
 def test_the_calibration_error_is_the_mean_gap_between_what_is_said_and_what_is_right() -> None:
     answers = make_answers((FOUR,), ())
     assert [each.num for each in answers.bins] == [1, 1999]

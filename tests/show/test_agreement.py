@@ -53,3 +53,10 @@ def test_a_reproduction_names_what_it_and_the_record_were_made_with() -> None:
 @pytest.mark.parametrize(("reproduced", "words"), [(True, "REPR"), (False, "NOT REPR"), (None, "NOT JUDGED")])
 def test_the_verdict_comes_first_in_capitals(reproduced: bool | None, words: str) -> None:
     assert VERDICTS[reproduced].startswith(words)
+
+
+def test_seeds_that_miss_the_proofs_target_are_told_where_it_can_be_judged() -> None:
+    row = {"seed": 20_000, "test_accuracy": 99.39, "errors": 61, "errors_one_view": 70, "recorded_errors": None}
+    told = "1 of 1 seeds miss the proof's 99.4 %: that is on record here"
+    assert any(line.startswith(told) for line in agreement(make_reproduction(seeds=[row])))
+    assert not any("miss" in line for line in agreement(make_reproduction(seeds=[row], judged=False)))

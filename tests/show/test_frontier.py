@@ -95,12 +95,13 @@ def test_every_budget_has_a_row_whatever_became_of_it() -> None:
     )
     network, won_by = "4,5 / sep 6,7 / 8", "first trial"
     assert rows[1:] == [
-        ("1,000", "992", network, "7 of 50", "2", "98.90", "98.950 ± 0.635", "98.860", "0.0 %", "no", ""),
+        ("1,000", "992", network, "50", "7", "2", "98.90", "98.950 ± 0.635", "98.860", "0.0 %", "no", ""),
         (
             "2,500",
             "2,492",
             network,
-            "7 of 50",
+            "50",
+            "7",
             "2",
             "99.41",
             "99.430 ± 0.254",
@@ -109,9 +110,9 @@ def test_every_budget_has_a_row_whatever_became_of_it() -> None:
             "yes",
             won_by,
         ),
-        ("3,000", "", "not settled (12 trials)", "", "", "", "", "", "", "", ""),
-        ("4,000", "3,992", network, "7 of 50", "1 of 2", "99.30", "99.300", "99.210", "0.0 %", "no", "+0.150 ± 0.635"),
-        ("5,000", "", "not begun", "", "", "", "", "", "", "", ""),
+        ("3,000", "", "not settled (12 trials)", "", "", "", "", "", "", "", "", ""),
+        ("4,000", "3,992", network, "50", "7", "1 of 2", "99.30", "99.300", "99.210", "0.0 %", "no", "+0.150 ± 0.635"),
+        ("5,000", "", "not begun", "", "", "", "", "", "", "", "", ""),
     ]
 
 
@@ -124,7 +125,7 @@ def test_the_report_ends_with_the_claim(width: int) -> None:
 def test_the_page_has_the_claim_the_table_and_what_it_rests_on() -> None:
     page = words.to_markdown(make_frontier(SMALL, MIDDLE))
     assert page.startswith(f"# {CLAIM}\n")
-    assert "| 1,000 | 992 | 4,5 / sep 6,7 / 8 | 7 of 50 | 2 | 98.90 | 98.950 ± 0.635 | 98.860 | 0.0 % | no |  |" in page
+    assert "| 1,000 | 992 | 4,5 / sep 6,7 / 8 | 50 | 7 | 2 | 98.90 | 98.950 ± 0.635 | 98.860 | 0.0 % | no |  |" in page
     assert "all are shown, whatever came of them." in page
 
 

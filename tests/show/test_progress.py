@@ -138,6 +138,15 @@ def test_the_table_says_why_nothing_runs_at_the_start(new: StoredStudy) -> None:
     assert "starting" not in shown(progress.render())
 
 
+def test_workers_that_have_ended_are_not_said_to_start(new: StoredStudy) -> None:
+    progress = progress_of(new, drawn(10), epochs=15)
+    add(new, TrialState.RUNNING, 0)
+    progress.render()
+    new.study.tell(0, state=TrialState.FAIL)  # interrupted
+    assert "running 0" in shown(progress.render())
+    assert "starting" not in shown(progress.render())
+
+
 def test_no_worker_starts_where_nothing_is_left(new: StoredStudy) -> None:
     add(new, TrialState.COMPLETE, 0, num_params=1, channels=WIDEST_CHANNELS, epochs=4)
     text = table_of(new, drawn(1))

@@ -65,9 +65,9 @@ def test_only_pruned_trials_save_epochs(search_study: StoredStudy) -> None:
     assert (counts.trained, counts.saved_by_pruning) == (4 + 1 + 4 + 1 + 2, 3)
 
 
-def test_a_trial_pruned_untrained_saves_all_its_epochs() -> None:
+def test_a_trial_that_never_began_for_its_network_is_over_the_budget_saves_nothing() -> None:
     counts = count_epochs([make_trial(TrialState.PRUNED, 0, 1)], epochs=15)
-    assert (counts.trained, counts.saved_by_pruning) == (0, 15)
+    assert (counts.trained, counts.saved_by_pruning) == (0, 0)
 
 
 # The time that has passed

@@ -59,6 +59,7 @@ STUDY = StudyFacts(
     max_params=7_999,
     epochs=15,
     space="90ab",
+    space_file="mine.py",
     recipe=4,
     sampler="tpe",
     pruner="percentile",

@@ -12,7 +12,7 @@ from search.studies.space import Space, SpaceError
 
 def refusal(given: Space) -> str:
     with pytest.raises(SpaceError) as caught:
-        given.check_reference()
+        given.check_reference(DEFAULT_MAX_PARAMS)
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith("REFERENCE in space.py cannot be every study's first trial")
@@ -20,7 +20,7 @@ def refusal(given: Space) -> str:
 
 
 def test_the_spaces_own_reference_is_accepted(the_space: Space) -> None:
-    the_space.check_reference()
+    the_space.check_reference(DEFAULT_MAX_PARAMS)
 
 
 @pytest.mark.parametrize("name", space.REFERENCE)
@@ -44,12 +44,12 @@ def test_a_reference_out_of_its_range_is_refused(the_space: Space, name: str, va
 
 
 def test_a_reference_may_hold_more_than_is_drawn(the_space: Space) -> None:
-    replace(the_space, reference={**space.REFERENCE, "forgotten": 1.0}).check_reference()
+    replace(the_space, reference={**space.REFERENCE, "forgotten": 1.0}).check_reference(DEFAULT_MAX_PARAMS)
 
 
 def test_checking_a_reference_leaves_it_as_it_is(the_space: Space) -> None:
     before = dict(the_space.reference)
-    the_space.check_reference()
+    the_space.check_reference(DEFAULT_MAX_PARAMS)
     assert the_space.reference == before
     assert the_space.suggest_config(optuna.trial.FixedTrial(before), DEFAULT_MAX_PARAMS) == space.reference_config()
 

@@ -31,7 +31,7 @@ def test_a_file_elsewhere_defines_a_space_of_its_own(own: Path, the_space: Space
     assert given.reference == {**space.REFERENCE, "dropout": 0.025}
     assert given.path == own.resolve()
     assert given.hash != the_space.hash
-    given.check_reference()
+    given.check_reference(DEFAULT_MAX_PARAMS)
 
 
 def test_another_process_draws_from_the_same_file(own: Path) -> None:
@@ -75,7 +75,7 @@ def test_the_name_of_the_package_makes_no_other_space(own: Path) -> None:
 def test_a_byte_order_mark_does_no_harm(own: Path, encoding: str) -> None:
     own.write_text(OWN, encoding=encoding)
     given = load_space(own)
-    given.check_reference()
+    given.check_reference(DEFAULT_MAX_PARAMS)
     assert len(given.hash) == 16
 
 
@@ -83,13 +83,13 @@ def test_what_it_gets_wrong_when_it_draws_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "few.py"
     path.write_text("REFERENCE = {}\n\n\ndef suggest_config(trial): ...\n")
     with pytest.raises(SpaceError, match=r"REFERENCE in few\.py cannot be every study's first trial"):
-        load_space(path).check_reference()
+        load_space(path).check_reference(DEFAULT_MAX_PARAMS)
 
 
 def test_a_file_may_define_classes_of_data(tmp_path: Path) -> None:
     path = tmp_path / "classes.py"
     path.write_text(f"from dataclasses import dataclass\n\n\n@dataclass\nclass Thing:\n    a: int = 1\n\n\n{OWN}")
-    load_space(path).check_reference()
+    load_space(path).check_reference(DEFAULT_MAX_PARAMS)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,13 @@ def test_a_file_may_define_classes_of_data(tmp_path: Path) -> None:
         ("def suggest_config(trial, max_params): ...\n", "defines no REFERENCE"),
         ("import search.config\n", "write 'from search.config import ...' for 'import search.config'"),
         ("REFERENCE = 7\nsuggest_config = print\n", "defines no REFERENCE"),
-        ("def suggest_config(:\n", r"cannot be used \(SyntaxError: "),
-        ("import no_such_module\n", r"cannot be used \(ModuleNotFoundError: No module named 'no_such_module'\)"),
-        ("1 / 0\n", r"cannot be used \(ZeroDivisionError: division by zero\)"),
-        ("raise SystemExit(3)\n", r"cannot be used \(SystemExit: 3\)"),
+        ("def suggest_config(:\n", r"cannot be used: SyntaxError: "),
+        (
+            "import no_such_module\n",
+            r"cannot be used: ModuleNotFoundError: No module named 'no_such_module' \(wrong\.py:1\)",
+        ),
+        ("1 / 0\n", r"cannot be used: ZeroDivisionError: division by zero \(wrong\.py:1\)"),
+        ("raise SystemExit(3)\n", r"cannot be used: SystemExit: 3 \(wrong\.py:1\)"),
     ],
 )
 def test_a_file_that_defines_no_space_is_refused_in_one_line(content: str, told: str, tmp_path: Path) -> None:
@@ -128,4 +131,18 @@ def test_a_space_that_returns_something_else_says_so(tmp_path: Path) -> None:
     path = tmp_path / "nothing.py"
     path.write_text("REFERENCE = {}\n\n\ndef suggest_config(trial, max_params): ...\n")
     with pytest.raises(SpaceError, match="has to return a TrialConfig, not NoneType"):
-        load_space(path).check_reference()
+        load_space(path).check_reference(DEFAULT_MAX_PARAMS)
+
+
+def test_a_reference_over_the_budget_is_refused_and_says_how_to_keep_to_it(own: Path) -> None:
+    own.write_text(OWN.replace("growth), max_params, blocks)", "growth), 3_000, blocks)"))
+    load_space(own).check_reference(3_000)
+    with pytest.raises(SpaceError, match=r"has 2,9\d\d parameters, and the budget is 1,000\. .*fit_channels"):
+        load_space(own).check_reference(1_000)
+
+
+def test_an_accident_in_a_space_names_the_line(own: Path) -> None:
+    own.write_text(OWN.replace("        lr=lr,", "        learning_rate=lr,"))
+    line = own.read_text().splitlines().index("    return TrialConfig(") + 1
+    with pytest.raises(SpaceError, match=rf"TypeError: .*'learning_rate' \(narrow\.py:{line}\)\.$"):
+        load_space(own).check_reference(DEFAULT_MAX_PARAMS)
