@@ -128,6 +128,7 @@ def draw_ladder(ladder: Ladder) -> Drawing:
             if rung.by_hand:
                 axes.plot([error_of(rung.by_hand.test)], [place], "x", color=BAD)
         axes.set_yticks(range(len(rungs)), [rung.rung for rung in rungs])
+        axes.set_ylim(-0.5, len(rungs) - 0.5)
         axes.set_xscale("log")
         ticks = error_ticks(*axes.get_xlim())
         axes.set_xticks(ticks, [f"{tick:g} %" for tick in ticks])

@@ -79,7 +79,7 @@ def draw_history(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:
         error_axis(axes, "error on validation", found[: max(1, math.ceil(0.95 * len(found)))])
         axes.set_xlabel("trial")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for colour, words in ((WARM, "the winner"), (MAIN, "complete"), (FAINT, "pruned, where it ended")):
+        for colour, words in ((WARM, "the winner"), (MAIN, "complete"), (FAINT, "ended early: where")):
             axes.plot([], [], "o", color=colour, markersize=4, label=words)
         sketch.figure.legend(loc="outside upper right", ncols=2)
     return sketch.drawing(

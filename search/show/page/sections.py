@@ -57,7 +57,7 @@ def _verdict(facts: PageFacts) -> Section | None:
     table = Table(caption=f"All {plural(len(rows), 'seed')}", headings=headings, rows=rows, folded=True)
     return Section(
         id="evidence",
-        title="Why to believe it",
+        title="What the verdict rests on",
         words=tuple(proof_words.evidence(proof)),
         blocks=(proof_figures.draw_seeds(proof), table),
     )

@@ -83,7 +83,7 @@ def test_a_page_with_everything_has_all_sections_and_figures(page_of_all: str) -
     text = page_of_all
     page = Page(text)
     assert page.headings == [
-        "Why to believe it",
+        "What the verdict rests on",
         "Accuracy against parameters",
         "The winner, layer by layer",
         "The search",
