@@ -122,8 +122,11 @@ class StoredStudy:
 
     def sibling(self, name: str) -> "StoredStudy | None":
         """The study of that name in the same database; None if there is none."""
-        names = study_names(self.storage)
-        return StoredStudy.load(self.storage, name) if name in names else None
+        try:
+            self.storage.get_study_id_from_name(name)  # a list of all names would bring all that the studies carry
+        except KeyError:
+            return None
+        return StoredStudy.load(self.storage, name)
 
     def record_use(self) -> None:
         """Notes that the study is being worked on, and with which code and libraries."""
