@@ -19,6 +19,7 @@ from search.config import derive_seed
 from search.runs.standings import NUM_RUNS
 from search.settings import SearchSettings
 from search.studies.choices import SAMPLERS, SEED_RANGE, make_pruner
+from search.studies.optuna_private import GPSamplerOfAll
 from space import REFERENCE, suggest_config
 
 
@@ -34,6 +35,10 @@ def _gp_of_complete(seed: int) -> BaseSampler:
     return optuna.samplers.GPSampler(seed=seed)  # Optuna's own, which does not see pruned trials
 
 
+def _patient_gp(seed: int) -> BaseSampler:
+    return GPSamplerOfAll(seed=seed, n_startup_trials=25)
+
+
 def _cma_es(seed: int) -> BaseSampler:
     return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
 
@@ -42,6 +47,7 @@ CANDIDATES: dict[str, Callable[[int], BaseSampler]] = {
     **SAMPLERS,
     "tpe, univariate": _univariate_tpe,
     "tpe, start-up 20": _patient_tpe,
+    "gp, start-up 25": _patient_gp,
     "gp, complete trials": _gp_of_complete,
     "cma-es": _cma_es,
 }
