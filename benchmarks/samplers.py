@@ -44,7 +44,7 @@ from search.studies.choices import PRUNERS
 REFERENCE_POINTS = ("results/reference/points-2000.json", "results/reference/points-7999.json")
 NUM_TRIALS = 50  # whole trials that a search may cost, re-ranking included
 # A fifth of a second a trial: fewer searches of these are simulated.
-SLOW = ("gp", "gp, start-up 25", "gp, complete trials")
+SLOW = ("gp", "gp, start-up 10", "gp, complete trials")
 MOST_SLOW_SEARCHES = 150
 
 

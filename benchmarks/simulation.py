@@ -35,8 +35,8 @@ def _gp_of_complete(seed: int) -> BaseSampler:
     return optuna.samplers.GPSampler(seed=seed)  # Optuna's own, which does not see pruned trials
 
 
-def _patient_gp(seed: int) -> BaseSampler:
-    return GPSamplerOfAll(seed=seed, n_startup_trials=25)
+def _early_gp(seed: int) -> BaseSampler:
+    return GPSamplerOfAll(seed=seed, n_startup_trials=10)
 
 
 def _cma_es(seed: int) -> BaseSampler:
@@ -47,7 +47,7 @@ CANDIDATES: dict[str, Callable[[int], BaseSampler]] = {
     **SAMPLERS,
     "tpe, univariate": _univariate_tpe,
     "tpe, start-up 20": _patient_tpe,
-    "gp, start-up 25": _patient_gp,
+    "gp, start-up 10": _early_gp,
     "gp, complete trials": _gp_of_complete,
     "cma-es": _cma_es,
 }

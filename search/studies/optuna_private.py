@@ -1,9 +1,7 @@
 """Every use that this tool makes of what Optuna does not promise to keep. Hence `optuna<6`, and a test per function."""
 
-import copy
 import json
 import mimetypes
-import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +11,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import GPSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+
+from .facts import StudyFacts
+from .lessons import lessons
 
 # The storage's methods that may be done twice: what reads, and what writes a value that is given.
 PRIVATE = ("_get_trials", "_get_best_trial_id", "_get_stale_trial_ids", "_set_trial_param")
@@ -82,7 +83,7 @@ def find_silences(storage: RDBStorage, study: optuna.Study) -> dict[int, float]:
 
 
 class GPSamplerOfAll(GPSampler):
-    """Optuna's, which learns from pruned trials, too: what they would have come to is estimated.
+    """Optuna's, which learns from all that `lessons` tells.
 
     Optuna's own sees complete trials alone. Where most are pruned, as after a warm start, it knows too few to begin.
     """
@@ -90,12 +91,12 @@ class GPSamplerOfAll(GPSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        drawn: dict[str, Any] = super().sample_relative(_WithPruned(study), trial, search_space)  # type: ignore[arg-type]
+        drawn: dict[str, Any] = super().sample_relative(_Taught(study), trial, search_space)  # type: ignore[arg-type]
         return drawn
 
 
-class _WithPruned:
-    """A study as its sampler sees it: pruned trials among the complete ones."""
+class _Taught:
+    """A study as its sampler sees it."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
@@ -104,26 +105,20 @@ class _WithPruned:
         return getattr(self._study, name)
 
     def _get_trials(self, deepcopy: bool, states: tuple[TrialState, ...], use_cache: bool) -> list[FrozenTrial]:
-        states = (*states, TrialState.PRUNED) if TrialState.COMPLETE in states else states
-        trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
-        complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        seen = (_completed(trial, complete) if trial.state == TrialState.PRUNED else trial for trial in trials)
-        return [trial for trial in seen if trial is not None]
+        trials = self._study._get_trials(deepcopy=deepcopy, states=(*states, TrialState.PRUNED), use_cache=use_cache)
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        return [*lessons(trials, self._neighbours()), *running]
 
-
-def _completed(pruned: FrozenTrial, complete: list[FrozenTrial]) -> FrozenTrial | None:
-    """As it would have ended had it gained what complete trials gained on median from that epoch on."""
-    epoch = pruned.last_step
-    gains = [
-        trial.value - trial.intermediate_values[epoch]
-        for trial in complete
-        if trial.value is not None and epoch in trial.intermediate_values
-    ]
-    if epoch is None or not gains:
-        return None
-    ended = copy.copy(pruned)
-    ended.state, ended.value = TrialState.COMPLETE, pruned.intermediate_values[epoch] + statistics.median(gains)
-    return ended
+    def _neighbours(self) -> list[FrozenTrial]:
+        """The trials of the study that this one was warm-started from, if it is still there."""
+        name = StudyFacts.of(self._study).warm_start
+        if name is None:
+            return []
+        try:
+            source = optuna.load_study(study_name=name, storage=self._study._storage)
+        except KeyError:
+            return []
+        return source.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
 def artifacts_of(study: optuna.Study, number: int | None) -> dict[str, str]:

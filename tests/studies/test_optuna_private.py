@@ -287,18 +287,21 @@ def test_a_search_of_which_most_was_pruned_is_learnt_from() -> None:
     assert min(places(optuna.samplers.GPSampler(seed=0))) < 0.5  # Optuna's own draws at random yet
 
 
-def test_a_pruned_trial_counts_as_what_it_would_have_come_to() -> None:
-    study = a_study_that_is_mostly_pruned()
-    seen = optuna_private._WithPruned(study)._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=False)
-    assert [trial.value for trial in seen[3:]] == pytest.approx(
-        [99 - (0.03 * index - 0.8) ** 2 for index in range(20)]  # complete ones have gained 3 from epoch 1 on
-    )
-    assert {trial.state for trial in seen} == {TrialState.COMPLETE}
-    assert {trial.state for trial in study.trials[3:]} == {TrialState.PRUNED}  # as before
+def test_a_sampler_is_told_of_running_trials_and_of_the_study_that_this_one_was_begun_with(storage: RDBStorage) -> None:
+    source = optuna.create_study(study_name="source", storage=storage, direction="maximize")
+    study = optuna.create_study(study_name="new", storage=storage, direction="maximize")
+    distribution = optuna.distributions.FloatDistribution(0, 1)
+    for each, places, value in ((source, (0.1, 0.2, 0.3), 98.0), (study, (0.1,), 99.0)):
+        for place in places:
+            each.add_trial(optuna.create_trial(params={"x": place}, distributions={"x": distribution}, value=value))
+    study.add_trial(optuna.create_trial(state=TrialState.RUNNING))
 
+    def told() -> list[str]:
+        seen = optuna_private._Taught(study)._get_trials(False, (TrialState.COMPLETE, TrialState.RUNNING), False)
+        return [trial.state.name for trial in seen]
 
-def test_a_trial_that_was_pruned_before_any_ended_is_left_out() -> None:
-    study = optuna.create_study(direction="maximize")
-    study.add_trial(optuna.create_trial(state=TrialState.PRUNED, intermediate_values={1: 90.0}))
-    study.add_trial(optuna.create_trial(state=TrialState.PRUNED))
-    assert optuna_private._WithPruned(study)._get_trials(False, (TrialState.COMPLETE,), False) == []
+    assert told() == ["COMPLETE", "RUNNING"]
+    study.set_user_attr("warm_start", "source")
+    assert told() == [*["COMPLETE"] * 4, "RUNNING"]
+    optuna.delete_study(study_name="source", storage=storage)
+    assert told() == ["COMPLETE", "RUNNING"]
