@@ -19,13 +19,11 @@ from benchmarks.command import Benchmark
 from benchmarks.records import Point, Points, read, to_json
 from search.config import ExplainedError
 from search.settings import RunSettings
-from search.studies.facts import TrialFacts
+from search.studies.facts import DIVERGED, TrialFacts
 from search.studies.finding import find_search_study
 from search.studies.kinds import KINDS, Kind
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy
-
-DIVERGED = "diverged"  # why a trial ends early though nothing prunes: it has no value, and is left out
 
 
 def read_points(stored: StoredStudy) -> Points:
@@ -36,6 +34,7 @@ def read_points(stored: StoredStudy) -> Points:
     """
     facts, binding = stored.facts, stored.binding
     trials = sorted(stored.complete_trials(), key=lambda trial: TrialFacts.of(trial).ticket or 0)
+    # One that diverged has no value, and is left out.
     reasons = {TrialFacts.of(trial).prune_reason for trial in stored.trials((TrialState.PRUNED,))}
     if facts.sampler != "random" or facts.warm_start is not None or reasons - {DIVERGED}:
         raise ExplainedError(

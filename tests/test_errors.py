@@ -28,14 +28,15 @@ def test_an_error_of_a_library_is_told_where_that_was_called(tmp_path: Path) -> 
 
 
 def test_an_error_within_this_tool_is_told_where_your_code_called_it(tmp_path: Path) -> None:
-    assert describe_error(caught("fit_channels(3)\n", tmp_path)).endswith(" (mine.py:1)")
+    assert describe_error(caught("fit_channels([[1.0]], 1, ())\n", tmp_path)).endswith(" (mine.py:1)")
 
 
 def test_an_error_that_is_this_tools_own_names_its_file(tmp_path: Path) -> None:
     error = caught("fit_channels([[1.0]], 1_000, ())\n", tmp_path)
     assert error.__traceback__ is not None
     error.__traceback__ = error.__traceback__.tb_next.tb_next  # type: ignore[union-attr]  # as caught within the tool
-    assert " (search/config.py:" in describe_error(error)
+    assert " (search/config.py:" in describe_error(error, within=True)
+    assert "config.py" not in describe_error(error)  # of yours there is none
 
 
 def test_an_error_of_syntax_tells_its_own_place(tmp_path: Path) -> None:

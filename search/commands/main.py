@@ -46,5 +46,6 @@ def main() -> None:
     """What `python cli.py` does, and the installed command, which is the one that shells complete."""
     try:
         cli(prog_name=DISTRIBUTION if COMPLETION in os.environ else PROGRAM, complete_var=COMPLETION)
-    finally:  # all is said: a further Ctrl-C would make the libraries that tidy up at exit print their tracebacks
+    except SystemExit:  # all is said: a further Ctrl-C would make the libraries that tidy up print their tracebacks
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise

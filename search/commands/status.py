@@ -20,7 +20,9 @@ PLACES = ("storage", "results_dir")
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--top", type=WholeNumber(1, MAX_TRIALS), default=10, help="With NAME: how many leading trials.")
+@click.option(
+    "--top", type=WholeNumber(1, MAX_TRIALS), default=10, help="With NAME: how many leading and failed trials."
+)
 @click.option("--fix", is_flag=True, help="Say what is not as it should be, ask, and mend what can be mended.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @click.option(
@@ -65,7 +67,7 @@ def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, 
     else:
         mends = [repair.describe() for repair in find_repairs(opened, results_dir)]
     leaders = describe_leaders(opened, name, top) if name is not None else ()
-    failures = describe_failures(opened, name) if name is not None else ()
+    failures = describe_failures(opened, name, top) if name is not None else ()
     known = {"mends": tuple(mends), "leaders": leaders, "failures": failures}
     found = describe_storage(opened, name).model_copy(update=known)
     if as_json:

@@ -55,7 +55,7 @@ class EpochCounts(Part):
 
     Attributes:
         trained: Those of interrupted and failed trials included.
-        saved_by_pruning: What pruned trials did not train.
+        saved_by_pruning: What pruned trials did not train, those over the budget aside.
     """
 
     trained: Count
@@ -259,10 +259,10 @@ class Mend(Part):
 
 
 class FailedTrial(Part):
-    """A trial that failed by an error of the code, of yours or of this tool.
+    """A trial that failed by itself.
 
     Attributes:
-        reason: The error, and where it was raised.
+        reason: Why: an error, as a rule, and where it was raised.
     """
 
     number: Count
@@ -270,7 +270,7 @@ class FailedTrial(Part):
 
 
 class StorageStatus(Record):
-    """The studies of a storage (`status --json`).
+    """The studies of a storage (`status --json`), or those of one search (`status NAME --json`).
 
     Attributes:
         mends: What is not as it should be; with `--fix`, also what is mended of it.

@@ -1,11 +1,12 @@
 """Stored trials, summed up: what a search has come to, as a record and as files."""
 
+import contextlib
 import csv
 import io
 from pathlib import Path
 
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from ..files import write_atomically
 from ..net.datasets import dataset_row
@@ -13,7 +14,7 @@ from ..proof.parts import RecordError
 from ..proof.summaries import FailedTrial, SearchedTrial, SearchedWith, StudySummary
 from ..settings import SUMMARY
 from ..show.totals import busy_seconds, count_epochs, count_trials
-from ..studies.facts import TrialFacts
+from ..studies.facts import FactsError, TrialFacts
 from ..studies.finding import find_search_study
 from ..studies.study import StoredStudy, count_since_best
 from ..studies.urls import hide_password
@@ -81,10 +82,15 @@ def describe_leaders(storage: RDBStorage, name: str, most: int) -> tuple[Searche
     return tuple(found for trial in leading if (found := _describe_searched(trial)) is not None)
 
 
-def describe_failures(storage: RDBStorage, name: str) -> tuple[FailedTrial, ...]:
-    """The trials of a search that have failed, and why. Raises StudyError as `describe_leaders` does."""
-    reasons = {trial.number: TrialFacts.of(trial).fail_reason for trial in find_search_study(storage, name).trials()}
-    return tuple(FailedTrial(number=number, reason=reason) for number, reason in reasons.items() if reason is not None)
+def describe_failures(storage: RDBStorage, name: str, most: int) -> tuple[FailedTrial, ...]:
+    """The last trials of a search that have failed, and why. Raises StudyError as `describe_leaders` does."""
+    failed = []
+    for trial in find_search_study(storage, name).trials((TrialState.FAIL,)):
+        with contextlib.suppress(FactsError):  # a damaged one hides no other
+            reason = TrialFacts.of(trial).fail_reason
+            if reason is not None:
+                failed.append(FailedTrial(number=trial.number, reason=reason))
+    return tuple(failed[-most:])
 
 
 def _describe_searched(trial: FrozenTrial | None) -> SearchedTrial | None:

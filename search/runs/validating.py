@@ -15,7 +15,7 @@ from ..net.device import Runtime
 from ..net.memory import peak_memory_mb
 from ..net.model import TinyCNN, num_params
 from ..net.train import DivergedError, EpochResult, Evaluation, evaluate, train
-from ..studies.facts import TrialFacts, network_facts
+from ..studies.facts import DIVERGED, NOT_PROMISING, OVER_BUDGET, TrialFacts, network_facts
 from ..studies.job import ShouldStop, TrialInterruptedError
 from .training import Training
 
@@ -85,10 +85,10 @@ class Validation(Training):
                 if should_stop():
                     raise TrialInterruptedError
                 if trial.should_prune():
-                    TrialFacts(prune_reason="not promising").write(trial)
+                    TrialFacts(prune_reason=NOT_PROMISING).write(trial)
                     raise optuna.TrialPruned
         except DivergedError as error:
-            TrialFacts(prune_reason="diverged").write(trial)
+            TrialFacts(prune_reason=DIVERGED).write(trial)
             raise optuna.TrialPruned from error
         raise AssertionError("training ended before its last epoch")
 
@@ -100,7 +100,7 @@ class Validation(Training):
         TrialFacts(drawn=True, num_params=count, **network_facts(config.model)).write(trial)
         trial.set_constraint("num_params", count - self.max_params)  # <= 0 is feasible
         if count > self.max_params:
-            TrialFacts(prune_reason="over budget").write(trial)
+            TrialFacts(prune_reason=OVER_BUDGET).write(trial)
             raise optuna.TrialPruned(f"{count} parameters exceed {self.max_params=}.")
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from optuna.trial import FrozenTrial, TrialState
 
 from ..proof.summaries import EpochCounts, TrialCounts
-from ..studies.facts import FactsError, TrialFacts
+from ..studies.facts import OVER_BUDGET, FactsError, TrialFacts
 from ..studies.study import FINISHED
 
 
@@ -30,15 +30,19 @@ def _was_interrupted(trial: FrozenTrial) -> bool:
 
 
 def count_epochs(trials: Iterable[FrozenTrial], epochs: int) -> EpochCounts:
-    """Epochs trained, and those that pruned trials did not train: not of networks over the budget, which never begin.
+    """Epochs trained, and those that pruned trials did not train, networks over the budget aside.
 
     Args:
         epochs: Of a trial that trains to its end.
     """
-    trained = [(trial, TrialFacts.of(trial).epochs) for trial in trials]
+    trained = [(trial, TrialFacts.of(trial)) for trial in trials]
     return EpochCounts(
-        trained=sum(count for _, count in trained),
-        saved_by_pruning=sum(epochs - count for trial, count in trained if trial.state == TrialState.PRUNED and count),
+        trained=sum(facts.epochs for _, facts in trained),
+        saved_by_pruning=sum(
+            epochs - facts.epochs
+            for trial, facts in trained
+            if trial.state == TrialState.PRUNED and facts.prune_reason != OVER_BUDGET
+        ),
     )
 
 

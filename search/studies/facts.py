@@ -23,6 +23,8 @@ from .process import Owner
 
 Count = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INTEGER)]
 
+NOT_PROMISING, DIVERGED, OVER_BUDGET = "not promising", "diverged", "over budget"  # why a trial is pruned
+
 
 class FactsError(ExplainedError):
     """What a study or a trial carries was not written by this tool, or is damaged."""

@@ -4,70 +4,107 @@ Optuna's Gaussian process knows complete trials alone, by their accuracies. Here
 
 - How good a trial is, is minus the logarithm of its error: a run's noise is about the same share of that everywhere,
   and the differences among good trials are not lost beside those among bad ones. How bad a bad one is does not matter.
-- What was pruned counts as if its error had shrunk from then on as those of complete trials have on median.
-- What the study that this one was warm-started from knows, as long as that is more. Its errors are scaled by those of
-  the configurations that both have trained.
+- What was pruned counts as if its error had shrunk from then on as those of complete trials have on median; what
+  diverged, as bad.
+- What the study that this one was warm-started from knew: of its trials the first, as many as this one lacks of its
+  own. Their errors are scaled by those of the first trial, which both have and nobody has chosen.
 """
 
-import copy
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
+
+from .facts import DIVERGED
 
 LEAST_ERROR = 0.005  # percent: the logarithm needs one
 WORST = 1.0  # the most by which a trial counts as worse than the median: 2.7 times its error
 
 
-def lessons(trials: Sequence[FrozenTrial], neighbours: Sequence[FrozenTrial] = ()) -> list[FrozenTrial]:
+def lessons(
+    trials: Sequence[FrozenTrial],
+    space: Mapping[str, BaseDistribution],
+    neighbours: Sequence[FrozenTrial] = (),
+) -> list[FrozenTrial]:
     """Complete trials whose values say how good they are.
 
     Args:
         trials: Of the study itself.
+        space: What is to be drawn: a trial that has drawn something else teaches nothing.
         neighbours: Of the study that it was warm-started from.
     """
-    own, theirs = _ended(trials), _ended(neighbours)
-    if len(own) < len(theirs):
-        own += _scaled(theirs, own)
-    if own:
-        floor = statistics.median(trial.values[0] for trial in own) - WORST
-        for trial in own:
-            trial.value = max(floor, trial.values[0])
-    return own
+    own, theirs = (_those_in(space, some) for some in (trials, neighbours))
+    least = _least_error([*own, *theirs])
+    known, foreign = _judged(own, least), _judged(theirs, least)
+    known += _scaled(foreign, known)[: max(0, len(foreign) - len(known))]
+    finite = [value for _, value in known if math.isfinite(value)]
+    if not finite:
+        return []
+    floor = statistics.median(finite) - WORST
+    return [
+        optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=max(floor, value))
+        for trial, value in known
+    ]
 
 
-def goodness(accuracy: float) -> float:
+def goodness(accuracy: float, least_error: float = LEAST_ERROR) -> float:
     """Of an accuracy in percent."""
-    return -math.log(max(LEAST_ERROR, 100 - accuracy))
+    return -math.log(max(least_error, 100 - accuracy))
 
 
-def _ended(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Copies of the complete trials, and of those pruned, as they would have ended."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    ended = [_told(trial, goodness(trial.values[0])) for trial in complete]
+def _those_in(space: Mapping[str, BaseDistribution], trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [
+        trial
+        for trial in trials
+        if all(trial.distributions.get(name) == distribution for name, distribution in space.items())
+    ]
+
+
+def _least_error(trials: Sequence[FrozenTrial]) -> float:
+    """Of a trial without errors: half of the least that any other has, for a set of few images knows no less."""
+    errors = (100 - trial.values[0] for trial in _complete(trials))
+    return min((error for error in errors if error > 0), default=2 * LEAST_ERROR) / 2
+
+
+def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [
+        trial
+        for trial in trials
+        if trial.state == TrialState.COMPLETE and trial.value is not None and math.isfinite(trial.value)
+    ]
+
+
+def _judged(trials: Sequence[FrozenTrial], least_error: float) -> list[tuple[FrozenTrial, float]]:
+    """How good the complete trials are, and those that were pruned would have been."""
+    complete = _complete(trials)
+    judged = [(trial, goodness(trial.values[0], least_error)) for trial in complete]
     for trial in trials:
-        epoch = trial.last_step if trial.state == TrialState.PRUNED else None
+        if trial.state != TrialState.PRUNED:
+            continue
+        epoch = trial.last_step
         gains = [
-            goodness(each.values[0]) - goodness(each.intermediate_values[epoch])
+            goodness(each.values[0], least_error) - goodness(each.intermediate_values[epoch], least_error)
             for each in complete
             if epoch is not None and epoch in each.intermediate_values
         ]
-        if epoch is not None and gains:
-            ended.append(_told(trial, goodness(trial.intermediate_values[epoch]) + statistics.median(gains)))
-    return ended
+        if trial.user_attrs.get("prune_reason") == DIVERGED:
+            judged.append((trial, -math.inf))
+        elif epoch is not None and gains:
+            judged.append((trial, goodness(trial.intermediate_values[epoch], least_error) + statistics.median(gains)))
+    return judged
 
 
-def _scaled(theirs: Sequence[FrozenTrial], own: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """As they would do here; none, as long as no configuration is known in both studies."""
-    known = [(trial.params, trial.values[0]) for trial in theirs]
-    offsets = [trial.values[0] - value for trial in own for params, value in known if params == trial.params]
-    if not offsets:
+def _scaled(
+    theirs: Sequence[tuple[FrozenTrial, float]], own: Sequence[tuple[FrozenTrial, float]]
+) -> list[tuple[FrozenTrial, float]]:
+    """As they would do here; none, as long as their first trial has not ended here."""
+    first = min(theirs, key=lambda judged: judged[0].number, default=None)
+    if first is None:
         return []
-    return [_told(trial, trial.values[0] + statistics.median(offsets)) for trial in theirs]
-
-
-def _told(trial: FrozenTrial, value: float) -> FrozenTrial:
-    told = copy.copy(trial)
-    told.state, told.value = TrialState.COMPLETE, value
-    return told
+    here = [value - first[1] for trial, value in own if trial.params == first[0].params]
+    if not here or not math.isfinite(here[0]):
+        return []
+    return sorted(((trial, value + here[0]) for trial, value in theirs), key=lambda judged: judged[0].number)

@@ -2,6 +2,7 @@
 
 import json
 import mimetypes
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from .lessons import lessons
 
 # The storage's methods that may be done twice: what reads, and what writes a value that is given.
 PRIVATE = ("_get_trials", "_get_best_trial_id", "_get_stale_trial_ids", "_set_trial_param")
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 # The dashboard's, in a study's system attributes.
 TRIAL_ARTIFACTS, PLOT_DATA = "dashboard:artifacts:", "dashboard:plot_data:"
 IDEMPOTENT = tuple(name for name in vars(RDBStorage) if name.startswith(("get_", "set_")) or name in PRIVATE)
@@ -44,6 +46,12 @@ def fixed_params(trial: FrozenTrial) -> dict[str, Any] | None:
     """The parameters that a trial was started or queued with; None where the sampler is free."""
     params: dict[str, Any] | None = trial.system_attrs.get("fixed_params")
     return params
+
+
+def missing_parameter(error: Exception) -> str | None:
+    """The parameter that a `FixedTrial` lacks, where this is why it failed, which the error's text alone tells."""
+    found = re.match(r"The value of the parameter '(.*)' is not found\.", str(error))
+    return found[1] if found is not None and isinstance(error, ValueError) else None
 
 
 def writable(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
@@ -91,15 +99,15 @@ class GPSamplerOfAll(GPSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        drawn: dict[str, Any] = super().sample_relative(_Taught(study), trial, search_space)  # type: ignore[arg-type]
+        drawn: dict[str, Any] = super().sample_relative(_Taught(study, search_space), trial, search_space)  # type: ignore[arg-type]
         return drawn
 
 
 class _Taught:
     """A study as its sampler sees it."""
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
+    def __init__(self, study: optuna.Study, space: Mapping[str, BaseDistribution]) -> None:
+        self._study, self._space = study, space
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
@@ -107,18 +115,25 @@ class _Taught:
     def _get_trials(self, deepcopy: bool, states: tuple[TrialState, ...], use_cache: bool) -> list[FrozenTrial]:
         trials = self._study._get_trials(deepcopy=deepcopy, states=(*states, TrialState.PRUNED), use_cache=use_cache)
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        return [*lessons(trials, self._neighbours()), *running]
+        return [*lessons(trials, self._space, self._neighbours(trials)), *running]
 
-    def _neighbours(self) -> list[FrozenTrial]:
-        """The trials of the study that this one was warm-started from, if it is still there."""
-        name = StudyFacts.of(self._study).warm_start
-        if name is None:
+    def _neighbours(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """What the study that this one was warm-started from had come to when this one began.
+
+        Nothing, if it is not there any more, or is another by now.
+        """
+        facts = StudyFacts.of(self._study)
+        begun = min((trial.datetime_start for trial in trials if trial.datetime_start is not None), default=None)
+        if facts.warm_start is None or begun is None:
             return []
         try:
-            source = optuna.load_study(study_name=name, storage=self._study._storage)
+            source = optuna.load_study(study_name=facts.warm_start, storage=self._study._storage)
+            theirs, ended = StudyFacts.of(source), source.get_trials(deepcopy=False, states=ENDED)
         except KeyError:
             return []
-        return source.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        if any(getattr(facts, name) != getattr(theirs, name) for name in ("dataset", "split", "space", "recipe")):
+            return []
+        return [trial for trial in ended if trial.datetime_complete is not None and trial.datetime_complete <= begun]
 
 
 def artifacts_of(study: optuna.Study, number: int | None) -> dict[str, str]:

@@ -18,7 +18,6 @@ from ..files import read_regular
 from ..provenance import imports_of_this_package, rename, space_hash
 
 LARGEST_FILE = 2**20  # bytes
-LACKING = " is not found. Please set it"  # of Optuna's FixedTrial
 FOLDER = Path(__file__).resolve().parent.parent  # of the package
 
 SuggestConfig = Callable[[optuna.trial.BaseTrial, int], TrialConfig]
@@ -97,7 +96,7 @@ def _at_home(tree: ast.Module) -> ast.Module:
     """The same code; by whichever of its names it imports this package, it is given this very one, and no copy."""
     for node in imports_of_this_package(tree):
         if isinstance(node, ast.alias) and node.asname is None:
-            raise ImportError(f"write 'from {node.name} import ...' for 'import {node.name}'")
+            raise ImportError(f"write 'from {node.name} import ...' for 'import {node.name}' in line {node.lineno}")
         rename(node, PACKAGE)
     return tree
 
@@ -135,14 +134,16 @@ class Space:
         except SpaceError:
             raise
         except Exception as error:  # whatever the file gets wrong
-            if isinstance(error, ValueError) and LACKING in str(error):
-                missing = str(error).partition(LACKING)[0]
+            from .optuna_private import missing_parameter  # brings samplers along
+
+            missing = missing_parameter(error)
+            if missing is not None:
                 raise SpaceError(
-                    f"{refused}: it has to hold every parameter that suggest_config draws. {missing}."
+                    f"{refused}: it holds no {missing!r}, and has to hold every parameter that suggest_config draws."
                 ) from error
             raise SpaceError(f"{refused}: {describe_error(error)}.") from error
         if config.model.num_params > max_params:
             raise SpaceError(
                 f"{refused}: its network has {config.model.num_params:,} parameters, and the budget is {max_params:,}. "
-                "Let suggest_config take the widths from fit_channels, which keeps to any budget."
+                "Let suggest_config take the widths from fit_channels, which keeps to the budget."
             )

@@ -75,7 +75,7 @@ def run_trials(
             tell(f"Trial {trial.number} was taken for dead and is tried again: what it came to here is dropped.")
         except Exception as error:
             is_fault = is_fault_of_the_machine(error)
-            reason = None if is_fault else describe_error(error)  # without one, the trial is tried again
+            reason = None if is_fault else describe_error(error, within=True)  # without one, the trial is tried again
             with contextlib.suppress(UpdateFinishedTrialError, *FAULTS):
                 _record(stored, trial, TrialState.FAIL, reason=reason)
             num_failures += 1

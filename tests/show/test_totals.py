@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
 from search.show.totals import busy_seconds, count_epochs, count_trials, seconds_left
+from search.studies.facts import DIVERGED, OVER_BUDGET
 from search.studies.study import StoredStudy
 
 MIDNIGHT = datetime(2026, 1, 1)
@@ -65,9 +66,10 @@ def test_only_pruned_trials_save_epochs(search_study: StoredStudy) -> None:
     assert (counts.trained, counts.saved_by_pruning) == (4 + 1 + 4 + 1 + 2, 3)
 
 
-def test_a_trial_that_never_began_for_its_network_is_over_the_budget_saves_nothing() -> None:
-    counts = count_epochs([make_trial(TrialState.PRUNED, 0, 1)], epochs=15)
-    assert (counts.trained, counts.saved_by_pruning) == (0, 0)
+@pytest.mark.parametrize(("reason", "saved"), [(DIVERGED, 15), (OVER_BUDGET, 0)])
+def test_a_trial_pruned_untrained_saves_all_its_epochs_unless_it_could_not_begin(reason: str, saved: int) -> None:
+    counts = count_epochs([make_trial(TrialState.PRUNED, 0, 1, prune_reason=reason)], epochs=15)
+    assert (counts.trained, counts.saved_by_pruning) == (0, saved)
 
 
 # The time that has passed

@@ -31,6 +31,7 @@ from search.studies.optuna_private import (
     forget_artifacts,
     forget_cache,
     list_artifact,
+    missing_parameter,
     plots_of,
     record_heartbeat,
     start_trial,
@@ -41,6 +42,7 @@ from search.studies.study import StoredStudy
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARAMS = {"depth": 5, "width": 1.25, "lr": 0.02}
 ATTRIBUTES = {"ticket": 3, "owner": {"host": "here", "pid": 1, "started": 0.0}}
+ENDED_OR_RUNNING = TrialState.COMPLETE, TrialState.RUNNING
 PRIVATE_KEYS = {"fixed_params"}  # of system attributes
 
 
@@ -290,18 +292,33 @@ def test_a_search_of_which_most_was_pruned_is_learnt_from() -> None:
 def test_a_sampler_is_told_of_running_trials_and_of_the_study_that_this_one_was_begun_with(storage: RDBStorage) -> None:
     source = optuna.create_study(study_name="source", storage=storage, direction="maximize")
     study = optuna.create_study(study_name="new", storage=storage, direction="maximize")
-    distribution = optuna.distributions.FloatDistribution(0, 1)
-    for each, places, value in ((source, (0.1, 0.2, 0.3), 98.0), (study, (0.1,), 99.0)):
-        for place in places:
-            each.add_trial(optuna.create_trial(params={"x": place}, distributions={"x": distribution}, value=value))
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+
+    def add(to: optuna.Study, place: float, value: float) -> None:
+        to.add_trial(optuna.create_trial(params={"x": place}, distributions=space, value=value))
+
+    for place in (0.1, 0.2, 0.3):
+        add(source, place, 98.0)
+    add(study, 0.1, 99.0)
+    add(source, 0.4, 99.9)  # when the new one had begun
     study.add_trial(optuna.create_trial(state=TrialState.RUNNING))
 
     def told() -> list[str]:
-        seen = optuna_private._Taught(study)._get_trials(False, (TrialState.COMPLETE, TrialState.RUNNING), False)
+        seen = optuna_private._Taught(study, space)._get_trials(False, ENDED_OR_RUNNING, False)
         return [trial.state.name for trial in seen]
 
     assert told() == ["COMPLETE", "RUNNING"]
     study.set_user_attr("warm_start", "source")
-    assert told() == [*["COMPLETE"] * 4, "RUNNING"]
+    assert told() == [*["COMPLETE"] * 3, "RUNNING"]
+    source.set_user_attr("split", "another")
+    assert told() == ["COMPLETE", "RUNNING"]
     optuna.delete_study(study_name="source", storage=storage)
     assert told() == ["COMPLETE", "RUNNING"]
+
+
+def test_what_a_fixed_trial_lacks_is_known() -> None:
+    trial = optuna.trial.FixedTrial({"x": 1.0})
+    with pytest.raises(ValueError, match="is not found") as lacking:
+        trial.suggest_float("lr's", 0, 1)
+    assert missing_parameter(lacking.value) == "lr's"
+    assert missing_parameter(ValueError("The value is not found")) is None
