@@ -347,7 +347,9 @@ def assert_nothing_is_there(tmp_path: Path) -> None:
 def test_a_reference_without_one_of_the_parameters_is_refused_before_anything_is_there(
     search: Search, nowhere: dict[str, Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(SpaceError, match=r"REFERENCE in tiny\.py cannot be every study's first trial: it holds no 'lr'"):
+    with pytest.raises(
+        SpaceError, match=r"REFERENCE in tiny\.py cannot be every study's first trial: it holds no 'lr'"
+    ):
         search(space=replace(TINY_SPACE, reference={}), **nowhere)
     assert_nothing_is_there(tmp_path)
 
