@@ -101,10 +101,16 @@ def _scaled(
     theirs: Sequence[tuple[FrozenTrial, float]], own: Sequence[tuple[FrozenTrial, float]]
 ) -> list[tuple[FrozenTrial, float]]:
     """As they would do here; none, as long as their first trial has not ended here."""
-    first = min(theirs, key=lambda judged: judged[0].number, default=None)
+    first = min(theirs, key=_place, default=None)
     if first is None:
         return []
     here = [value - first[1] for trial, value in own if trial.params == first[0].params]
     if not here or not math.isfinite(here[0]):
         return []
-    return sorted(((trial, value + here[0]) for trial, value in theirs), key=lambda judged: judged[0].number)
+    return sorted(((trial, value + here[0]) for trial, value in theirs), key=_place)
+
+
+def _place(judged: tuple[FrozenTrial, float]) -> int:
+    """A trial's ticket: one that was interrupted and tried again has a later number, and the same place."""
+    place: int = judged[0].user_attrs.get("ticket", judged[0].number)
+    return place

@@ -14,9 +14,10 @@ SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
 
 
 def study(*trials: FrozenTrial) -> list[FrozenTrial]:
-    """The trials, numbered."""
-    for number, each in enumerate(trials):
-        each.number = number
+    """The trials with their tickets, the first of which was interrupted, and tried again at last."""
+    for ticket, each in enumerate(trials):
+        each.number = ticket or len(trials)
+        each.set_user_attr("ticket", ticket)
     return list(trials)
 
 
