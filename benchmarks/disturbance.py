@@ -112,12 +112,12 @@ def _is_of(process: psutil.Process, mark: str) -> bool:
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    """The worker processes of a command, the oldest first."""
+    """The worker processes of a command, the oldest first: those that its server of forks has started."""
     workers = []
     for child in process.children():
         with contextlib.suppress(psutil.Error):
-            if "--multiprocessing-fork" in child.cmdline():
-                workers.append(child)
+            if any("multiprocessing.forkserver" in word for word in child.cmdline()):
+                workers += child.children()
     return sorted(workers, key=lambda worker: worker.pid)
 
 

@@ -368,9 +368,11 @@ class RandomRival:
     """A search, and a random one at the same budget: accuracies of their winners' runs, on validation, in percent.
 
     Attributes:
-        epochs: That the search has trained, and those that it was begun with the leaders of with their re-ranking; what
-            was cut off included.
-        random_epochs: That the random one's complete trials have. Both re-rank as many trials.
+        epochs: That the search has trained; what was cut off included.
+        warm_start_epochs: That the searches have, with their re-ranking, whose leaders it was begun with: at other
+            budgets.
+        random_epochs: That the random one's complete trials have: no fewer than the search. It has re-ranked no fewer
+            trials either.
         difference, margin: Of the means, in points, and half of its 95 % interval (Welch's), over runs of these two
             winners; null where there are too few. It says nothing of how another pair of searches would end.
     """
@@ -380,6 +382,7 @@ class RandomRival:
     sampler: str
     pruner: str
     epochs: int
+    warm_start_epochs: int
     val_accuracies: tuple[float, ...]
     random_study_name: str
     random_epochs: int

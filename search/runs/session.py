@@ -29,6 +29,7 @@ from ..studies.turns import exclusive, patient
 from ..studies.worker import expired, is_stalled
 
 CLOCK_RESOLUTION = 1.0  # of a database, in seconds
+PACKAGES = ("torch", "optuna", "sqlalchemy", "scipy.stats", "numba")  # seconds each, in each worker
 INTERRUPT_MESSAGE = "Stopping after the running epoch. Press Ctrl-C again to stop at once."
 
 RecordType = TypeVar("RecordType", bound=Record)
@@ -125,6 +126,7 @@ class Session:
             pruner=pruner,
             deadline=deadline,
             patience=patience,
+            packages=PACKAGES,
         )
         return Job(plan=plan, settings=settings, task=task)
 

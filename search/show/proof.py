@@ -33,7 +33,9 @@ def evidence(proof: Proof) -> list[str]:
     """What the verdict rests on, and how far it carries, one sentence each."""
     n = len(proof.seeds)
     words = f"Minimum {proof.min:.2f} %, mean {proof.mean:.3f} %"
-    if proof.ci95 is not None:
+    if n > 1 and len({row.errors for row in proof.seeds}) == 1:
+        words += f"; all {n} make as many errors, and equal counts tell no spread: there is no interval"
+    elif proof.ci95 is not None:
         low, high = proof.ci95
         words += f", standard deviation {proof.std:.3f} points; 95 % interval of the mean {low:.3f} to {high:.3f} %"
     share = proof.mean / 100

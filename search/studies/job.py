@@ -59,6 +59,7 @@ class JobSettings:
         deadline: Seconds since the epoch after which no trial starts; None for never.
         patience: So many trials in a row that are no better end the job; None for any number.
         code: What the command was started with: a worker that finds another refuses.
+        packages: That workers load, and that take long to: never our own modules, which they check against `code`.
     """
 
     storage_url: str
@@ -68,6 +69,7 @@ class JobSettings:
     pruner: str = "none"
     deadline: float | None = None
     patience: int | None = None
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,14 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from .job import Job
@@ -33,6 +35,8 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**31),
     "MALLOC_TOP_PAD_": str(2**26),
 }
+PARENT_POLL = 1.0  # seconds
+SECOND_TRIES, PAUSE = 10, 0.1  # seconds
 
 
 class Board(ctypes.Structure):
@@ -44,8 +48,14 @@ class Board(ctypes.Structure):
     _fields_ = [("stop", ctypes.c_bool), ("num_signs", ctypes.c_uint64), ("num_ended", ctypes.c_uint64)]
 
 
-def work(job: Job, device: str, board: Any, messages: Connection) -> None:
-    """The main function of a worker process. It sends messages: whether it gave up, and what to tell."""
+def work(job: Job, device: str, board: Any, messages: Connection, variables: dict[str, str]) -> None:
+    """The main function of a worker process. It sends messages: whether it gave up, and what to tell.
+
+    Args:
+        variables: Its environment: a forked process has that of the process that it was forked from.
+    """
+    os.environ.clear()
+    os.environ.update(variables)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, where it is not inherited
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -64,9 +74,11 @@ def work(job: Job, device: str, board: Any, messages: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
+    """Ends this process with the command's; and with the one that it was forked from, for that tells how it ends."""
+    parent, forked_from = multiprocessing.parent_process(), os.getppid()
     assert parent is not None
-    parent.join()
+    while parent.is_alive() and os.getppid() == forked_from:
+        parent.join(PARENT_POLL)
     os._exit(1)
 
 
@@ -78,7 +90,7 @@ class Worker:
         silent: Seconds for which its command has seen no sign of progress.
     """
 
-    process: SpawnProcess
+    process: BaseProcess
     device: str
     board: Any
     messages: Connection
@@ -100,7 +112,7 @@ class WorkerPool:
         self._job = job
         self._devices = devices
         self._on_note = on_note
-        self._context = multiprocessing.get_context("spawn")
+        self._context = _context(job.settings.packages)
         self._errors: list[str] = []
         self._workers: list[Worker] = []
         self._num_deaths = 0  # since a trial last ended
@@ -181,10 +193,36 @@ class WorkerPool:
     def _start_worker(self, device: str) -> Worker:
         board = self._context.RawValue(Board)
         messages, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=work, args=(self._job, device, board, sender), name=f"worker-{device}")
         with environment(WORKER_ENVIRONMENT), _ignored_interrupts(), sender:
-            process.start()
+            # mypy: every context has this class, but typeshed says so of the single ones alone.
+            process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
+                target=work, args=(self._job, device, board, sender, dict(os.environ)), name=f"worker-{device}"
+            )
+            _start(process)
         return Worker(process=process, device=device, board=board, messages=messages)
+
+
+def _start(process: BaseProcess) -> None:
+    """Starts it; again, if what it is to be forked from was killed a moment ago, and another is not there yet."""
+    for _ in range(SECOND_TRIES):
+        with contextlib.suppress(ConnectionError):
+            process.start()
+            return
+        time.sleep(PAUSE)
+    process.start()
+
+
+def _context(packages: Sequence[str]) -> BaseContext:
+    """How worker processes are started: clean ones, which share nothing with the command.
+
+    On Linux they are forked from a process that has loaded the large packages, once for all workers of a command, and
+    has done nothing else. Elsewhere a fork is not safe once these are loaded.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(packages))
+    return context
 
 
 @contextlib.contextmanager

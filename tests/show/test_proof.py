@@ -146,6 +146,12 @@ def test_the_evidence_gives_the_spread_and_what_the_interval_leaves_out() -> Non
     assert evidence(make_proof([60]))[0] == "Minimum 99.40 %, mean 99.400 %."  # one seed has no spread
 
 
+@pytest.mark.parametrize("n", [2, 5])
+def test_seeds_that_agree_are_not_told_as_certainty(n: int) -> None:
+    line = evidence(make_proof([57] * n))[0]
+    assert line.endswith(f"; all {n} make as many errors, and equal counts tell no spread: there is no interval.")
+
+
 def test_every_attempt_is_told() -> None:
     assert any(line.startswith("The only attempt at a proof") for line in evidence(make_proof([60, 60])))
     thrice = make_proof([60], earlier_attempts=(OTHER_ATTEMPT, OTHER_ATTEMPT))

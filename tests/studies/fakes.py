@@ -28,6 +28,7 @@ from search.studies.study import Binding, StoredStudy
 from search.studies.tickets import claim_trial, release_dead_trials
 
 BINDING = Binding(dataset="sample", split="5f3e", max_params=7_999, epochs=15, space="90ab")
+PACKAGES = ("optuna", "sqlalchemy")
 REFERENCE: dict[str, int | float] = {"depth": 2, "width": 1.5, "lr": 0.01}
 DISTRIBUTIONS = {
     "depth": optuna.distributions.IntDistribution(1, 9),
@@ -136,6 +137,15 @@ class DyingTask(FakeTask):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class OrphaningTask(FakeTask):
+    """The first trial's attempt kills the process that workers are forked from, and would go on for ever."""
+
+    def befall(self, trial: optuna.Trial, should_stop: ShouldStop) -> None:
+        if trial.number == 0:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(600)
+
+
 class DeadlyTask(FakeTask):
     """Ticket 1's first configuration, and what has no ticket, kills every worker."""
 
@@ -234,7 +244,7 @@ class EpochsTask(FakeTask):
 def make_job(url: str, code: Code, task: Task, num_trials: int, **settings: Any) -> Job:
     """A job of a search "small"; `settings` may name a plan, too."""
     plan = settings.pop("plan", drawn(num_trials))
-    known = JobSettings(storage_url=url, study_name="small", epochs=BINDING.epochs, code=code)
+    known = JobSettings(storage_url=url, study_name="small", epochs=BINDING.epochs, code=code, packages=PACKAGES)
     return Job(plan=plan, settings=dataclasses.replace(known, **settings), task=task)
 
 
