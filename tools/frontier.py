@@ -12,7 +12,7 @@ def frontier() -> str:
     """The claim, the plot, the table, and what these rest on."""
     record = Frontier.read(FRONTIER / "frontier.json")
     headings, *rows = words.rows(record)
-    used = [index for index, name in enumerate(headings) if not name or any(row[index] for row in rows)]
+    used = [index for index, name in enumerate(headings) if any(row[index] for row in rows)]
     lines = ["| " + " | ".join(row[index] for index in used) + " |" for row in (headings, *rows)]
     paragraphs = [
         f"**{escape_markdown(words.claim(record))}**",

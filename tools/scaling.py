@@ -14,8 +14,6 @@ WORKERS_PER_HOST = 8
 
 def scaling() -> str:
     """What was measured of workers, connections and claims."""
-    if not (REFERENCE / "scaling.json").exists():
-        return "It was not measured in full yet.\n"
     measured = read(Scaling, REFERENCE / "scaling.json")
     if measured.interrupted or not measured.rows or not measured.claims:
         raise ExplainedError(f"{REFERENCE / 'scaling.json'} is not of a whole measurement. Measure anew.")

@@ -10,6 +10,7 @@ OTHERS = {
     "docs/": "The pages below.",
     "results/reference/": "The reference study: database, records, models.",
     "results/frontier/": "The frontier: its studies in one database, and records by budget.",
+    "results/fashion-mnist/": "A search and a proof on Fashion-MNIST.",
     "results/LOG.md": "What was tried and measured, failures included.",
 }
 

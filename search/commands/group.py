@@ -79,7 +79,10 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in (*PACKAGE_NAMES, "space"):
         return missing_package(str(error.name))
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-        return f"{error.filename2 or error.filename or 'A file'} cannot be used ({error.strerror or error})."
+        return (
+            f"{error.filename2 or error.filename or 'A file'} cannot be used ({error.strerror or error}). See that it "
+            f"is there, that you may read and write it, and that the disk has room."
+        )
     if type(error).__module__.startswith(("sqlalchemy.", "optuna.exceptions")):
         cause = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
         return f"The storage cannot be used ({cause}). Check --storage, and that it can be written."

@@ -158,7 +158,7 @@ def place_options(command: Command) -> Command:
             default=RunSettings.data_dir,
             envvar="MNIST_DIR",
             show_envvar=True,
-            help="The folder that holds MNIST/raw/ or the like, or gets it.",
+            help="The folder with MNIST/raw/ (or another set's). Downloads go there.",
         ),
         storage_option,
     ):

@@ -36,13 +36,14 @@ def predict(
     """Tells what pictures show.
 
     Each picture holds one thing, of any size and colour, dark on light or light on dark. It is cut out, scaled and
-    centred as the images of the model's data set are, MNIST's digits say. The model was measured on nothing else.
+    centred like the images that the model was trained on. The model was measured on nothing else.
 
     \b
     Example:
       python cli.py predict seven.png scan.jpg --show
     """
     from ..runs.exporting import predict_pictures, proved_model, results_of
+    from ..runs.models import WINNER_MODEL
     from ..show.prediction import prediction_table, to_json
 
     if model is not None:
@@ -53,7 +54,7 @@ def predict(
     if path is None:
         folder = results_of(storage, study_name, results_dir)
         path = proved_model(folder)
-        if not (folder / "verify.json").exists():
+        if path.name == WINNER_MODEL:
             click.echo(printable(f"Not proved yet: {path} is the winner's model as it was searched."), err=True)
     found = predict_pictures(path, images, views)
     complaints = [each.complaint for each in found if each.complaint is not None]

@@ -13,7 +13,7 @@ from ..config import (
     printable,
 )
 from ..net.datasets import AUTO_ORDER
-from ..settings import SearchSettings
+from ..settings import SearchSettings, VerifySettings
 from .group import EXIT_INTERRUPTED
 from .options import WholeNumber, dataset_option, duration, run_options, search_options, space_option
 from .output import command_line, show
@@ -105,4 +105,4 @@ def _next(summary: "StudySummary", settings: SearchSettings, *, interrupted: boo
         return "every trial was pruned: ask for more --trials."
     places = ("storage", "study_name", "data_dir", "results_dir", "space")
     target = ("--target", "PERCENT") if summary.target is None else ()  # for the user to say
-    return command_line("verify-best", "--seeds", "5", *target, repeated=places)
+    return command_line("verify-best", "--seeds", str(VerifySettings.seeds), *target, repeated=places)

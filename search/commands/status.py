@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..config import MAX_TRIALS, ExplainedError, printable
-from ..settings import RunSettings
-from .options import WholeNumber, json_option, refuse_without, storage_option
+from .options import WholeNumber, json_option, refuse_without, results_option, storage_option
 from .output import command_line, show
 
 if TYPE_CHECKING:
@@ -25,12 +24,7 @@ PLACES = ("storage", "results_dir")
 )
 @click.option("--fix", is_flag=True, help="Say what is not as it should be, ask, and mend what can be mended.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
-@click.option(
-    "--results-dir",
-    type=click.Path(path_type=Path),
-    default=RunSettings.results_dir,
-    help="The folder for records and models.",
-)
+@results_option
 @storage_option
 @json_option
 def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, storage: str, as_json: bool) -> None:
@@ -55,8 +49,8 @@ def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, 
     from ..show.words import plural
     from ..studies.storage import open_storage
 
-    if yes and not fix:
-        raise click.UsageError("--yes goes with --fix.")
+    if not fix:
+        refuse_without("--fix", "yes")
     if name is None:
         refuse_without("NAME", "top")
     elif fix:

@@ -29,6 +29,7 @@ DOWNLOAD_TIMEOUT = 15.0  # seconds that a server may stay silent
 IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes
 IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801  # bytes of three dimensions, and of one
 FETCH = "Delete it, and it is fetched anew."
+RENEW = "Fetch it anew, or make it anew (docs/data-sets.md)."
 LARGEST_FILE = 2**26  # bytes; MNIST's largest has 47 MB
 
 
@@ -61,7 +62,7 @@ def read_whole(path: Path, limit: int = LARGEST_FILE) -> bytes:
     try:
         return read_regular(path, limit=limit)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
+        raise DataError(f"{path} cannot be read ({error.strerror}). {RENEW}") from error
 
 
 def unpack(archive: Path, content: bytes, limit: int = LARGEST_FILE, remedy: str = FETCH) -> bytes:
@@ -92,16 +93,18 @@ def count_rows(path: Path, content: bytes | bytearray) -> int:
     images = "images" in path.name
     size, header = (IMAGE_SIZE * IMAGE_SIZE, IMAGES_HEADER) if images else (1, LABELS_HEADER)
     if len(content) < header:
-        raise DataError(f"{path} is no IDX file: it has {len(content)} bytes.")
+        raise DataError(f"{path} is no IDX file: it has {len(content)} bytes. {RENEW}")
     magic, num_rows, *sides = struct.unpack(f">{header // 4}i", content[:header])
     if magic != (IMAGES_MAGIC if images else LABELS_MAGIC):
-        raise DataError(f"{path} holds no {'images' if images else 'labels'}: its magic number is {magic:#x}.")
+        raise DataError(f"{path} holds no {'images' if images else 'labels'}: its magic number is {magic:#x}. {RENEW}")
     if images and sides != [IMAGE_SIZE, IMAGE_SIZE]:
         raise DataError(
             f"{path} holds images of {sides[0]}x{sides[1]} pixels: scale them to {IMAGE_SIZE}x{IMAGE_SIZE}."
         )
     if len(content) != header + num_rows * size:
-        raise DataError(f"{path} is cut off or too long: {num_rows} rows have {header + num_rows * size} bytes.")
+        raise DataError(
+            f"{path} is cut off or too long: {num_rows} rows have {header + num_rows * size} bytes. {RENEW}"
+        )
     if not images and max(content[header:], default=0) >= NUM_CLASSES:
         raise DataError(f"{path} has a label of {max(content[header:])}: the classes are 0 to {NUM_CLASSES - 1}.")
     return int(num_rows)

@@ -85,7 +85,6 @@ class Proof(Witness):
     """A configuration, re-trained over fresh seeds and measured on the test images (`verify-best`).
 
     Attributes:
-        study_name, trial: The search and its trial.
         chosen_by: What chose the trial, as half a sentence.
         space: The hash of the search space.
         judged: Whether the data set is one on which the claim can be judged.

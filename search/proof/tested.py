@@ -147,7 +147,6 @@ class OtherLooks(Part):
     """What a command has shown of the test images without a proof: of rungs of a ladder, say.
 
     Attributes:
-        study_name, trial: The search and its trial.
         num_runs: How many networks it has measured.
     """
 

@@ -50,13 +50,15 @@ def run_ablation(settings: AblateSettings, space: Space, screen: Screen) -> Ende
         return Ended(record=None, interrupted=True)
     ablation.record_use()
     record = make_ladder(ablation, follow_up.config, num_seeds)
-    path, page, picture = (folder / f"ablation.{ending}" for ending in ("json", "md", "png"))
+    # A trial that is asked for has records of its own, so that it does not replace the winner's.
+    stem = "ablation" if settings.trial is None else f"ablation-{follow_up.number}"
+    path, page, picture = (folder / f"{stem}.{ending}" for ending in ("json", "md", "png"))
     record.write(path)
     write_atomically(page, words.to_markdown(record))
     write_atomically(picture, words.plot(record))
     from .pages import write_page  # loads matplotlib: not before there is something to draw
 
-    report = write_page(search, settings, space, screen)
+    report = write_page(search, settings, space, screen) if settings.trial is None else ()
     return Ended(record=record, files=(path, page, picture, *report))
 
 

@@ -172,6 +172,9 @@ def proved_model(place: Path) -> Path:
     """
     proof = read_proof(place).proof if (place / "verify.json").exists() else None
     found = kept_model(place, proof)
+    if found is None and proof is not None and proof.model is not None:
+        name = Path(proof.model.file).name
+        raise RecordError(f"{place / name} is missing. Restore it, or prove again with a fresh --first-seed.")
     if found is None:
         raise RecordError(f"{place} holds no model. Search and prove one first, or name the file of a model.")
     return found

@@ -31,7 +31,7 @@ from .rungs import RUNGS, rung_config
 LARGEST_LEDGER = 2**28  # bytes
 RECORDS: dict[str, type[Witness]] = {
     "verify*.json": Proof,
-    "ablation.json": Ladder,
+    "ablation*.json": Ladder,
     "reproduce.json": Reproduction,
 }
 

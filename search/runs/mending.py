@@ -12,6 +12,7 @@ from ..files import find_leftovers
 from ..proof.evidence import Proof
 from ..proof.parts import RecordError
 from ..proof.summaries import Mend
+from ..show.words import describe_trials
 from ..studies.kinds import KINDS, Kind
 from ..studies.study import StoredStudy, damage_told, study_names
 from ..studies.tickets import find_holders, release_dead_trials
@@ -70,8 +71,8 @@ def _repairs_of_study(stored: StoredStudy, folder: Path) -> Iterator[Repair]:
     holders = find_holders(stored)
     dead = [holder.trial.number for holder in holders if holder.is_dead]
     if dead:
-        what, how = f"trials {dead} of study {stored.name!r}", "releases them, and the same command tries them again"
-        yield Repair(what=what, why="their workers have ended", how=how, do=partial(release_dead_trials, stored))
+        what, how = f"{describe_trials(dead)} of study {stored.name!r}", "lets the same command try again"
+        yield Repair(what=what, why="left by workers that have ended", how=how, do=partial(release_dead_trials, stored))
     if stored.kind == Kind.SEARCH and folder.is_dir():  # else its results are elsewhere
         reranking = stored.sibling(KINDS[Kind.RERANK].name(stored.name))
         holders += find_holders(reranking) if reranking is not None else []

@@ -10,6 +10,7 @@ the dashboard like a search does. It measures on the validation images, as the s
 from optuna.trial import FrozenTrial
 
 from ..show.screen import Stage
+from ..show.words import describe_trials
 from ..studies.facts import StudyFacts
 from ..studies.kinds import KINDS, Kind
 from ..studies.opening import open_following_study
@@ -69,7 +70,7 @@ def run_reranking(
     others = {standing.trial.number for standing in ranking.standings} if ranking is not None else set()
     others -= {trial.number for trial in leading}
     if others:
-        session.screen.say(f"Trials {sorted(others)} were re-ranked before: they count, too.")
+        session.screen.say(f"Re-ranked before, and counted, too: {describe_trials(others)}.")
     if keys_left(reranking, plan):
         lead = leading_trials(search, num_leading)
         fewer = f" ({num_leading} were to be, but no more are complete)" if len(lead) < num_leading else ""

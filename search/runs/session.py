@@ -18,6 +18,7 @@ from ..settings import AUTO, RunSettings
 from ..show.notes import explain_follower
 from ..show.screen import Screen, Stage, Work
 from ..show.status import holder_lines, holder_rows
+from ..show.words import describe_trials
 from ..studies.executors import POLL_SECONDS, Executor, count_interrupts, in_processes, in_this_process
 from ..studies.job import Job, JobSettings, Task
 from ..studies.plan import Plan
@@ -143,7 +144,7 @@ class Session:
         while True:  # a worker of another command may die while this one's are at their last trials
             released = release_dead_trials(stored)
             if released:
-                self.screen.say(f"Trials {released} were cut off; their parameters are tried again.")
+                self.screen.say(f"Cut off, and tried again with the same parameters: {describe_trials(released)}.")
             if is_stalled(stored, job):
                 return False
             at_work = self.devices[: len(keys_left(stored, job.plan))]

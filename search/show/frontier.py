@@ -1,8 +1,9 @@
 """A frontier for people: the claim in one sentence, a table, and a plot of every seed."""
 
 import math
+from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,8 @@ from .words import escape_markdown, format_network, plural, signed
 HEADINGS = (
     "Budget", "Params", "Network", "Trials", "Winner", "Seeds", "Min", "Mean", "One view", "Proves", "Held", "Earned",
 )  # fmt: skip
+RARER = ("Trials", "Winner", "One view", "Proves")  # a terminal of 80 columns has no room for them
+LARGEST_WIDTH = 1_000  # that a table is measured at
 
 
 def claim(frontier: Frontier) -> str:
@@ -32,8 +35,10 @@ def claim(frontier: Frontier) -> str:
     point = _smallest_held(frontier)
     late = ", at a budget that was added when others had been tested" if point.tested_before else ""
     again = f", after {plural(len(point.others), 'other trial')} of its search had been tested" if point.others else ""
+    n = len(point.errors)
+    seeds = f"every one of {n} seeds" if n > 1 else "the one seed"
     return (
-        f"The smallest network of which every one of {len(point.errors)} seeds reaches {frontier.target:.15g} % has "
+        f"The smallest network of which {seeds} reaches {frontier.target:.15g} % has "
         f"{frontier.smallest_held:,} parameters{late}{again}."
     )
 
@@ -92,10 +97,12 @@ def notes(frontier: Frontier) -> list[str]:
     """What the table rests on, and how far it carries, one sentence each."""
     tested = [point.tested for point in frontier.points if point.tested is not None and point.tested.seeds]
     budgets = plural(len(tested), "budget")
+    if not any(point.trial is not None for point in frontier.points):
+        return [f"Search space {frontier.space}, recipe {frontier.recipe}.", *_published(frontier)]
     lines = [
         f"Accuracies in % on the test images of {frontier.dataset}, epochs: {frontier.epochs}. Trials: "
         "how many the search has completed or pruned. Winner: the number of its trial; interrupted ones have numbers, "
-        "too. Seeds: of the winner, all that were measured, by whichever command.",
+        "too.",
         *_measured(frontier, num_tested=len(tested)),
         f"{budgets} put to the test, of {len(frontier.points)} that were ever asked for; all are shown, whatever came "
         "of them.",
@@ -115,10 +122,11 @@ def _measured(frontier: Frontier, *, num_tested: int) -> list[str]:
     if not num_tested:
         return []
     return [
+        "Seeds: of the winner, all that were measured, by whichever command.",
         "Mean: with its 95 % interval, which covers seeds on this test set; the set's own size adds up to "
         f"±{_set_error(frontier):.2f} points. One view: the mean by the central view alone.",
-        f"Held: whether every seed reaches {frontier.target:.15g} %, or what else a proof of it was asked for. Proves: "
-        "that, at 95 % confidence, at least so many of all seeds do.",
+        f"Held: whether every seed reaches {frontier.target:.15g} %, or a higher target, if one was ever asked for. "
+        "Proves: that, at 95 % confidence, at least so many of all seeds do.",
     ]
 
 
@@ -137,8 +145,8 @@ def _late(frontier: Frontier) -> list[str]:
     if not late:
         return []
     return [
-        f"Asked for only when others (so many) had been put to the test: {', '.join(late)}. What those showed may have "
-        "had a part in that."
+        f"Added when other budgets (so many) had been put to the test: {', '.join(late)}. What those showed may have "
+        "had a part in the choice."
     ]
 
 
@@ -176,14 +184,37 @@ def to_markdown(frontier: Frontier) -> str:
 
 def frontier_report(frontier: Frontier) -> RenderableType:
     """The table, what it rests on, and the claim."""
-    table = Table(title=Text("Accuracy against parameters"), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    headings, *points = rows(frontier)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "Network" else "right")
-    for row, point in zip(points, frontier.points, strict=True):
-        table.add_row(*row, style="green" if frontier.is_held(point) else None)
     style = "bold green" if frontier.smallest_held is not None else "bold yellow"
-    return Group(table, *map(Text, notes(frontier)), Text(claim(frontier), style=style))
+    return Group(FrontierTable(frontier), *map(Text, notes(frontier)), Text(claim(frontier), style=style))
+
+
+class FrontierTable:
+    """The table with as many columns as the terminal has room for."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self._frontier = frontier
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        whole = self._table(HEADINGS)
+        if console.measure(whole, options=options.update(max_width=LARGEST_WIDTH)).maximum <= options.max_width:
+            yield whole
+            return
+        yield self._table([heading for heading in HEADINGS if heading not in RARER])
+        yield Text(f"Also in frontier.md: {', '.join(RARER)}.")
+
+    def _table(self, told: Sequence[str]) -> Table:
+        table = Table(title=Text("Accuracy against parameters"), title_justify="left", box=None, padding=(0, 2, 0, 0))
+        places = [HEADINGS.index(heading) for heading in told]
+        for heading in told:
+            if heading == "Network":
+                table.add_column(heading, min_width=12)
+            else:  # a number cut short would be another number
+                table.add_column(heading, justify="right", no_wrap=True)
+        _, *points = rows(self._frontier)
+        for row, point in zip(points, self._frontier.points, strict=True):
+            style = "green" if self._frontier.is_held(point) else None
+            table.add_row(*(Text(row[place]) for place in places), style=style)
+        return table
 
 
 def plot(frontier: Frontier) -> bytes:

@@ -12,5 +12,5 @@ def mend_lines(mends: Iterable[Mend]) -> list[str]:
 
 def _outcome(mend: Mend) -> str:
     if mend.how is None:
-        return "No command can mend this."
+        return "--fix cannot mend this."
     return "Mended." if mend.done else f"--fix {mend.how}."

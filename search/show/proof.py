@@ -38,6 +38,9 @@ def evidence(proof: Proof) -> list[str]:
     elif proof.ci95 is not None:
         low, high = proof.ci95
         words += f", standard deviation {proof.std:.3f} points; 95 % interval of the mean {low:.3f} to {high:.3f} %"
+    lost = [row.seed for row in proof.seeds if row.errors == proof.num_images]
+    if lost:
+        words += f". Counted as wrong on every image, as a run that diverges is: {describe_seeds(lost)}"
     share = proof.mean / 100
     set_error = 100 * 1.96 * math.sqrt(share * (1 - share) / proof.num_images)
     lines = [f"{words}.", f"That covers seeds on this test set; the set's own size adds about ±{set_error:.2f} points."]

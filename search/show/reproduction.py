@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..config import RECIPE
 from ..proof.parts import describe_environment
 from ..proof.reproduction import Reproduction
 from .proof import STYLES
@@ -28,7 +29,7 @@ def agreement(found: Reproduction) -> list[str]:
         lines.append(
             "IDENTICAL: every recorded seed that was repeated makes the recorded number of errors."
             if found.identical
-            else "Not identical, as is to be expected of another device, precision or library, or of an old recipe."
+            else _why_not_identical(found)
         )
     if found.within_spread is not None:
         relation = "lies within" if found.within_spread else "LIES OUTSIDE"
@@ -44,6 +45,16 @@ def agreement(found: Reproduction) -> list[str]:
         )
     lines.append(f"Recorded: {describe_environment(found.recorded_with)}.")
     return [*lines, f"Repeated: {describe_environment(found.environment)}."]
+
+
+def _why_not_identical(found: Reproduction) -> str:
+    alike = {(each.device, each.precision) for each in (found.environment, found.recorded_with)}
+    if alike == {("cpu", "fp32")} and found.recipe == RECIPE:
+        return (
+            "Not identical, though on CPUs in fp32 every seed should repeat. Compare the libraries below; where they "
+            "are the same, please report it."
+        )
+    return "Not identical, as is to be expected of another device, precision or library, or of an old recipe."
 
 
 def reproduction_report(found: Reproduction) -> RenderableType:

@@ -17,7 +17,7 @@ from ..studies.study import StoredStudy, StudyError, damage_told, study_names
 from ..studies.tickets import Holder, find_holders
 from ..studies.urls import hide_password
 from .totals import count_trials
-from .words import format_network
+from .words import describe_trials, format_network
 
 HEADINGS = ("Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best run %")
 RARE = ("Pruned", "Running", "Interrupted", "Failed")  # shown where there are any
@@ -93,11 +93,9 @@ def holder_lines(rows: Sequence[HolderRow]) -> list[str]:
     for is_seen, host in sorted({(row.released_in_seconds is None, row.host) for row in rows}):
         held = [row for row in rows if (row.released_in_seconds is None, row.host) == (is_seen, host)]
         silent = max(row.silent_seconds for row in held)
-        heard = (
-            f"last heard of {silent:.0f} s ago; after {GRACE_PERIOD - silent:.0f} s more of silence they are released"
-        )
+        heard = f"last heard of {silent:.0f} s ago; released after {GRACE_PERIOD - silent:.0f} s more of silence"
         how = "by processes that are seen from here" if is_seen else heard
-        lines.append(f"Trials {[row.trial for row in held]} are held by {host}, {how}.")
+        lines.append(f"{describe_trials(row.trial for row in held).capitalize()}: held by {host}, {how}.")
     return lines
 
 
@@ -115,7 +113,7 @@ def studies_table(status: StorageStatus) -> RenderableType:
     for cells in rows:
         table.add_row(*(Text(cells[place]) for place in told))
     stale = [
-        f"{row.study_name}: the workers of trials {list(row.stale)} have ended; the same command tries them again."
+        f"{row.study_name}: {describe_trials(row.stale)} left by workers that have ended; the same command tries again."
         for row in status.studies
         if row.stale
     ]

@@ -111,7 +111,7 @@ def _parameters(trial: SearchedTrial) -> Table:
     half = (len(cells) + 1) // 2
     for row in range(half):
         left, right = cells[row], cells[half + row] if half + row < len(cells) else ("", "")
-        table.add_row(*left, *right)
+        table.add_row(*map(Text, (*left, *right)))  # names of one's own space may look like markup
     return table
 
 

@@ -17,6 +17,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
+def describe_trials(numbers: Iterable[int]) -> str:
+    """For example "trial 7" or "trials 3, 7"."""
+    words = [str(number) for number in sorted(numbers)]
+    return f"trial{'s' * (len(words) > 1)} {', '.join(words)}"
+
+
 def signed(points: float) -> str:
     """For example "+0.050"; what rounds to nothing is "+0.000" from either side."""
     return f"{round(points, 3) + 0.0:+.3f}"  # minus zero plus zero is zero

@@ -131,7 +131,7 @@ def test_a_search_killed_in_mid_trial_goes_on_where_it_was_and_comes_to_the_same
         kill_group(process)
     result = run(*command[2:], "--workers", "0")
     assert result.exit_code == 0, result.stderr
-    assert "cut off" in result.stderr
+    assert "Cut off, and tried again" in result.stderr
     trials = trials_of(storage_url, "killed")
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     facts = {trial.number: TrialFacts.of(trial) for trial in trials}
@@ -193,7 +193,7 @@ def test_a_trial_whose_owner_dies_while_others_still_train_is_tried_again(
             ended = run_search(settings, the_space, screen)
         finally:
             owner.kill()  # also where the search is refused
-    assert "Trials [0] were cut off; their parameters are tried again." in screen.said
+    assert "Cut off, and tried again with the same parameters: trial 0." in screen.said
     assert ended.record is not None
     counts = ended.record.trials
     assert (counts.total, counts.complete, counts.interrupted, counts.failed) == (2, 2, 1, 0)

@@ -24,7 +24,7 @@ def test_the_status_lists_studies_with_counts_best_and_stale_trials(
     assert (row["best"], row["best_trial"], row["running"], row["stale"]) == (98.5, 2, 2, [5])
     text = run("status", "--storage", storage_url).stdout
     assert text.splitlines()[1].split() == ["small", "search", "2", "1", "2", "1", "98.50"]
-    assert any(line.startswith("small: the workers of trials [5] have ended") for line in text.splitlines())
+    assert any(line.startswith("small: trial 5 left by workers that have ended") for line in text.splitlines())
 
 
 def test_the_status_tells_what_was_cut_off_from_what_failed(search_study: StoredStudy, storage_url: str) -> None:
@@ -38,7 +38,7 @@ def test_the_status_tells_what_was_cut_off_from_what_failed(search_study: Stored
         "Study", "Kind", "Complete", "Pruned", "Running", "Interrupted", "Failed", "Best", "run", "%"
     ]  # fmt: skip
     assert line.split() == ["small", "search", "2", "1", "1", "2", "2", "98.50"]
-    assert held.startswith("small: Trials [4] are held by ")
+    assert held.startswith("small: Trial 4: held by ")
 
 
 @pytest.mark.usefixtures("verification")

@@ -123,7 +123,7 @@ def test_trials_without_a_worker_are_released_and_the_records_follow(
 ) -> None:
     search_study.study.add_trial(create_trial(state=TrialState.RUNNING))
     [of_trials, of_records] = mends(*here)
-    assert of_trials["what"] == "trials [5] of study 'small'"
+    assert of_trials["what"] == "trial 5 of study 'small'"
     assert of_records["what"] == str(folder)
     assert run("status", "--fix", "--yes", *here).stdout.splitlines()[-1].startswith("Mended: 2.")
     assert search_study.trials()[5].state == TrialState.FAIL
@@ -178,7 +178,7 @@ def test_a_damaged_model_cannot_be_mended_and_is_told(folder: Path, here: list[s
     assert str(folder / WINNER_MODEL) in line
     assert "best-single-run.safetensors is damaged" in line
     assert "verify-best" in line
-    assert line.endswith("No command can mend this.")
+    assert line.endswith("--fix cannot mend this.")
     assert last == "Mended: 0. Left: 1."
     assert run("status", *here).stdout.splitlines()[-1] == line  # without --fix, too
 

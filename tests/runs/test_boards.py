@@ -50,7 +50,7 @@ def test_a_search_opens_with_where_it_stands_and_who_has_won(
     note = get_note(search_study.study)
     assert note.startswith("**Not proved yet: trial 0 has won the search")
     assert "So the winner is trial 0, and **not** trial 2, the *best trial* of this page" in note
-    assert "python cli.py verify-best --seeds 20 --study-name small" in note
+    assert "python cli.py verify-best --seeds 5 --study-name small" in note
     assert f"`{page}`" in note
 
 

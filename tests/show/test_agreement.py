@@ -3,6 +3,7 @@
 import pytest
 from evidence import make_reproduction
 
+from search.config import RECIPE
 from search.show.reproduction import VERDICTS, agreement
 
 
@@ -18,8 +19,16 @@ def test_a_mean_is_told_beside_what_was_to_be_expected() -> None:
 def test_seeds_that_repeat_their_errors_are_told() -> None:
     lines = agreement(make_reproduction(identical=True, within_spread=None))
     assert lines[0] == "IDENTICAL: every recorded seed that was repeated makes the recorded number of errors."
-    lines = agreement(make_reproduction(identical=False, within_spread=None))
-    assert lines[0].startswith("Not identical, as is to be expected of another device")
+
+
+def test_seeds_that_should_repeat_and_do_not_are_no_matter_of_course() -> None:
+    for changes, told in (
+        ({"recipe": RECIPE}, "Not identical, though on CPUs in fp32 every seed should repeat"),
+        ({"recipe": RECIPE, "precision": "bf16"}, "Not identical, as is to be expected of another device"),
+        ({"recipe": RECIPE - 1}, "Not identical, as is to be expected of another device"),
+    ):
+        [line, *_] = agreement(make_reproduction(identical=False, within_spread=None, **changes))
+        assert line.startswith(told)
 
 
 def test_a_model_that_errs_otherwise_than_recorded_is_told() -> None:

@@ -58,7 +58,7 @@ def test_a_budget_at_which_another_network_was_tried_before_says_so() -> None:
 def test_a_budget_that_was_added_later_says_so_wherever_it_is_claimed() -> None:
     frontier = make_frontier(SMALL, MIDDLE.model_copy(update={"tested_before": 2}))
     assert words.claim(frontier).endswith("parameters, at a budget that was added when others had been tested.")
-    assert any(line.startswith("Asked for only when others (so many) had been put to the test: 2,500 (2).")
+    assert any(line.startswith("Added when other budgets (so many) had been put to the test: 2,500 (2).")
                for line in words.notes(frontier))  # fmt: skip
     assert "added when" not in words.claim(make_frontier(SMALL, MIDDLE))
 
@@ -120,6 +120,15 @@ def test_every_budget_has_a_row_whatever_became_of_it() -> None:
 def test_the_report_ends_with_the_claim(width: int) -> None:
     text = shown(words.frontier_report(make_frontier(SMALL, MIDDLE)), width)
     assert " ".join(text.split()).endswith(words.claim(make_frontier(SMALL, MIDDLE)))
+
+
+def test_no_number_of_the_table_is_cut_short() -> None:
+    frontier = make_frontier(SMALL, MIDDLE)
+    narrow, wide = (shown(words.frontier_report(frontier), width) for width in (80, 160))
+    assert all("98.950 ± 0.635" in text for text in (narrow, wide))
+    assert "98.860" in wide  # by one view
+    assert "Also in frontier.md: Trials, Winner, One view, Proves." in narrow
+    assert "frontier.md" not in wide
 
 
 def test_the_page_has_the_claim_the_table_and_what_it_rests_on() -> None:

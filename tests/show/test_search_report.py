@@ -247,7 +247,7 @@ def test_the_table_of_studies_shows_counts_and_who_is_stale(
         ["small-verify-2", "verify", "0"],
         ["foreign", "other", "0"],
     ]
-    assert "small: the workers of trials [5] have ended; the same command tries them again." in " ".join(text.split())
+    assert "small: trial 5 left by workers that have ended; the same command tries again." in " ".join(text.split())
 
 
 def test_names_in_brackets_are_printed_as_they_are(storage: RDBStorage) -> None:

@@ -74,9 +74,9 @@ def test_a_killed_hosts_trial_is_waited_for_and_then_done(
     assert not session.run(search, job)
     assert ends(search) == [(0, "COMPLETE"), (1, "FAIL"), (1, "COMPLETE")]
     waiting, released = screen.said
-    assert waiting.startswith("Trials [1] are held by node-7, last heard of 2")
-    assert "s more of silence they are released. Waiting to hear more; Ctrl-C ends that." in waiting
-    assert released == "Trials [1] were cut off; their parameters are tried again."
+    assert waiting.startswith("Trial 1: held by node-7, last heard of 2")
+    assert "s more of silence. Waiting to hear more; Ctrl-C ends that." in waiting
+    assert released == "Cut off, and tried again with the same parameters: trial 1."
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_who_is_seen_from_here_is_not_waited_for(
     let_heartbeats_age(search.storage)  # the machine has slept
     assert not session.run(search, job)
     host = this_process().host
-    assert screen.said == [f"Trials [0, 1] are held by {host}, by processes that are seen from here. {NOTHING_LEFT}"]
+    assert screen.said == [f"Trials 0, 1: held by {host}, by processes that are seen from here. {NOTHING_LEFT}"]
 
 
 def test_what_another_plan_has_under_way_is_not_waited_for(
@@ -148,8 +148,8 @@ def test_status_says_who_holds_what_and_when_it_is_released(search: StoredStudy,
     assert elsewhere.released_in_seconds == 240 - elsewhere.silent_seconds
     assert here.released_in_seconds is None
     text = " ".join(shown(studies_table(status)).split())
-    assert "small: Trials [1] are held by node-7, last heard of 10" in text
-    assert f"small: Trials [2] are held by {this_process().host}, by processes that are seen from here." in text
+    assert "small: Trial 1: held by node-7, last heard of 10" in text
+    assert f"small: Trial 2: held by {this_process().host}, by processes that are seen from here." in text
     let_heartbeats_age(search.storage)
     [row] = describe_storage(search.storage).studies
     assert (row.stale, [holder.trial for holder in row.holders]) == ((1,), [2])

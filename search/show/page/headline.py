@@ -3,6 +3,7 @@
 import shlex
 
 from ...config import PROGRAM
+from ...settings import VerifySettings
 from .. import proof as proof_words
 from ..words import plural
 from .facts import PageFacts
@@ -15,6 +16,11 @@ def headline(facts: PageFacts) -> str:
     summary = facts.summary
     if summary.winner is not None:
         return f"Not proved yet: trial {summary.winner.number} has won the search, on validation images alone."
+    num_left = facts.num_planned - summary.trials.total
+    if summary.best is not None and (num_left <= 0 or summary.stalled):
+        return f"Searched: {plural(summary.trials.total, 'trial')} done; the leading ones are still to be re-ranked."
+    if summary.best is None and summary.trials.pruned and num_left <= 0:
+        return f"No winner: {plural(summary.trials.pruned, 'trial')} pruned, none complete. Ask for more --trials."
     if summary.best is not None:
         return f"Under way: {plural(summary.trials.total, 'trial')} of {facts.num_planned} done."
     return "Nothing to see yet: no trial is complete."
@@ -31,7 +37,7 @@ def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
         return [("Finish the search", facts.commands[0])]
     if summary.winner is not None and facts.proof is None:
         target = ("--target", "PERCENT") if summary.target is None else ()  # for the user to say
-        return [("Prove the winner", _command(facts, "verify-best", "--seeds", "20", *target))]
+        return [("Prove the winner", _command(facts, "verify-best", "--seeds", str(VerifySettings.seeds), *target))]
     if facts.proof is not None and facts.ladder is None:
         return [("See what each method earned", _command(facts, "ablate"))]
     return []

@@ -11,7 +11,7 @@ from ...proof.evidence import Proof
 from ...proof.frontier import Frontier
 from ...proof.ladder import Ladder
 from ..published import PUBLISHED
-from ..words import plural
+from ..words import describe_seeds, plural
 from .layers import Layer
 from .sketch import Drawing, Sketch, error_of, error_ticks
 from .svg import BAD, FAINT, GOOD, GRID, INK, MAIN, style
@@ -36,6 +36,9 @@ def draw_seeds(proof: Proof) -> Drawing:
         axes.axvline(proof.mean, color=INK, linewidth=1, linestyle=":", zorder=1, label=f"mean {proof.mean:.3f} %")
         if proof.judged:
             axes.axvline(proof.target, color=GOOD, linewidth=1.5, zorder=1, label=f"target {proof.target:.15g} %")
+        lost = [row for row in proof.seeds if row.errors == proof.num_images]
+        if lost and len(lost) < len(proof.seeds):  # as a run that diverges is; the others would be a single spot
+            axes.set_xlim(*_around([row.test_accuracy for row in proof.seeds if row not in lost]))
         axes.set_ylim(0, highest + 1)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -44,8 +47,16 @@ def draw_seeds(proof: Proof) -> Drawing:
     return sketch.drawing(
         "seeds",
         label=f"{len(proof.seeds)} seeds: test accuracies from {proof.min:.2f} %, mean {proof.mean:.3f} %.",
-        caption="Each dot is a network, trained anew from another seed. Dots of equal accuracy are stacked.",
+        caption="Each dot is a network, trained anew from another seed. Dots of equal accuracy are stacked."
+        + (f" Not in the picture: {describe_seeds(row.seed for row in lost)}, wrong on every image." if lost else ""),
     )
+
+
+def _around(accuracies: Sequence[float]) -> tuple[float, float]:
+    """A range that shows these, in percent."""
+    low, high = min(accuracies), max(accuracies)
+    margin = max(0.02, 0.1 * (high - low))
+    return low - margin, high + margin
 
 
 def draw_frontier(frontier: Frontier) -> Drawing:
@@ -53,6 +64,8 @@ def draw_frontier(frontier: Frontier) -> Drawing:
     with style():
         sketch = Sketch(3.6)
         axes = sketch.axes
+        found = [accuracy for point in frontier.points for accuracy in point.test_accuracies]
+        lost = found.count(0.0)  # of runs that diverged
         for point in frontier.points:
             for index, accuracy in enumerate(point.test_accuracies):
                 [dot] = axes.plot([point.num_params or 0], [accuracy], "o", color=MAIN, alpha=0.4, markersize=4, mew=0)
@@ -67,6 +80,9 @@ def draw_frontier(frontier: Frontier) -> Drawing:
             [cross] = axes.plot([each.num_params], [each.accuracy], "x", color=BAD, label="" if place else ONE_SEED)
             told = f"{each.name}: {each.num_params:,} parameters, {each.accuracy:.2f} %, one seed"
             sketch.tell(cross, f"published-{place}", told)
+        if lost and lost < len(found):
+            published = [each.accuracy for each in PUBLISHED.get(frontier.dataset, ())]
+            axes.set_ylim(*_around([*filter(None, found), *published, frontier.target]))
         axes.set_xlabel("parameters")
         axes.set_ylabel("accuracy on the test images (%)")
         axes.set_xlim(left=0)
@@ -75,7 +91,8 @@ def draw_frontier(frontier: Frontier) -> Drawing:
     return sketch.drawing(
         "frontier",
         label="Test accuracy against the number of parameters, for each budget.",
-        caption="A search and a proof at each budget. Each dot is a network, trained anew from another seed.",
+        caption="A search and a proof at each budget. Each dot is a network, trained anew from another seed."
+        + (f" Not in the picture: {plural(lost, 'seed')} wrong on every image." if lost else ""),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from ...proof.summaries import Reranking
+from ...proof.summaries import Reranking, Standing
 from ..words import plural
 from .facts import ShownTrial
 from .sketch import Drawing, Sketch, error_axis, error_of
@@ -60,12 +60,13 @@ def draw_history(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:
     with style():
         sketch = Sketch(2.8)
         axes = sketch.axes
-        best, steps = -math.inf, []
+        best, steps, ends = -math.inf, [], []
         for trial in trials:
             value = trial.value if trial.state == "complete" else None
             last = value if value is not None else trial.curve[max(trial.curve)] if trial.curve else None
             if last is None:
                 continue
+            ends.append(error_of(last))
             colour = WARM if trial.number == winner else MAIN if value is not None else FAINT
             [dot] = axes.plot([trial.number], [error_of(last)], "o", color=colour, alpha=0.8, markersize=4)
             sketch.tell(dot, f"value-{trial.number}", f"trial {trial.number}, {trial.state}: {last:.2f} %")
@@ -75,8 +76,8 @@ def draw_history(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:
         if steps:
             numbers, errors = zip(*[*steps, (trials[-1].number, steps[-1][1])], strict=True)
             axes.plot(numbers, errors, drawstyle="steps-post", color=INK, linewidth=1, label="the best so far")
-        found = sorted(error_of(each.value) for each in trials if each.value is not None and each.state == "complete")
-        error_axis(axes, "error on validation", found[: max(1, math.ceil(0.95 * len(found)))])
+        shown = sorted(ends)
+        error_axis(axes, "error on validation", shown[: max(1, math.ceil(0.97 * len(shown)))])
         axes.set_xlabel("trial")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         for colour, words in ((WARM, "the winner"), (MAIN, "complete"), (FAINT, "ended early: where")):
@@ -196,14 +197,16 @@ def draw_reranking(reranking: Reranking) -> Drawing:
         for place, row in enumerate(rows):
             colour = WARM if row.number == reranking.winner else MAIN
             [searched] = axes.plot([row.searched_val_accuracy], [place], "o", color=FAINT, fillstyle="none")
-            axes.plot(row.val_accuracies, [place] * len(row.val_accuracies), "o", color=colour, alpha=0.6, markersize=4)
-            axes.plot([row.mean], [place], "|", color=colour, markersize=14, mew=2)
+            runs = [accuracy for accuracy in row.val_accuracies if accuracy > 0]  # one that diverged has none
+            axes.plot(runs, [place] * len(runs), "o", color=colour, alpha=0.6, markersize=4)
+            if len(runs) == len(row.val_accuracies):
+                axes.plot([row.mean], [place], "|", color=colour, markersize=14, mew=2)
             sketch.tell(
                 searched,
                 f"searched-{row.number}",
                 f"trial {row.number} as it was searched: {row.searched_val_accuracy:.2f} %",
             )
-        axes.set_yticks(range(len(rows)), [f"trial {row.number}" for row in rows])
+        axes.set_yticks(range(len(rows)), [f"trial {row.number}{_diverged(row)}" for row in rows])
         axes.set_ylim(-0.7, len(rows) - 0.3)
         axes.set_xlabel("accuracy on validation (%)")
     return sketch.drawing(
@@ -211,6 +214,10 @@ def draw_reranking(reranking: Reranking) -> Drawing:
         label="The leading trials: their searched runs and further ones.",
         caption="Hollow: the run that made a trial lead. Filled: further runs, with their mean, which decide.",
     )
+
+
+def _diverged(standing: Standing) -> str:
+    return " (diverged)" if min(standing.val_accuracies) == 0 else ""
 
 
 def mean_length(trials: Sequence[ShownTrial]) -> float | None:

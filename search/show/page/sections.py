@@ -138,7 +138,10 @@ def _search(facts: PageFacts) -> Section | None:
     if not any(trial.curve for trial in facts.trials):
         return None
     winner = facts.summary.winner.number if facts.summary.winner is not None else None
-    words = [*describe_work(facts.summary, facts.num_planned), *describe_leader(facts.summary)]
+    words = describe_work(facts.summary, facts.num_planned)
+    reranking = facts.summary.reranking
+    if reranking is None or not reranking.standings:  # else "What the search earned" says it
+        words += describe_leader(facts.summary)
     drawn = drawn_trials(facts)
     words += _left_out(facts)
     length = search_figures.mean_length(facts.trials)

@@ -155,9 +155,20 @@ def test_a_page_of_an_unfinished_search_says_how_far_it_is_and_how_to_finish_it(
     assert "The best network so far" in render(UNDER_WAY)
 
 
+def test_a_search_without_a_winner_says_what_it_lacks() -> None:
+    facts = replace(UNDER_WAY, num_planned=50)
+    assert headline(facts) == "Searched: 50 trials done; the leading ones are still to be re-ranked."
+    assert next_steps(facts) == [("Finish the search", SEARCH)]
+    counts = UNDER_WAY.summary.trials.model_copy(update={"complete": 0, "pruned": 50})
+    pruned = UNDER_WAY.summary.model_copy(update={"best": None, "trials": counts})
+    assert headline(replace(facts, summary=pruned)) == (
+        "No winner: 50 trials pruned, none complete. Ask for more --trials."
+    )
+
+
 def test_a_page_of_a_winner_without_a_proof_does_not_claim_anything() -> None:
     assert headline(WON) == "Not proved yet: trial 7 has won the search, on validation images alone."
-    assert next_steps(WON)[0][1] == "python cli.py verify-best --seeds 20"
+    assert next_steps(WON)[0][1] == "python cli.py verify-best --seeds 5"
     text = render(WON)
     assert "CONFIRMED" not in text
     assert 'class="open"' in text
@@ -166,7 +177,7 @@ def test_a_page_of_a_winner_without_a_proof_does_not_claim_anything() -> None:
 def test_a_search_that_has_stalled_is_over() -> None:
     stalled = WON.summary.model_copy(update={"stalled": True})
     facts = replace(WON, num_planned=80, summary=stalled, places=("--study-name", "two words"))
-    assert next_steps(facts) == [("Prove the winner", "python cli.py verify-best --seeds 20 --study-name 'two words'")]
+    assert next_steps(facts) == [("Prove the winner", "python cli.py verify-best --seeds 5 --study-name 'two words'")]
 
 
 def test_a_name_with_signs_of_mathematics_is_drawn_as_it_is() -> None:
