@@ -156,7 +156,7 @@ class Throughput(Measurement):
     reference_images_per_s: int
     reference_no_loader_workers_images_per_s: int
     reference_two_loader_workers_images_per_s: int
-    reference_two_processes_images_per_s: int
+    reference_process_per_core_images_per_s: int
     reference_our_net_images_per_s: int
     ours_one_worker_images_per_s: int
     ours_images_per_s: int

@@ -28,6 +28,7 @@ class Digits(Dataset[tuple[Tensor, int]]):
                     translate=(shift, shift),
                     scale=(1 - strengths.scale, 1 + strengths.scale),
                     shear=shear,
+                    interpolation=transforms.InterpolationMode.BILINEAR,
                 ),
                 transforms.ToTensor(),
                 transforms.Normalize((split.pixels.mean,), (split.pixels.std,)),

@@ -136,7 +136,7 @@ def summarise(rates: Mapping[str, Sequence[float]], flops: float) -> dict[str, A
         "reference_images_per_s": round(reference),
         "reference_no_loader_workers_images_per_s": round(median["loop_0"]),
         "reference_two_loader_workers_images_per_s": round(median["loop_2"]),
-        "reference_two_processes_images_per_s": round(median["loop_processes"]),
+        "reference_process_per_core_images_per_s": round(median["loop_processes"]),
         "reference_our_net_images_per_s": round(median["loop_our_net"]),
         "ours_one_worker_images_per_s": round(median["ours_one"]),
         "ours_images_per_s": round(median["ours"]),
@@ -187,7 +187,7 @@ def table(measured: Throughput) -> Table:
     rates = {
         "the loop, no loader workers": measured.reference_no_loader_workers_images_per_s,
         "the loop, 2 loader workers": measured.reference_two_loader_workers_images_per_s,
-        "the loop, a process per core": measured.reference_two_processes_images_per_s,
+        "the loop, a process per core": measured.reference_process_per_core_images_per_s,
         "the loop, exactly our net": measured.reference_our_net_images_per_s,
         "ours, 1 worker": measured.ours_one_worker_images_per_s,
         f"ours, {measured.num_workers} workers (default)": measured.ours_images_per_s,

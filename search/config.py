@@ -41,6 +41,7 @@ MAX_SEEDS = 10_000
 MAX_SECONDS = 366 * 24 * 3_600  # of a time limit
 MAX_CONVOLUTIONS, LARGEST_NETWORK = 100, 2_000_000  # parameters: nothing larger is built, whatever a file says
 MAX_BATCH_SIZE = 4_096
+LARGEST_FIRST_SEED = 2**31 - 1 - MAX_SEEDS  # of a proof: the ladder's seeds begin at 2**31
 LARGEST_INTEGER = 2**63 - 1  # of any other number, as databases keep them
 LONGEST_SHORT_NAME = 40  # characters
 LONGEST_QUOTE = 60  # characters of a wrong value that an error quotes
@@ -264,7 +265,8 @@ def shortened(value: object) -> str:
 
 def short_name(dataset: str) -> str:
     """What a data set's studies and files are called after: its name, or, of a path, what is plain in its last part."""
-    plain = re.sub(r"[^\w.-]+", "-", dataset.rstrip("/").rpartition("/")[2]).strip("-.")
+    last = re.split(r"[/\\]", dataset.rstrip("/\\"))[-1]
+    plain = re.sub(r"[^\w.-]+", "-", last).strip("-.")
     return plain[:LONGEST_SHORT_NAME] or "images"
 
 

@@ -38,12 +38,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Puts the names in a folder on disk, where the file system can: until then a power cut takes a new one back."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # Windows opens no folder
+        opened = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(opened)
-    finally:
-        os.close(opened)
+        finally:
+            os.close(opened)
 
 
 def find_leftovers(folder: Path, pattern: str = f"**/.*{PARTIAL}") -> list[Path]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from .config import (
     DEFAULT_MAX_PARAMS,
+    LARGEST_FIRST_SEED,
     LARGEST_INTEGER,
     LARGEST_MAX_PARAMS,
     MAX_EPOCHS,
+    MAX_SECONDS,
     MAX_SEEDS,
     MAX_TRIALS,
     MAX_WORKERS,
@@ -51,6 +53,8 @@ LIMITS: dict[str, tuple[int, int]] = {
     "patience": (1, MAX_TRIALS),
     "seed": (0, LARGEST_INTEGER),
     "seeds": (1, MAX_SEEDS),
+    "first_seed": (0, LARGEST_FIRST_SEED),
+    "trial": (0, LARGEST_INTEGER),
     "workers": (0, MAX_WORKERS),
     "target": (1, 100),
 }
@@ -90,6 +94,9 @@ class RunSettings:
         for name, known in CHOICES.items():
             if getattr(self, name, known[0]) not in known:
                 raise ExplainedError(f"{name} has to be one of {', '.join(known)}, not {getattr(self, name)!r}.")
+        timeout = getattr(self, "timeout", None)
+        if timeout is not None and not 0 < timeout <= MAX_SECONDS:
+            raise ExplainedError(f"timeout has to be more than 0 seconds, and no more than {MAX_SECONDS:,}.")
         for name, (least, most) in LIMITS.items():
             value = getattr(self, name, None)
             is_number = isinstance(value, Integral | Decimal)  # also NumPy's

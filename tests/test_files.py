@@ -20,6 +20,15 @@ from search.files import (
 )
 
 
+def test_a_file_is_written_where_no_folder_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")  # as Windows does
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_atomically(tmp_path / "summary.json", "new")
+    assert (tmp_path / "summary.json").read_text() == "new"
+
+
 def test_a_reader_never_sees_a_file_half_written(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "summary.json"
     write_atomically(path, "old")

@@ -5,12 +5,11 @@ from typing import Any
 
 import click
 
-from ..config import MAX_SEEDS
+from ..config import LARGEST_FIRST_SEED, MAX_SEEDS
 from ..settings import ReproduceSettings
 from .group import EXIT_NOT_CONFIRMED
 from .options import WholeNumber, run_options
 from .output import finish
-from .verify_best import LARGEST_FIRST_SEED
 
 
 @click.command()

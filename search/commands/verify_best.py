@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ..config import MAX_SEEDS
+from ..config import LARGEST_FIRST_SEED, MAX_SEEDS
 from ..net.datasets import DATASETS
 from ..settings import VerifySettings
 from .group import EXIT_NOT_CONFIRMED
@@ -13,7 +13,6 @@ from .options import WholeNumber, percent, run_options, space_option, study_name
 from .output import finish
 
 TARGETS = ", ".join(f"{row.target} for {row.name}" for row in DATASETS.values() if row.judged and row.target)
-LARGEST_FIRST_SEED = 2**31 - 1 - MAX_SEEDS  # the ladder's seeds begin at 2**31
 
 
 @click.command()

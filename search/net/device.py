@@ -1,8 +1,12 @@
 """Devices: which to compute on, in which arithmetic, and by how many workers."""
 
+import contextlib
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,6 +14,8 @@ from ..config import ExplainedError
 from ..settings import AUTO, DEVICES
 from .compiled.kept import stamp
 
+BACKENDS: Any = torch.backends  # whose attributes come into being at run time
+CPU_SHARE = Path("/sys/fs/cgroup/cpu.max")
 WORKERS_PER_GPU = 4  # not measured: no GPU was at hand
 
 
@@ -42,6 +48,21 @@ class Runtime:
         """Prepares this process: on a CPU one thread computes, for a sum that is split may come out different."""
         if self.device.type == "cpu":
             torch.set_num_threads(1)
+        if self.precision == "fp32":  # else convolutions on an NVIDIA GPU round to ten bits (TF32)
+            BACKENDS.fp32_precision = "ieee"
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leaves PyTorch in this process as it was: for what computes in a notebook."""
+    num_threads, random_state = torch.get_num_threads(), torch.get_rng_state()
+    rounding = BACKENDS.fp32_precision
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+        torch.set_rng_state(random_state)
+        BACKENDS.fp32_precision = rounding
 
 
 def compile_for(device: str, precision: str, tell: Callable[[str], None]) -> None:
@@ -97,9 +118,13 @@ def worker_devices(device: torch.device, workers: int | None) -> tuple[str, ...]
 
 
 def num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))  # what this process may use, not what the machine has
-    return os.cpu_count() or 1
+    """What this process may use, not what the machine has."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:  # a container's share (cgroup v2): microseconds of CPU time in a period, or "max"
+        quota, period = CPU_SHARE.read_text(encoding="ascii").split()
+        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):
+        return allowed
 
 
 def free_memory() -> None:

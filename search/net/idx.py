@@ -51,10 +51,19 @@ def provide_files(data_dir: Path, dataset: str, files: Files) -> None:
             packed = read_whole(archive)
             if md5 is None:  # of what is inside; of the archive itself one is published
                 _checked(archive, packed, _published(dataset).md5(name))
-            write_atomically(path, _checked(archive, unpack(archive, packed), md5))
+            _put(path, _checked(archive, unpack(archive, packed), md5))
         elif not path.exists():
             _download(folder, dataset, name)
         _checked(path, read_whole(path), md5)
+
+
+def _put(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be unpacked there ({error.strerror}). Unpack it, or name another --data-dir."
+        ) from error
 
 
 def read_whole(path: Path, limit: int = LARGEST_FILE) -> bytes:

@@ -81,7 +81,8 @@ class TinyCNN(nn.Module):
         self.head = nn.Linear(fan_in, NUM_CLASSES)
 
     def forward(self, images: Float[Tensor, "n 1 s s"], crops: Crops = CENTRE) -> Float[Tensor, "n 10"]:
-        """Logits of normalised images (`search.net.data.normalise`): their mean over the crops, in fp32 at least.
+        """Logits of normalised images (`search.net.data.normalise`): the mean over the crops, of several
+        in fp32 at least.
 
         Several views of a test image are as old as AlexNet's ten crops (Krizhevsky et al., 2012). Here shifts undo
         what pooling every other pixel loses, and sizes are interpolated as training images are; both cost time but no

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from ..config import TrialConfig
+from ..config import REPEATED_BY_PYTORCH, TrialConfig
 from ..settings import PRECISIONS
 from .estimates import max_errors, mean_of, prediction_margin
 from .evidence import Proof, Witness
@@ -153,7 +153,8 @@ def compare(
     recorded_model_errors = proof.model.errors if proof.model is not None else None
     model_agrees = model_errors == recorded_model_errors if model_errors is not None else None
     # In other arithmetic rounding may turn a digit or two; more is another network in the recorded one's place.
-    tolerance = 0 if (proof.device, proof.precision) == ("cpu", "fp32") else MODEL_TOLERANCE
+    same_bits = (proof.device, proof.precision) == ("cpu", "fp32") and proof.recipe not in REPEATED_BY_PYTORCH
+    tolerance = 0 if same_bits else MODEL_TOLERANCE
     is_another = model_errors is not None and abs(model_errors - (recorded_model_errors or 0)) > tolerance
     # One recorded seed has no spread: that another machine does not repeat it to the digit proves nothing.
     spread_answer = within_spread if within_spread is not None else identical or None

@@ -14,7 +14,7 @@ from ..proof.parts import RecordError
 from ..provenance import code_commit
 from ..settings import frontier_record
 from ..show import frontier as words
-from ..studies.turns import exclusive, patient
+from ..studies.turns import DATABASE_ERRORS, exclusive, patient
 from .history import read_ledger
 from .session import Session
 
@@ -86,7 +86,8 @@ def write_frontier(
             before = known[max_params].tested_before if max_params in known else num_tested
             merged[max_params] = point.model_copy(update={"tested_before": before})
         record = made_of(merged)
-        _write(record, path)
+        record.write(path)
+    _draw(path)
     return record
 
 
@@ -97,7 +98,7 @@ def refresh_frontier(session: Session, dataset: str, epochs: int) -> None:
     """
     try:
         _refresh(session.storage, session.settings.results_dir, dataset, epochs)
-    except (ExplainedError, OSError) as error:
+    except (ExplainedError, OSError, *DATABASE_ERRORS) as error:
         session.screen.warn(f"The frontier was not brought up to date: {error}")
 
 
@@ -105,14 +106,18 @@ def refresh_frontier(session: Session, dataset: str, epochs: int) -> None:
 def _refresh(storage: RDBStorage, results_dir: Path, dataset: str, epochs: int) -> None:
     path = results_dir / frontier_record(dataset, epochs)
     with exclusive(storage):
-        if path.exists():
-            known = Frontier.read(path)
-            record = up_to_date(known, read_ledger(storage, results_dir)) if known.dataset == dataset else known
-            if record != known:
-                _write(record, path)
+        if not path.exists():
+            return
+        known = Frontier.read(path)
+        record = up_to_date(known, read_ledger(storage, results_dir)) if known.dataset == dataset else known
+        if record == known:
+            return
+        record.write(path)
+    _draw(path)
 
 
-def _write(record: Frontier, path: Path) -> None:
-    record.write(path)
+def _draw(path: Path) -> None:
+    """The page and the picture of what is on record by now: outside the lock, for drawing takes a while."""
+    record = Frontier.read(path)
     write_atomically(path.with_suffix(".md"), words.to_markdown(record))
     write_atomically(path.with_suffix(".png"), words.plot(record))

@@ -45,7 +45,8 @@ def read_ledger(storage: RDBStorage, results_dir: Path) -> Ledger:
         RecordError: If something cannot be read: the misses that it may tell of would be forgotten.
     """
     table = (parse_line(line, f"Line {identity} of the database's ledger") for identity, line in read_lines(storage))
-    files = (entry for folder in (*sorted(results_dir.glob("*/")), *COMMITTED) for entry in _entries_of_folder(folder))
+    folders = dict.fromkeys(folder.resolve() for folder in (*sorted(results_dir.glob("*/")), *COMMITTED))
+    files = (entry for folder in folders for entry in _entries_of_folder(folder))
     return Ledger.joined(table, _entries_of_studies(load_studies(storage)), files)
 
 

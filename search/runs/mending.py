@@ -13,7 +13,7 @@ from ..proof.evidence import Proof
 from ..proof.parts import RecordError
 from ..proof.summaries import Mend
 from ..show.words import describe_trials
-from ..studies.kinds import KINDS, Kind
+from ..studies.kinds import KINDS, Kind, check_search_name
 from ..studies.study import StoredStudy, damage_told, study_names
 from ..studies.tickets import find_holders, release_dead_trials
 from .models import WINNER_MODEL, check_proved_model, find_winner_model
@@ -73,6 +73,8 @@ def _repairs_of_study(stored: StoredStudy, folder: Path) -> Iterator[Repair]:
     if dead:
         what, how = f"{describe_trials(dead)} of study {stored.name!r}", "lets the same command try again"
         yield Repair(what=what, why="left by workers that have ended", how=how, do=partial(release_dead_trials, stored))
+    if stored.kind == Kind.SEARCH:
+        check_search_name(stored.name)  # it may come from anybody's database, and names a folder
     if stored.kind == Kind.SEARCH and folder.is_dir():  # else its results are elsewhere
         reranking = stored.sibling(KINDS[Kind.RERANK].name(stored.name))
         holders += find_holders(reranking) if reranking is not None else []
@@ -87,7 +89,7 @@ def _repairs_of_results(search: StoredStudy, folder: Path, at_least: list[str]) 
     recorded = recorded_summary(folder)
     if recorded is not None and recorded.storage != summary.storage:
         return  # another's results are left alone
-    files = files_of(search, summary, folder)
+    files = files_of(search, ranking, summary, folder)
     old = sorted({*at_least, *(path.name for path, content in files.items() if _content(path) != content)})
     if old:
         why, how = f"not what the study comes to: {', '.join(old)}", "writes them anew"
@@ -102,4 +104,4 @@ def _content(path: Path) -> bytes | None:
 
 
 def _write_again(search: StoredStudy, folder: Path) -> None:
-    write_search_records(search, summarise(search, read_ranking(search), folder), folder)
+    write_search_records(search, read_ranking(search), folder)

@@ -27,6 +27,7 @@ from ..studies.finding import find_search_study
 from ..studies.space import Space, default_space
 from ..studies.storage import open_storage
 from ..studies.study import StoredStudy, StudyError, default_name
+from ..studies.turns import DATABASE_ERRORS
 from .boards import decorate
 from .reporting import summarise
 from .shown import describe_trial, estimate_importance, program_to_try, show_images
@@ -61,12 +62,12 @@ def write_page(search: StoredStudy, settings: RunSettings, space: Space, screen:
     try:
         facts = gather(search, settings, space)
         write_atomically(path, render(facts))
-    except (ExplainedError, OSError) as error:
+    except (ExplainedError, OSError, *DATABASE_ERRORS) as error:
         screen.warn(f"{path} could not be written ({error}). Once that is mended: {PROGRAM} report")
         return ()
     try:
         decorate(search, facts, settings.results_dir, path)
-    except (ExplainedError, OSError) as error:
+    except (ExplainedError, OSError, *DATABASE_ERRORS) as error:
         screen.warn(f"The dashboard was not brought up to date ({error}). Once that is mended: {PROGRAM} report")
     return (path,)
 

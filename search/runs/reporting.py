@@ -19,7 +19,7 @@ from ..studies.finding import find_search_study
 from ..studies.study import StoredStudy, count_since_best
 from ..studies.urls import hide_password
 from .models import WINNER_MODEL, find_winner_model
-from .standings import Ranking, leading_trials, read_ranking
+from .standings import Ranking, leading_trials
 from .winner import find_winner
 
 COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
@@ -123,9 +123,14 @@ def is_of_another_study(recorded: StudySummary, search: StoredStudy) -> bool:
     return recorded.storage != hide_password(str(search.storage.url)) and not known
 
 
-def files_of(search: StoredStudy, summary: StudySummary, folder: Path) -> dict[Path, bytes | None]:
-    """What the results of a search should hold, by its place; None for what must not be there, like a former winner."""
-    ranking = read_ranking(search)
+def files_of(
+    search: StoredStudy, ranking: Ranking | None, summary: StudySummary, folder: Path
+) -> dict[Path, bytes | None]:
+    """What the results of a search should hold, by its place; None for what must not be there, like a former winner.
+
+    Args:
+        ranking: That which the summary was made with.
+    """
     source = find_winner_model(folder, find_winner(search, ranking), ranking, search.binding.epochs).source
     return {
         folder / WINNER_MODEL: source.read_bytes() if source is not None else None,
@@ -134,13 +139,15 @@ def files_of(search: StoredStudy, summary: StudySummary, folder: Path) -> dict[P
     }
 
 
-def write_search_records(search: StoredStudy, summary: StudySummary, folder: Path) -> None:
+def write_search_records(search: StoredStudy, ranking: Ranking | None, folder: Path) -> StudySummary:
     """Writes `summary.json` and `trials.csv`, and puts the winner's model where the summary says that it is."""
-    for path, content in files_of(search, summary, folder).items():
+    summary = summarise(search, ranking, folder)
+    for path, content in files_of(search, ranking, summary, folder).items():
         if content is None:
             path.unlink(missing_ok=True)
         else:
             write_atomically(path, content)
+    return summary
 
 
 def _table(trials: list[FrozenTrial]) -> str:

@@ -13,7 +13,7 @@ from ..config import RECIPE, REPEATED_BY_PYTORCH
 from ..net.crops import ALL_CROPS
 from ..net.data import Split, load_final_splits
 from ..net.datasets import dataset_row
-from ..net.device import Runtime
+from ..net.device import Runtime, compile_for, undisturbed
 from ..net.model_file import load_model
 from ..net.train import evaluate
 from ..proof.evidence import Proof
@@ -103,7 +103,7 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
     session.compile()
     if recorded.model_path is not None:
         screen.say(f"First the recorded model answers all {len(test_images):,} test images, by {len(ALL_CROPS)} views.")
-    model_errors = count_errors(recorded, test_images)
+    model_errors = count_errors(recorded, test_images, screen)
     learn(session.storage, proof)
     repetition = open_reproduction_study(session.storage, proof)
     first_seed = proof.first_seed if settings.first_seed is None else settings.first_seed
@@ -144,7 +144,7 @@ def run_reproduction(settings: ReproduceSettings, space: Space, screen: Screen) 
     return Ended(record=record, files=(path,))
 
 
-def count_errors(recorded: RecordedProof, test: Split) -> int | None:
+def count_errors(recorded: RecordedProof, test: Split, screen: Screen) -> int | None:
     """The errors that the recorded model makes on the test images, on the CPU; None without a model.
 
     Raises:
@@ -160,7 +160,11 @@ def count_errors(recorded: RecordedProof, test: Split) -> int | None:
     proof = recorded.proof
     precision = precision_to_repeat(proof, "fp32")
     runtime = Runtime(device=torch.device("cpu"), precision=precision, own_kernels=proof.recipe == RECIPE)
-    return evaluate(model, test, runtime, ALL_CROPS).errors
+    with undisturbed():
+        runtime.prepare()
+        if runtime.compiled:
+            compile_for(runtime.device.type, precision, screen.say)
+        return evaluate(model, test, runtime, ALL_CROPS).errors
 
 
 def open_reproduction_study(storage: RDBStorage, proof: Proof) -> StoredStudy:

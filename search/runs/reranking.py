@@ -17,7 +17,7 @@ from ..studies.opening import open_following_study
 from ..studies.plan import GivenPlan
 from ..studies.study import StoredStudy
 from ..studies.tickets import keys_left
-from ..studies.turns import exclusive
+from ..studies.turns import exclusive, patient
 from .session import Session
 from .standings import NUM_RUNS, Ranking, leading_trials, trials_to_rerank
 from .tasks import Candidate, RerankTask
@@ -36,6 +36,7 @@ def runs_to_compare(numbers: list[int], num_compared: int) -> GivenPlan:
     return GivenPlan(runs=tuple({"trial": number, "run": run} for run in compared for number in numbers))
 
 
+@patient()
 def open_rerank_study(search: StoredStudy, num_leading: int) -> StoredStudy:
     """The study whose trials are further runs of a search's leading trials; from here on, these are to be run."""
     reranking = open_following_study(search, Kind.RERANK, StudyFacts())

@@ -17,7 +17,7 @@ from ..studies.space import Space
 from ..studies.study import Binding, StoredStudy, default_name
 from ..studies.tickets import find_holders, is_finished
 from ..studies.worker import expired, is_stalled
-from .reporting import is_of_another_study, recorded_summary, summarise, write_search_records
+from .reporting import is_of_another_study, recorded_summary, write_search_records
 from .reranking import run_comparison, run_reranking
 from .session import Ended, Session
 from .standings import NUM_RUNS, read_ranking
@@ -130,8 +130,7 @@ def _search_and_rerank(
     is_over = is_finished(search, plan) or (is_stalled(search, job) and not find_holders(search))
     if is_over and not is_finished(search, plan):
         session.screen.say(f"No better trial among the last {settings.patience} (--patience): the search ends here.")
-    summary = summarise(search, ranking, folder)
-    write_search_records(search, summary, folder)  # now already: re-ranking may fail, or be killed
+    summary = write_search_records(search, ranking, folder)  # now already: re-ranking may fail, or be killed
     time_is_up = expired(job) and not was_finished  # a command with a short time limit gets something done, too
     if settings.rerank and is_over and not interrupted and not time_is_up:
         was_ranked = ranking is not None and ranking.finished
@@ -144,8 +143,7 @@ def _search_and_rerank(
             ranking = read_ranking(search)
         if ranking is not None and ranking.winner is not None:
             notes.name_winner(ranking.winner.trial, ranking.winner.mean)
-        summary = summarise(search, ranking, folder)
-        write_search_records(search, summary, folder)
+        summary = write_search_records(search, ranking, folder)
     from .pages import write_page  # loads matplotlib: not before there is something to draw
 
     page = write_page(search, settings, session.space, session.screen)

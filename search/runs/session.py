@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 
 from ..config import ExplainedError
 from ..files import check_writable
-from ..net.device import choose_device, choose_precision, compile_for, worker_devices
+from ..net.device import choose_device, choose_precision, compile_for, undisturbed, worker_devices
 from ..proof.parts import Record
 from ..provenance import Code
 from ..settings import AUTO, RunSettings
@@ -21,6 +21,7 @@ from ..show.status import holder_lines, holder_rows
 from ..show.words import describe_trials
 from ..studies.executors import POLL_SECONDS, Executor, count_interrupts, in_processes, in_this_process
 from ..studies.job import Job, JobSettings, Task
+from ..studies.kinds import Kind
 from ..studies.plan import Plan
 from ..studies.space import Space
 from ..studies.storage import open_storage
@@ -140,7 +141,8 @@ class Session:
         on_update: Callable[[], None] = lambda: None,
     ) -> bool:
         """Runs what is left of a job, but for what others hold and live; returns whether it was interrupted."""
-        explain(stored)
+        if stored.kind != Kind.SEARCH:
+            explain(stored)
         while True:  # a worker of another command may die while this one's are at their last trials
             released = release_dead_trials(stored)
             if released:
@@ -168,14 +170,15 @@ class Session:
                     update_screen()
                     on_update()
 
-                interrupted = self.execute(
-                    job,
-                    at_work,
-                    stored,
-                    on_update=update,
-                    on_interrupt=lambda: self.screen.warn(INTERRUPT_MESSAGE),
-                    on_note=self.screen.warn,
-                )
+                with undisturbed():
+                    interrupted = self.execute(
+                        job,
+                        at_work,
+                        stored,
+                        on_update=update,
+                        on_interrupt=lambda: self.screen.warn(INTERRUPT_MESSAGE),
+                        on_note=self.screen.warn,
+                    )
             if interrupted or expired(job):
                 return interrupted
 

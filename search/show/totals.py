@@ -23,6 +23,8 @@ def count_trials(trials: Sequence[FrozenTrial]) -> TrialCounts:
 
 
 def _was_interrupted(trial: FrozenTrial) -> bool:
+    if trial.state != TrialState.FAIL:
+        return False
     try:
         return TrialFacts.of(trial).was_interrupted(trial.state)
     except FactsError:  # another tool's

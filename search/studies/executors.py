@@ -96,7 +96,7 @@ def in_this_process(
             return num_interrupts() > 0
 
         try:
-            run_trials(job, devices[0], should_stop, tell=on_note)
+            run_trials(job, devices[0], should_stop, is_interrupted=lambda: num_interrupts() > 0, tell=on_note)
         except KeyboardInterrupt:  # the second Ctrl-C: this process lives on, so nobody would take its trial for dead
             release_own_trials(stored)
         on_update()

@@ -57,8 +57,9 @@ def _needs_its_search(follower: StoredStudy) -> bool:
 
 def _is_new(stored: StoredStudy) -> bool:
     """Whether a study was just created, or its creator was cut off before it was set up."""
-    started = any(trial.state != TrialState.WAITING for trial in stored.trials())
-    return stored.study.user_attrs.get("kind") is None and not started and _is_maximised(stored.study)
+    if stored.study.user_attrs.get("kind") is not None or not _is_maximised(stored.study):
+        return False
+    return all(trial.state == TrialState.WAITING for trial in stored.trials())
 
 
 def _is_maximised(study: optuna.Study) -> bool:

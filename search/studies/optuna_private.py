@@ -1,16 +1,19 @@
 """Every use that this tool makes of what Optuna does not promise to keep. Hence `optuna<6`, and a test per function."""
 
+import functools
 import json
 import mimetypes
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.samplers import GPSampler
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from .facts import StudyFacts
@@ -79,9 +82,9 @@ def record_heartbeat(storage: RDBStorage, trial: optuna.Trial) -> None:
     storage.record_heartbeat(trial._trial_id)
 
 
-def find_silences(storage: RDBStorage, study: optuna.Study) -> dict[int, float]:
-    """For how many seconds running trials have shown no sign of life, by number; without those that never have."""
-    running = {each._trial_id: each.number for each in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
+def find_silences(storage: RDBStorage, trials: Iterable[FrozenTrial]) -> dict[int, float]:
+    """For how many seconds trials have shown no sign of life, by number; without those that never have."""
+    running = {each._trial_id: each.number for each in trials}
     columns: Any = sqlalchemy.column("trial_id"), sqlalchemy.column("heartbeat", sqlalchemy.DateTime)
     beats = sqlalchemy.table("trial_heartbeats", *columns)
     with storage.scoped_session() as session, session.begin():  # a part of a turn, where one is taken
@@ -126,20 +129,38 @@ class _Taught:
         begun = min((trial.datetime_start for trial in trials if trial.datetime_start is not None), default=None)
         if facts.warm_start is None or begun is None:
             return []
-        try:
-            source = optuna.load_study(study_name=facts.warm_start, storage=self._study._storage)
-            theirs, ended = StudyFacts.of(source), source.get_trials(deepcopy=False, states=ENDED)
-        except KeyError:
-            return []
+        theirs, ended = _ended_by(self._study._storage, facts.warm_start, begun)
         if any(getattr(facts, name) != getattr(theirs, name) for name in ("dataset", "split", "space", "recipe")):
             return []
-        return [trial for trial in ended if trial.datetime_complete is not None and trial.datetime_complete <= begun]
+        return ended
+
+
+@functools.lru_cache(maxsize=1)  # a worker asks for the same before each of its trials
+def _ended_by(storage: BaseStorage, study_name: str, moment: datetime) -> tuple[StudyFacts, list[FrozenTrial]]:
+    """A study, and those of its trials that had ended then; nothing of one that is not there."""
+    try:
+        study = optuna.load_study(study_name=study_name, storage=storage)
+    except KeyError:
+        return StudyFacts(), []
+    ended = study.get_trials(deepcopy=False, states=ENDED)
+    return StudyFacts.of(study), [each for each in ended if each.datetime_complete and each.datetime_complete <= moment]
 
 
 def artifacts_of(study: optuna.Study, number: int | None) -> dict[str, str]:
     """The artifacts that the dashboard shows with a study, or with a trial of it: identifiers by file name."""
-    found = (json.loads(value) for key, value in _attributes(study) if key.startswith(_artifact_prefix(study, number)))
-    return {each["filename"]: each["artifact_id"] for each in found if each is not None}
+    prefix = _artifact_prefix(study, number)
+    listed = (_listed(value) for key, value in _attributes(study) if key.startswith(prefix))
+    return dict(filter(None, listed))
+
+
+def _listed(value: object) -> tuple[str, str] | None:
+    """The name and the identifier of an artifact that is listed; None for any other text: files are called by these."""
+    try:
+        described = json.loads(str(value))
+        name, identifier = described["filename"], described["artifact_id"]
+        return (name, identifier) if str(uuid.UUID(identifier)) == identifier and isinstance(name, str) else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def list_artifact(study: optuna.Study, number: int | None, filename: str, identifier: str) -> None:
@@ -164,8 +185,9 @@ def forget_artifacts(study: optuna.Study, *, but: int | None) -> list[str]:
     forgotten = []
     for key, value in _attributes(study):
         of_a_trial = key.startswith(TRIAL_ARTIFACTS) and (kept is None or not key.startswith(kept))
-        if of_a_trial and json.loads(value) is not None:
-            forgotten.append(key.rpartition(":")[2])
+        listed = _listed(value)
+        if of_a_trial and listed is not None:
+            forgotten.append(listed[1])
             study._storage.set_study_system_attr(study._study_id, key, json.dumps(None))
     return forgotten
 

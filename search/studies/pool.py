@@ -56,8 +56,8 @@ def work(job: Job, device: str, board: Any, messages: Connection, variables: dic
     """
     os.environ.clear()
     os.environ.update(variables)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, where it is not inherited
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in INTERRUPTS:  # until now they were blocked, or, on Windows, were not
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def should_stop() -> bool:
@@ -68,7 +68,16 @@ def work(job: Job, device: str, board: Any, messages: Connection, variables: dic
         board.num_ended += 1
 
     try:
-        run_trials(job, device, should_stop, tell=lambda note: messages.send((False, note)), on_end=count_trial)
+        run_trials(
+            job,
+            device,
+            should_stop,
+            is_interrupted=lambda: bool(board.stop),
+            tell=lambda note: messages.send((False, note)),
+            on_end=count_trial,
+        )
+    except KeyboardInterrupt:  # a database was awaited
+        return
     except Exception as error:  # the parent tells it in one line; a worker prints nothing
         messages.send((True, explain_fault(error, job)))
 
@@ -193,7 +202,7 @@ class WorkerPool:
     def _start_worker(self, device: str) -> Worker:
         board = self._context.RawValue(Board)
         messages, sender = self._context.Pipe(duplex=False)
-        with environment(WORKER_ENVIRONMENT), _ignored_interrupts(), sender:
+        with environment(WORKER_ENVIRONMENT), _interrupts_wait(), sender:
             # mypy: every context has this class, but typeshed says so of the single ones alone.
             process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
                 target=work, args=(self._job, device, board, sender, dict(os.environ)), name=f"worker-{device}"
@@ -205,7 +214,7 @@ class WorkerPool:
 def _start(process: BaseProcess) -> None:
     """Starts it; again, if what it is to be forked from was killed a moment ago, and another is not there yet."""
     for _ in range(SECOND_TRIES):
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, EOFError):
             process.start()
             return
         time.sleep(PAUSE)
@@ -226,20 +235,19 @@ def _context(packages: Sequence[str]) -> BaseContext:
 
 
 @contextlib.contextmanager
-def _ignored_interrupts() -> Iterator[None]:
-    """What is ignored here is ignored from birth by a process started meanwhile.
+def _interrupts_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait meanwhile, and a process that is started has them blocked from birth.
 
     A terminal sends Ctrl-C, and `timeout` SIGTERM, to all processes, but only the parent decides what it means.
     """
-    if threading.current_thread() is not threading.main_thread():  # which alone may say what becomes of signals
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTS}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -42,8 +42,8 @@ def open_storage(
 ) -> PatientStorage:
     """Opens an Optuna database; with `create`, makes it where there is none.
 
-    A SQLite file is put into WAL mode (readers such as the dashboard never block a writer), and its
-    transactions begin immediately, so that two workers never both believe that they hold a trial.
+    A SQLite file is put into WAL mode (readers such as the dashboard never block a writer). What may write begins its
+    transaction immediately, so that two workers never both believe that they hold a trial.
 
     Args:
         wait: Whether to wait for a database that is away already now, as later on.
@@ -98,12 +98,12 @@ def _is_race(error: BaseException) -> bool:
     reraise=True,
 )
 def _open(url: URL, path: Path | None, *, create: bool) -> PatientStorage:
-    _refuse_foreign_tables(url, create=create)
     is_server = url.get_backend_name() == "postgresql"
     options = LIBPQ if is_server and url.get_driver_name() in ("psycopg", "psycopg2") else {}
     connect_args: dict[str, Any] = {name: value for name, value in options.items() if name not in url.query}
     if path is not None:
         connect_args = {"timeout": LOCK_TIMEOUT}
+    _refuse_foreign_tables(url, connect_args, create=create)
     template = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")  # as Optuna fills it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -118,7 +118,7 @@ def _open(url: URL, path: Path | None, *, create: bool) -> PatientStorage:
     storage.engine.dispose()  # connections made before the listeners
     if path is not None:
         event.listen(storage.engine, "connect", functools.partial(_set_up_sqlite, path))
-        event.listen(storage.engine, "begin", functools.partial(_begin_immediate, path))
+        event.listen(storage.engine, "begin", functools.partial(_begin, path, storage))
     elif is_server:
         event.listen(storage.engine, "connect", _set_up_server)
     with storage.engine.connect():
@@ -134,7 +134,7 @@ def heartbeat(storage: RDBStorage, trial: optuna.Trial) -> Iterator[None]:
     def beat() -> None:
         while not done.is_set():
             pause = LONGEST_PAUSE  # a beat that fails is made up for: nobody knows how long the database was away
-            with contextlib.suppress(*DATABASE_ERRORS):
+            with contextlib.suppress(*DATABASE_ERRORS, StorageError):
                 record_heartbeat(storage, trial)
                 pause = HEARTBEAT_INTERVAL
             done.wait(pause)
@@ -148,8 +148,8 @@ def heartbeat(storage: RDBStorage, trial: optuna.Trial) -> Iterator[None]:
         thread.join()
 
 
-def _refuse_foreign_tables(url: URL, *, create: bool) -> None:
-    engine = sqlalchemy.create_engine(url)
+def _refuse_foreign_tables(url: URL, connect_args: dict[str, Any], *, create: bool) -> None:
+    engine = sqlalchemy.create_engine(url, connect_args=connect_args)
     try:
         tables = sqlalchemy.inspect(engine).get_table_names()
     finally:
@@ -168,13 +168,13 @@ def _set_up_server(connection: Any, _record: Any) -> None:
 
 
 def _set_up_sqlite(path: Path, connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # the driver must not begin transactions by itself: _begin_immediate does
+    connection.isolation_level = None  # the driver must not begin transactions by itself: _begin does
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")  # with WAL: a power cut loses no consistency
     record.info["file"] = path.stat().st_ino
 
 
-def _begin_immediate(path: Path, connection: sqlalchemy.Connection) -> None:
+def _begin(path: Path, storage: PatientStorage, connection: sqlalchemy.Connection) -> None:
     if not path.exists() or path.stat().st_ino != connection.info["file"]:
         raise StorageError(f"{path} was deleted or replaced while it was in use. What it held then is lost.")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if storage.patience.reading else "BEGIN IMMEDIATE")

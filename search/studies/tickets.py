@@ -165,11 +165,12 @@ def _fail(stored: StoredStudy, trial: FrozenTrial, outcome: TrialFacts) -> bool:
 @patient()
 def find_holders(stored: StoredStudy, plan: Plan | None = None) -> list[Holder]:
     """Who holds the running trials; with a plan, those of its keys alone."""
-    silences = find_silences(stored.storage, stored.study)
+    running = stored.trials((TrialState.RUNNING,))  # before the heartbeats: a trial comes into being with one
+    silences = find_silences(stored.storage, running)
     keys = set(plan.keys) if plan is not None else set()
     return [
         Holder(trial=trial, owner=TrialFacts.of(trial).owner, silent=silences.get(trial.number))
-        for trial in stored.trials((TrialState.RUNNING,))
+        for trial in running
         if plan is None or plan.key_of(trial) in keys
     ]
 

@@ -5,7 +5,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy
 import tenacity
@@ -37,12 +37,14 @@ class Patience(threading.local):
         tell: Told once that the database is awaited, and once that it is back.
         is_interrupted: Whether a person has asked to stop: then nothing is awaited.
         at_work: Whether something is being tried: what is called meanwhile is tried again with it, not by itself.
+        reading: Whether what is being called changes nothing: then it keeps no writer waiting.
     """
 
     def __init__(self, url: str, tell: Callable[[str], None]) -> None:
         self.tell = tell
         self.is_interrupted: Callable[[], bool] = lambda: False
         self.at_work = False
+        self.reading = False
         self._url = url
         self._away_since: float | None = None
         self._told = False
@@ -148,8 +150,23 @@ def _forget(owner: Any) -> None:
         forget_cache(owner.study, owner.storage)
 
 
+def _reading(method: Callable[Concatenate[PatientStorage, P], T]) -> Callable[Concatenate[PatientStorage, P], T]:
+    """For a method that changes nothing."""
+
+    @functools.wraps(method)
+    def run(storage: PatientStorage, /, *args: P.args, **options: P.kwargs) -> T:
+        before, storage.patience.reading = storage.patience.reading, True
+        try:
+            return method(storage, *args, **options)
+        finally:
+            storage.patience.reading = before
+
+    return run
+
+
 for _name in IDEMPOTENT:
-    setattr(PatientStorage, _name, patient()(getattr(RDBStorage, _name)))
+    _method = getattr(RDBStorage, _name)
+    setattr(PatientStorage, _name, patient()(_reading(_method) if _name.lstrip("_").startswith("get_") else _method))
 
 
 def is_outage(error: BaseException) -> bool:

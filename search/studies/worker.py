@@ -21,7 +21,7 @@ from .process import this_process
 from .storage import heartbeat, open_storage
 from .study import StoredStudy, count_since_best
 from .tickets import claim_trial, keys_left, was_interrupted
-from .turns import DATABASE_ERRORS, exclusive, patient
+from .turns import DATABASE_ERRORS, exclusive, patient, wait_unless
 from .urls import explain
 
 MAX_FAILURES = 3  # trials in a row that may fail before the worker gives up
@@ -39,23 +39,27 @@ def run_trials(
     device: str,
     should_stop: ShouldStop,
     *,
+    is_interrupted: ShouldStop = lambda: False,
     tell: Callable[[str], None] = lambda _message: None,
     on_end: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs what is left of a job in this process.
 
     Args:
+        is_interrupted: Whether a person has asked to stop: then a database that is away is not awaited.
         tell: Told what a person should know meanwhile.
         on_end: Called after each trial.
 
     Raises:
         CodeError: If the code is not that which the command was started with.
         WorkerError: If trial after trial fails, or the machine does.
+        KeyboardInterrupt: If it was interrupted while the database was away.
     """
     job.settings.code.check()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     resources = job.task.prepare(device)
     stored = StoredStudy.load(open_storage(job.settings.storage_url, wait=True, tell=tell), job.settings.study_name)
+    wait_unless(stored.storage, is_interrupted)
     stored.study.pruner = make_pruner(job.settings.pruner)
     num_failures = num_started = 0
     while not should_stop() and not (num_started and expired(job)):  # a short time limit allows a first trial

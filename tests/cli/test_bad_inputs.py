@@ -400,6 +400,16 @@ NAMES += [
 ]
 NAMES += [
     Case(
+        name=f"status: the database's study is called {what}",
+        typed="status",
+        change=named(name),
+        code=0,
+        told="Study name ",
+    )
+    for what, name in FOUND_NAMES.items()
+]
+NAMES += [
+    Case(
         name="status: an escape sequence in a name is shown, not sent",
         typed="status",
         change=named(FOUND_NAMES["an escape sequence"]),

@@ -40,7 +40,7 @@ def folder(search_study: StoredStudy, tmp_path: Path) -> Path:
     found = tmp_path / "results" / "small"
     found.mkdir(parents=True)
     (found / "best-single-run.safetensors").touch()
-    write_search_records(search_study, summarise(search_study, None, found), found)
+    write_search_records(search_study, None, found)
     return found
 
 

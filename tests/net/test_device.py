@@ -2,11 +2,21 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from search.net.device import DeviceError, Runtime, choose_device, choose_precision, num_cores, worker_devices
+from search.net import device
+from search.net.device import (
+    DeviceError,
+    Runtime,
+    choose_device,
+    choose_precision,
+    num_cores,
+    undisturbed,
+    worker_devices,
+)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +131,30 @@ def test_only_the_cores_that_this_process_may_use_count(machine: Machine, monkey
     assert num_cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
     assert num_cores() == 64
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [("200000 100000\n", 2), ("150000 100000\n", 2), ("10000 100000\n", 1), ("max 100000\n", 8), ("", 8), (None, 8)],
+)
+def test_a_container_has_as_many_cores_as_it_was_given(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, share: str | None, expected: int
+) -> None:
+    machine(0, 8)
+    monkeypatch.setattr(device, "CPU_SHARE", tmp_path / "cpu.max")
+    if share is not None:
+        (tmp_path / "cpu.max").write_text(share)
+    assert num_cores() == expected
+
+
+def test_fp32_is_not_rounded_on_a_gpu_and_what_computes_here_leaves_everything_as_it_was() -> None:
+    before = torch.get_num_threads(), torch.get_rng_state()
+    rounding = torch.backends.fp32_precision
+    with undisturbed():
+        Runtime(device=torch.device("cpu"), precision="fp32").prepare()
+        torch.manual_seed(1)
+        assert torch.get_num_threads() == 1
+        assert torch.backends.fp32_precision == "ieee"
+    assert torch.get_num_threads() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert torch.backends.fp32_precision == rounding

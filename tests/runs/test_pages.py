@@ -7,10 +7,12 @@ import pytest
 from commands import assert_refused, run
 from evidence import FOUR, make_answers, make_frontier, make_ladder, make_point, make_proof, make_rung
 from optuna.storages import RDBStorage
+from sqlalchemy.exc import OperationalError
 
 from search.config import TrialConfig
 from search.net.datasets import BundledSample
 from search.net.sample import load_sample
+from search.runs import pages
 from search.runs.pages import PAGE, gather, write_page
 from search.runs.shown import estimate_importance
 from search.settings import RunSettings, frontier_record
@@ -176,6 +178,21 @@ def test_a_damaged_record_costs_the_page_and_nothing_else(
     assert warning.startswith(f"{folder / PAGE} could not be written ({folder / 'verify.json'} ")
     assert_refused(run("report", *places), 1, "verify.json")
     assert not (folder / PAGE).exists()
+
+
+def test_a_database_that_fails_costs_the_page_and_nothing_else(
+    search_study: StoredStudy, settings: RunSettings, the_space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT 1", {}, Exception("the server is gone"))
+
+    monkeypatch.setattr(pages, "decorate", fail)
+    screen = Told()
+    assert write_page(search_study, settings, the_space, screen) != ()
+    [warning] = screen.warnings
+    assert warning.startswith("The dashboard was not brought up to date (")
+    monkeypatch.setattr(pages, "gather", fail)
+    assert write_page(search_study, settings, the_space, screen) == ()
 
 
 def test_the_command_writes_the_page_and_its_figures(

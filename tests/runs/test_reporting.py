@@ -43,9 +43,7 @@ def folder(tmp_path: Path) -> Path:
 def summed_up(search_study: StoredStudy, folder: Path) -> Callable[[], StudySummary]:
 
     def sum_up() -> StudySummary:
-        summary = summarise(search_study, read_ranking(search_study), folder)
-        write_search_records(search_study, summary, folder)
-        return summary
+        return write_search_records(search_study, read_ranking(search_study), folder)
 
     return sum_up
 
@@ -148,7 +146,6 @@ def test_records_hold_the_summary_and_a_row_per_trial(
     search_study: StoredStudy, summed_up: Callable[[], StudySummary], folder: Path
 ) -> None:
     summary = summed_up()
-    write_search_records(search_study, summary, folder)
     assert sorted(path.name for path in folder.iterdir()) == ["summary.json", "trials.csv"]
     assert StudySummary.read(folder / "summary.json") == summary
     with (folder / "trials.csv").open(newline="") as file:

@@ -38,6 +38,7 @@ from search.runs.reproducing import (
     refuse_other_recipe,
 )
 from search.settings import AUTO
+from search.show.screen import QuietScreen
 from search.studies.kinds import Kind
 from search.studies.space import Space
 from search.studies.study import StoredStudy
@@ -118,7 +119,7 @@ def test_a_record_without_a_model_has_none_to_check(
 ) -> None:
     recorded = read(model=None)
     assert recorded.model_path is None
-    assert count_errors(recorded, final_splits[1]) is None
+    assert count_errors(recorded, final_splits[1], QuietScreen()) is None
 
 
 @pytest.mark.parametrize("recipe", [RECIPE + 1, min(REPEATED_BY_PYTORCH) - 1])
@@ -211,7 +212,7 @@ def test_the_recorded_model_is_measured_again(
     test = final_splits[1].select(torch.arange(0, 1_000, 10))
     model = TinyCNN(TINY.model).eval()
     save_model(recorded.model_path, model, TINY.model, origin_of(recorded.proof))
-    assert count_errors(recorded, test) == evaluate(model, test, cpu, ALL_CROPS).errors
+    assert count_errors(recorded, test, QuietScreen()) == evaluate(model, test, cpu, ALL_CROPS).errors
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "is missing"), (b"damaged", "is not a model")])
@@ -223,7 +224,7 @@ def test_a_model_file_that_cannot_be_used_is_told(
     if content is not None:
         recorded.model_path.write_bytes(content)
     with pytest.raises(RecordError, match=f"{words}.*Restore it"):
-        count_errors(recorded, final_splits[1])
+        count_errors(recorded, final_splits[1], QuietScreen())
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_a_model_in_the_place_of_the_recorded_one_is_told(
     assert recorded.model_path is not None
     save_model(recorded.model_path, TinyCNN(TINY.model), TINY.model, origin_of(recorded.proof, **changes))
     with pytest.raises(RecordError, match=f"{re.escape(words)}.*Restore it"):
-        count_errors(recorded, final_splits[1])
+        count_errors(recorded, final_splits[1], QuietScreen())
 
 
 # Its study

@@ -298,7 +298,7 @@ def test_what_was_reranked_before_counts_too_and_is_told(
     stored.study.add_trial(better)
     summary = search_again(trials=4, rerank=1).record
     assert summary is not None
-    assert any(message.endswith("were re-ranked before: they count, too.") for message in listener.said)
+    assert any(message.startswith("Re-ranked before, and counted, too: trial") for message in listener.said)
     assert "Re-ranking the leading 1, and the study's first trial, by 2 further runs each." in listener.said
     assert summary.reranking is not None
     assert summary.reranking.finished

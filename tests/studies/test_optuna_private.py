@@ -2,8 +2,10 @@
 
 import ast
 import inspect
+import json
 import re
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,30 +126,54 @@ def test_a_note_can_be_put_on_a_trial_that_has_ended(search: StoredStudy) -> Non
     assert search.trials()[2].value == 96.0
 
 
+ONE, TWO = (str(uuid.UUID(int=number)) for number in (1, 2))
+
+
 def test_a_trial_that_has_ended_can_be_given_an_artifact(search: StoredStudy) -> None:
     search.study.add_trials([optuna.trial.create_trial(value=1.0), optuna.trial.create_trial(value=2.0)])
     *_, one, two = search.study.trials
-    list_artifact(search.study, one.number, "model.safetensors", "0-1")
-    assert artifacts_of(search.study, one.number) == {"model.safetensors": "0-1"}
+    list_artifact(search.study, one.number, "model.safetensors", ONE)
+    assert artifacts_of(search.study, one.number) == {"model.safetensors": ONE}
     assert artifacts_of(search.study, two.number) == artifacts_of(search.study, None) == {}
     attributes = search.storage.get_study_system_attrs(search.study._study_id)
     shown = list_trial_artifacts(attributes, {}, one)
-    assert [(each["filename"], each["artifact_id"]) for each in shown] == [("model.safetensors", "0-1")]
-    list_artifact(search.study, None, "report.html", "0-2")
+    assert [(each["filename"], each["artifact_id"]) for each in shown] == [("model.safetensors", ONE)]
+    list_artifact(search.study, None, "report.html", TWO)
     assert [each.filename for each in get_all_artifact_meta(search.study)] == ["report.html"]
-    assert artifacts_of(search.study, None) == {"report.html": "0-2"}
+    assert artifacts_of(search.study, None) == {"report.html": TWO}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        json.dumps({"filename": "report.html", "artifact_id": "../../important"}),
+        json.dumps({"filename": "report.html", "artifact_id": "/important"}),
+        json.dumps({"filename": "report.html", "artifact_id": None}),
+        json.dumps({"filename": ["report.html"], "artifact_id": ONE}),
+        json.dumps({"artifact_id": ONE}),
+        json.dumps([ONE]),
+        "{}",
+        "{",
+        7,
+    ],
+)
+def test_what_somebody_has_written_there_is_no_artifact_and_names_no_file(search: StoredStudy, value: object) -> None:
+    for key in ("artifacts:x", "dashboard:artifacts:1:../../important"):
+        search.storage.set_study_system_attr(search.study._study_id, key, value)
+    assert artifacts_of(search.study, None) == {}
+    assert forget_artifacts(search.study, but=None) == []
 
 
 def test_the_artifacts_of_all_trials_but_one_are_forgotten(search: StoredStudy) -> None:
     search.study.add_trials([optuna.trial.create_trial(value=1.0), optuna.trial.create_trial(value=2.0)])
     *_, one, two = search.study.trials
-    list_artifact(search.study, one.number, "model.safetensors", "0-1")
-    list_artifact(search.study, two.number, "model.safetensors", "0-2")
-    assert forget_artifacts(search.study, but=two.number) == ["0-1"]
+    list_artifact(search.study, one.number, "model.safetensors", ONE)
+    list_artifact(search.study, two.number, "model.safetensors", TWO)
+    assert forget_artifacts(search.study, but=two.number) == [ONE]
     assert artifacts_of(search.study, one.number) == {}
-    assert artifacts_of(search.study, two.number) == {"model.safetensors": "0-2"}
+    assert artifacts_of(search.study, two.number) == {"model.safetensors": TWO}
     assert forget_artifacts(search.study, but=two.number) == []
-    assert forget_artifacts(search.study, but=None) == ["0-2"]
+    assert forget_artifacts(search.study, but=None) == [TWO]
 
 
 def test_it_is_known_which_figures_the_dashboard_was_given(search: StoredStudy) -> None:
@@ -178,7 +204,7 @@ def test_it_is_known_how_long_running_trials_have_been_silent(search: StoredStud
     search.study.tell(ended, 90.0)
     let_heartbeats_age(search.storage, 250)
     record_heartbeat(search.storage, beating)
-    silences = find_silences(search.storage, search.study)
+    silences = find_silences(search.storage, search.trials((TrialState.RUNNING,)))
     assert silences == {
         silent.number: pytest.approx(250, abs=10),
         beating.number: pytest.approx(0, abs=10),
@@ -304,6 +330,7 @@ def test_a_sampler_is_told_of_running_trials_and_of_the_study_that_this_one_was_
     study.add_trial(optuna.create_trial(state=TrialState.RUNNING))
 
     def told() -> list[str]:
+        optuna_private._ended_by.cache_clear()  # a worker reads it once
         seen = optuna_private._Taught(study, space)._get_trials(False, ENDED_OR_RUNNING, False)
         return [trial.state.name for trial in seen]
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -276,6 +277,20 @@ def test_workers_killed_while_they_look_whether_to_stop_keep_nobody_from_stoppin
     finally:
         pool.kill()
     assert states(search).count("COMPLETE") == 1
+
+
+def test_ctrl_c_while_workers_start_is_heeded(
+    search: StoredStudy, job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = pool_module._start
+
+    def press_and_start(process: BaseProcess) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        start(process)
+
+    monkeypatch.setattr(pool_module, "_start", press_and_start)
+    assert run(in_processes, job(PatientTask(), 5), search)
+    assert set(states(search)) <= {"WAITING", "COMPLETE"}  # what was begun was let end
 
 
 def test_ctrl_c_lets_the_trial_end(search: StoredStudy, job: MakeJob) -> None:

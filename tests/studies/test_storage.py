@@ -16,8 +16,10 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import OperationalError
 
 from search.studies import turns
+from search.studies.kinds import Kind
 from search.studies.optuna_private import start_trial
 from search.studies.storage import heartbeat, open_storage
+from search.studies.study import StoredStudy
 from search.studies.turns import PatientStorage, exclusive, patient, wait_unless
 from search.studies.urls import StorageError, explain, hide_password, sqlite_path
 
@@ -94,6 +96,16 @@ def test_a_transaction_excludes_other_writers_from_its_start_but_no_readers(
         assert other.execute("SELECT count(*) FROM studies").fetchone() == (0,)
     other.execute("BEGIN IMMEDIATE")
     other.close()
+
+
+def test_who_reads_keeps_no_writer_waiting(search: StoredStudy, storage_url: str) -> None:
+    other = StoredStudy.load(open_storage(storage_url), search.name)
+    with exclusive(search.storage):  # else this would wait for a minute, and fail
+        assert [trial.number for trial in other.trials()] == [0]
+        assert other.facts.kind == Kind.SEARCH
+        search.study.add_trial(optuna.trial.create_trial(value=1.0))
+        assert len(other.trials()) == 1
+    assert len(other.trials()) == 2
 
 
 def test_every_connection_waits_a_minute_for_anothers_transaction(storage: RDBStorage) -> None:
@@ -289,13 +301,14 @@ def test_what_was_written_under_the_lock_is_undone_when_its_holder_raises(storag
 
 def test_another_thread_waits_for_the_lock_to_write(storage: RDBStorage) -> None:
     study = optuna.create_study(storage=storage)
-    thread = threading.Thread(target=lambda: study.set_user_attr("order", [*study.user_attrs.get("order", []), 2]))
+    thread = threading.Thread(target=lambda: study.set_user_attr("last", "thread"))
     with exclusive(storage):
         thread.start()
         time.sleep(0.2)
-        study.set_user_attr("order", [1])
+        assert thread.is_alive()
+        study.set_user_attr("last", "holder")
     thread.join()
-    assert study.user_attrs["order"] == [1, 2]
+    assert study.user_attrs["last"] == "thread"
 
 
 def test_a_database_that_is_deleted_while_it_is_in_use_is_told_plainly(storage: RDBStorage, tmp_path: Path) -> None:

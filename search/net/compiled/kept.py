@@ -10,6 +10,8 @@ from pathlib import Path
 
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
+from ...files import check_writable
+
 # By itself numba would see changes of the file that a kernel is in alone.
 SOURCES = (
     "jit.py", "layout.py", "vectors.py", "convolutions.py", "forwards.py", "backwards.py", "warping.py", "masks.py",
@@ -20,20 +22,22 @@ SOURCES = (
 
 @cache
 def cache_folder() -> Path | None:
-    """A folder below the user's cache folder, for these sources alone, and this name of theirs.
+    """A folder below the user's cache folder, for this CPU, this Python, and these sources by this name of theirs.
 
-    None where there is no such folder, or nothing can be written to it.
+    By itself numba would keep the code for different CPUs side by side, and mix up what two hosts keep there at once.
+    None where nothing can be kept.
     """
     here = Path(__file__).parent
-    digest = hashlib.sha256(f"{importlib.metadata.version('numba')} {__name__}".encode())
+    machine = get_host_cpu_name() + get_host_cpu_features().flatten() + platform.python_version()
+    digest = hashlib.sha256(f"{importlib.metadata.version('numba')} {__name__} {machine}".encode())
     for name in SOURCES:
         digest.update((here / name).read_bytes())
     try:
         folder = _user_cache() / "tiny-mnist-search" / digest.hexdigest()[:16]
-        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder)
     except (OSError, RuntimeError):  # RuntimeError: of a user without a home
         return None
-    return folder if os.access(folder, os.W_OK) else None
+    return folder
 
 
 def _user_cache() -> Path:
@@ -43,7 +47,6 @@ def _user_cache() -> Path:
 
 
 def stamp() -> Path | None:
-    """A file that is there once all kernels are compiled for this CPU and this Python."""
+    """A file that is there once all kernels are compiled."""
     folder = cache_folder()
-    machine = get_host_cpu_name() + get_host_cpu_features().flatten() + platform.python_version()
-    return folder and folder / f"{hashlib.sha256(machine.encode()).hexdigest()[:16]}.ready"
+    return folder and folder / "ready"
