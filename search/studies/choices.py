@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 # From epoch 5 on, a trial is pruned when its best epoch so far is below that of three quarters of the complete trials
-# at the same epoch. Of the pruners replayed on recorded curves (benchmarks/pruners.py), this one saved most without
-# losing more than a run's noise.
+# at the same epoch, those aside that a warm start has brought. Of the pruners replayed on recorded curves
+# (benchmarks/pruners.py), this one saved most without losing more than a run's noise.
 PRUNER_PERCENTILE, PRUNER_STARTUP_TRIALS, PRUNER_WARMUP_EPOCHS = 75.0, 4, 5
 # Until so many trials are known, it draws at random. In 16 simulated searches each (benchmarks/samplers.py; 2,000
 # parameters) 20 were no worse than 10, and what they earned differed less from search to search.
@@ -45,9 +45,9 @@ def _gp(seed: int) -> "BaseSampler":
 
 
 def _percentile() -> "BasePruner":
-    import optuna
+    from .optuna_private import PercentilePrunerOfDrawn
 
-    return optuna.pruners.PercentilePruner(
+    return PercentilePrunerOfDrawn(
         PRUNER_PERCENTILE, n_startup_trials=PRUNER_STARTUP_TRIALS, n_warmup_steps=PRUNER_WARMUP_EPOCHS
     )
 

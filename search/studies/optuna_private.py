@@ -5,13 +5,14 @@ import json
 import mimetypes
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
+from optuna.pruners import PercentilePruner
 from optuna.samplers import GPSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -144,6 +145,38 @@ def _ended_by(storage: BaseStorage, study_name: str, moment: datetime) -> tuple[
         return StudyFacts(), []
     ended = study.get_trials(deepcopy=False, states=ENDED)
     return StudyFacts.of(study), [each for each in ended if each.datetime_complete and each.datetime_complete <= moment]
+
+
+class PercentilePrunerOfDrawn(PercentilePruner):
+    """Optuna's, which compares with the first trial and with what was drawn.
+
+    What a warm start has brought are leaders, of which nearly all that is drawn falls short: then next to nothing would
+    be trained to its end, and the sampler would learn next to nothing.
+    """
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        return super().prune(_Drawn(study), trial)  # type: ignore[arg-type]
+
+
+class _Drawn:
+    """A study as that pruner sees it."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(self, deepcopy: bool, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=deepcopy)
+        return [each for each in trials if each.state in states and not _was_brought(each, trials)]
+
+
+def _was_brought(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether a warm start has queued it, or that of which it is another try."""
+    while (before := trial.user_attrs.get("retry_of")) is not None:
+        trial = trials[before]
+    return trial.number > 0 and fixed_params(trial) is not None
 
 
 def artifacts_of(study: optuna.Study, number: int | None) -> dict[str, str]:

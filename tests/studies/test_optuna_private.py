@@ -343,6 +343,30 @@ def test_a_sampler_is_told_of_running_trials_and_of_the_study_that_this_one_was_
     assert told() == ["COMPLETE", "RUNNING"]
 
 
+def test_a_pruner_compares_with_the_first_trial_and_with_what_was_drawn(storage: RDBStorage) -> None:
+    study = optuna.create_study(storage=storage, direction="maximize")
+
+    def add(*, given: bool = False, cut_off: bool = False, retry_of: int | None = None) -> None:
+        study.add_trial(
+            optuna.create_trial(
+                state=TrialState.FAIL if cut_off else TrialState.COMPLETE,
+                value=None if cut_off else 98.0,
+                system_attrs={"fixed_params": {"lr": 0.1}} if given else {},
+                user_attrs={"retry_of": retry_of} if retry_of is not None else {},
+            )
+        )
+
+    add(given=True)  # 0: the first
+    add(given=True)  # 1: as a warm start does
+    add(given=True, cut_off=True)
+    add(given=True, retry_of=2)
+    add(cut_off=True)  # 4: drawn
+    add(given=True, retry_of=4)
+    add()
+    seen = optuna_private._Drawn(study).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    assert [trial.number for trial in seen] == [0, 5, 6]
+
+
 def test_what_a_fixed_trial_lacks_is_known() -> None:
     trial = optuna.trial.FixedTrial({"x": 1.0})
     with pytest.raises(ValueError, match="is not found") as lacking:
