@@ -24,7 +24,8 @@ from .weights import Weights, all_weights, flat_weights
 FADING = 1 / 3  # share of the epochs, the last ones, in which augmentation fades
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
 SHORTEST_CYCLE = 10  # steps; OneCycleLR divides by zero where its warm-up has a single one
-EVALUATION_BATCH = 250  # 100 to 1,000 take the same time on a CPU (results/LOG.md); memory decides
+EVALUATION_BATCH = 250  # by PyTorch, 100 to 1,000 take the same time on a CPU (results/LOG.md); memory decides
+COMPILED_BATCH = 1_000  # our own kernels take images by the dozen, and what goes before and after them costs
 
 
 class DivergedError(ArithmeticError):
@@ -134,7 +135,7 @@ def augment_strength(epoch: int, epochs: int, final: float) -> float:
 def predict(model: TinyCNN, split: Split, runtime: Runtime, crops: Crops = CENTRE) -> Float[Tensor, "n 10"]:
     """The logits of a network in evaluation mode, in fp32; with several crops of an image, their mean."""
     parts = []
-    for part in split.parts(EVALUATION_BATCH):
+    for part in split.parts(COMPILED_BATCH if runtime.compiled else EVALUATION_BATCH):
         images = normalise(part.images, part.pixels, check=False)
         if runtime.compiled:
             from .compiled.evaluation import compiled_logits
