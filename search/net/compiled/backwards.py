@@ -70,14 +70,8 @@ def backward(program, arrays, gradients, work, tiles, d_features):  # type: igno
     _spread(d_features, part(work, last.gradient, last.gradient_end), tiles, last.outs, last.out_rows * last.out_rows)
     for index in range(len(program) - 1, 0, -1):
         block, before = program[index], program[index - 1]
-        d_beta = part(gradients.vectors, block.beta, block.beta_end)
         if block.gamma_end > block.gamma:
-            _differentiate_norm(block, work, tiles, part(gradients.vectors, block.gamma, block.gamma_end), d_beta)
-        else:
-            slope, offset = part(work, block.slope, block.slope_end), part(work, block.offset, block.offset_end)
-            _differentiate_norm(block, work, tiles, slope, d_beta)
-            clear(slope)
-            clear(offset)
+            _differentiate_norm(block, gradients, work, tiles)
         _differentiate_block(block, before, arrays, gradients, work, tiles)
 
 
@@ -93,8 +87,10 @@ def _spread(g, out, tiles, channels, pixels):  # type: ignore[no-untyped-def]
 
 
 @large_helper
-def _differentiate_norm(block, work, tiles, d_gamma, d_beta):  # type: ignore[no-untyped-def]
-    """The gradients of scale and shift, and by them slope and offset."""
+def _differentiate_norm(block, gradients, work, tiles):  # type: ignore[no-untyped-def]
+    """The gradients of scale and shift, and by them slope and offset, which without a norm are zero."""
+    d_gamma = part(gradients.vectors, block.gamma, block.gamma_end)
+    d_beta = part(gradients.vectors, block.beta, block.beta_end)
     x, scale, shift, mask, _, _, _, _ = activation_of(block, work)
     g, mean = part(work, block.gradient, block.gradient_end), part(work, block.mean, block.mean_end)
     deviation = part(work, block.deviation, block.deviation_end)
@@ -134,6 +130,9 @@ def _differentiate_block(block, before, arrays, gradients, work, tiles):  # type
     point_sums = part(work, block.point_sums, block.point_sums_end)
     depth_sums = part(work, block.depth_sums, block.depth_sums_end)
     separable = len(depth) > 0
+    d_bias = part(gradients.vectors, block.beta, block.beta_end)
+    has_norm = block.gamma_end > block.gamma
+    bias_sums = np.zeros(0 if has_norm else outs * LANES, dtype=np.float32)
     pixels, out_pixels = rows * rows, block.out_rows * block.out_rows
     g_rows = rows + 2 * border
     in_rows = g_rows - 2
@@ -146,7 +145,7 @@ def _differentiate_block(block, before, arrays, gradients, work, tiles):  # type
     for tile in range(tiles):
         at, x_at = tile * outs * out_pixels * LANES, tile * ins * x_rows * x_rows * LANES
         d_x_at = tile * ins * in_rows * in_rows * LANES
-        _pass_back(block, work, at, inside, 0 if separable else border)
+        _pass_back(block, work, at, inside, 0 if separable else border, bias_sums)
         if separable:
             # Computing this again is faster than fetching it from where a whole batch of it fits.
             depthwise(x, x_at, depth, between, 0, ins, x_rows, x_rows, rows, rows)
@@ -164,11 +163,17 @@ def _differentiate_block(block, before, arrays, gradients, work, tiles):  # type
             store(d_x, place, add(load(d_x, place), load(g, at + index * LANES)))
     _sum_lanes(point_sums, part(gradients.weights, block.point, block.point_end))
     _sum_lanes(depth_sums, part(gradients.weights, block.depth, block.depth_end))
+    if not has_norm:
+        _sum_lanes(bias_sums, d_bias)
 
 
 @large_helper
-def _pass_back(block, work, at, out, border):  # type: ignore[no-untyped-def]
-    """The gradient before norm and pooling, of one tile, with a border (whose zeros are there already)."""
+def _pass_back(block, work, at, out, border, bias_sums):  # type: ignore[no-untyped-def]
+    """The gradient before norm and pooling, of one tile, with a border (whose zeros are there already).
+
+    Args:
+        bias_sums: What a bias owes so far, a vector per channel; empty where there is a norm instead.
+    """
     x, scale, shift, mask, _, _, _, _ = activation_of(block, work)
     g, codes = part(work, block.gradient, block.gradient_end), part(work, block.codes, block.codes_end)
     mean = part(work, block.mean, block.mean_end)
@@ -182,6 +187,7 @@ def _pass_back(block, work, at, out, border):  # type: ignore[no-untyped-def]
     for channel in range(block.outs):
         factor, extra, centre = splat(scale[channel]), splat(shift[channel]), splat(mean[channel])
         a, b = splat(slope[channel]), splat(offset[channel])
+        sums = load(bias_sums, channel * LANES) if len(bias_sums) else nothing
         for row in range(block.out_rows):
             out_row = 2 * row if pools else row
             out_at = (channel * out_plane + (out_row + border) * out_columns + border) * LANES
@@ -191,6 +197,7 @@ def _pass_back(block, work, at, out, border):  # type: ignore[no-untyped-def]
                 if len(mask):
                     passed = multiply(passed, load(mask, at))
                 passed = where_positive(fma(seen, factor, extra), passed)
+                sums = add(sums, passed)
                 passed = fma(passed, factor, fma(subtract(seen, centre), a, b))
                 if pools:
                     code = load(codes, at)
@@ -203,6 +210,8 @@ def _pass_back(block, work, at, out, border):  # type: ignore[no-untyped-def]
                     store(out, out_at, passed)
                     out_at += LANES
                 at += LANES
+        if len(bias_sums):
+            store(bias_sums, channel * LANES, sums)
 
 
 @large_helper
