@@ -95,7 +95,7 @@ class RunSettings:
             if getattr(self, name, known[0]) not in known:
                 raise ExplainedError(f"{name} has to be one of {', '.join(known)}, not {getattr(self, name)!r}.")
         timeout = getattr(self, "timeout", None)
-        if timeout is not None and not 0 < timeout <= MAX_SECONDS:
+        if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= MAX_SECONDS):
             raise ExplainedError(f"timeout has to be more than 0 seconds, and no more than {MAX_SECONDS:,}.")
         for name, (least, most) in LIMITS.items():
             value = getattr(self, name, None)

@@ -110,6 +110,7 @@ def test_an_interrupted_call_raises(
         ({"pruner": "median"}, "pruner has to be one of percentile, none, not 'median'."),
         ({"workers": -1}, "workers has to be from 0 to 1,024, not -1."),
         ({"timeout": -1.0}, "timeout has to be more than 0 seconds, and no more than 31,622,400."),
+        ({"timeout": "2h"}, "timeout has to be more than 0 seconds, and no more than 31,622,400."),
         ({"timeout": float("nan")}, "timeout has to be more than 0 seconds, and no more than 31,622,400."),
         ({"trials": "many"}, "trials has to be from 1 to 100,000, not 'many'."),
     ],

@@ -82,41 +82,45 @@ def test_a_search_listens_nowhere_loads_no_pickle_writes_in_its_folders_and_give
 ) -> None:
     log = tmp_path / "log"
     (tmp_path / "audit").mkdir()
-    (tmp_path / "tmp").mkdir()  # PyTorch makes a folder there, and leaves it empty
+    # PyTorch makes a folder in the temporary one, and leaves it empty. A socket's path has to be short.
     (tmp_path / "audit" / "sitecustomize.py").write_text(AUDITOR, encoding="utf-8")
-    with database() as url:
+    with database() as url, TemporaryDirectory() as temporary:
         environment = {
             "OPTUNA_STORAGE": url,
             "PYTHONPATH": str(tmp_path / "audit"),
             "AUDIT_LOG": str(log),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "TMPDIR": str(tmp_path / "tmp"),
-            "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "tmp"),  # this process's PyTorch has set it
-            "MPLCONFIGDIR": str(tmp_path / "tmp"),  # else matplotlib's list of fonts goes to the user's cache
+            "TMPDIR": temporary,
+            "TORCHINDUCTOR_CACHE_DIR": temporary,  # this process's PyTorch has set it
+            "MPLCONFIGDIR": temporary,  # else matplotlib's list of fonts goes to the user's cache
         }
         place = Place(folder=tmp_path / "place", environment=environment)
         place.folder.mkdir()
         ended = place.run([*SEARCH, "--workers", "1"])
+        left = [path for path in Path(temporary).rglob("*") if not path.is_dir()]
         (tmp_path / "database").write_text(stored_text(url.replace(":///", f":///{place.folder}/")), encoding="utf-8")
     assert ended.faults == ()  # the system, too, saw no socket that listens
     events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     processes = [words for kind, *words in events if kind == "process"]
     assert len(processes) >= 2  # the command, its worker
-    assert [event for event in events if event[0] in ("pickle", "socket.bind", "socket.connect")] == []
+    own = f"{temporary}/pymp-"  # a folder that nobody else can enter, with a socket that is a file
+    sockets = [place for kind, place, *_ in events if kind in ("socket.bind", "socket.connect")]
+    assert [place for place in sockets if not place.startswith(own)] == []
+    assert [event for event in events if event[0] == "pickle"] == []
     heard = {event[0] for event in events if event[0].startswith("pickle")}
     assert heard == {"pickle between own processes", "pickle of a kernel"}
     allowed = [place.folder / name for name in ("results", "study.db", "study.db.lock")]
     allowed.append(cache_folder())
-    allowed += [tmp_path / "tmp", Path("/dev/null"), Path("/dev/shm")]  # the last: memory that workers share
+    allowed += [Path(temporary), Path("/dev/null"), Path("/dev/shm")]  # the last: memory that workers share
     written = {Path(path) for kind, path, *_ in events if kind == "write"}
     assert place.folder / "results" / "sample-1000p-1e" / "summary.json" in written
     assert [path for path in written if not any(path == each or each in path.parents for each in allowed)] == []
     texts = [place.output, tmp_path / "database", *(path for path in place.folder.rglob("*") if path.is_file())]
     assert [path for path in texts if PASSWORD.encode() in path.read_bytes()] == []
     assert PASSWORD not in str(processes)
-    left = [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
     assert [path for path in left if not path.name.startswith("fontlist-")] == []  # that of the figures
-    assert [path for path in written if Path("/dev/shm") in path.parents and path.exists()] == []
+    shared = [path for path in written if path.parent == Path("/dev/shm") and path != Path(temporary)]
+    assert [path for path in shared if path.exists()] == []
 
 
 class Hostile:

@@ -128,7 +128,10 @@ def space_option(command: Command) -> Command:
 
 def search_options(command: Command, *, fewest_reranked: int = 0) -> Command:
     """How a search draws, prunes and decides."""
-    percentile = "percentile: ends a trial that, after a warm-up, is behind three quarters of the complete ones."
+    percentile = (
+        "percentile: ends a trial that, after a warm-up, is behind three quarters of the complete ones, those aside "
+        "that a warm start has brought."
+    )
     rerank = "How many leading trials are run twice more in the end, and with them the study's first."
     rerank += " 0: none." if not fewest_reranked else ""
     compare = "By how many runs the winner is then compared with the study's first trial. 0: not."

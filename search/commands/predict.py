@@ -55,7 +55,9 @@ def predict(
         folder = results_of(storage, study_name, results_dir)
         path = proved_model(folder)
         if path.name == WINNER_MODEL:
-            click.echo(printable(f"Not proved yet: {path} is the winner's model as it was searched."), err=True)
+            proved = (folder / "verify.json").exists()
+            why = "The proof has kept no model" if proved else "Not proved yet"
+            click.echo(printable(f"{why}: {path} is the winner's model as it was searched."), err=True)
     found = predict_pictures(path, images, views)
     complaints = [each.complaint for each in found if each.complaint is not None]
     if as_json:

@@ -118,6 +118,8 @@ def _refresh(storage: RDBStorage, results_dir: Path, dataset: str, epochs: int) 
 
 def _draw(path: Path) -> None:
     """The page and the picture of what is on record by now: outside the lock, for drawing takes a while."""
-    record = Frontier.read(path)
-    write_atomically(path.with_suffix(".md"), words.to_markdown(record))
-    write_atomically(path.with_suffix(".png"), words.plot(record))
+    drawn = None
+    while drawn != (record := Frontier.read(path)):  # another command may write and draw meanwhile
+        write_atomically(path.with_suffix(".md"), words.to_markdown(record))
+        write_atomically(path.with_suffix(".png"), words.plot(record))
+        drawn = record

@@ -98,7 +98,12 @@ def notes(frontier: Frontier) -> list[str]:
     tested = [point.tested for point in frontier.points if point.tested is not None and point.tested.seeds]
     budgets = plural(len(tested), "budget")
     if not any(point.trial is not None for point in frontier.points):
-        return [f"Search space {frontier.space}, recipe {frontier.recipe}.", *_published(frontier)]
+        return [
+            *_late(frontier),
+            *_others(frontier),
+            f"Search space {frontier.space}, recipe {frontier.recipe}.",
+            *_published(frontier),
+        ]
     lines = [
         f"Accuracies in % on the test images of {frontier.dataset}, epochs: {frontier.epochs}. Trials: "
         "how many the search has completed or pruned. Winner: the number of its trial; interrupted ones have numbers, "

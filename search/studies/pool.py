@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+import psutil
 
 from .job import Job
 from .tickets import MAX_KILLS
@@ -34,8 +37,10 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**31),
     "MALLOC_TOP_PAD_": str(2**26),
+    "PYTHONSAFEPATH": "1",  # what workers are forked from loads packages, none of which is in the current folder
 }
 PARENT_POLL = 1.0  # seconds
+LONGEST_TEMP = 75  # bytes of a temporary folder's path: a socket's, in a folder there, may have 107
 SECOND_TRIES, PAUSE = 10, 0.1  # seconds
 
 
@@ -86,9 +91,16 @@ def _end_with_parent() -> None:
     """Ends this process with the command's; and with the one that it was forked from, for that tells how it ends."""
     parent, forked_from = multiprocessing.parent_process(), os.getppid()
     assert parent is not None
-    while parent.is_alive() and os.getppid() == forked_from:
+    while parent.is_alive() and os.getppid() == forked_from and _is_or_follows(forked_from, parent.pid):
         parent.join(PARENT_POLL)
     os._exit(1)
+
+
+def _is_or_follows(pid: int, parent: int | None) -> bool:
+    """Whether this is the command's process or one that it has started: whoever adopts an orphan is not."""
+    with contextlib.suppress(psutil.Error):
+        return pid == parent or psutil.Process(pid).ppid() == parent
+    return False
 
 
 @dataclass(kw_only=True)
@@ -218,7 +230,7 @@ def _start(process: BaseProcess) -> None:
             process.start()
             return
         time.sleep(PAUSE)
-    process.start()
+    raise WorkerError("No worker process can be started: what they are forked from keeps dying. Is memory short?")
 
 
 def _context(packages: Sequence[str]) -> BaseContext:
@@ -227,7 +239,7 @@ def _context(packages: Sequence[str]) -> BaseContext:
     On Linux they are forked from a process that has loaded the large packages, once for all workers of a command, and
     has done nothing else. Elsewhere a fork is not safe once these are loaded.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > LONGEST_TEMP:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(packages))

@@ -38,7 +38,8 @@ def draw_seeds(proof: Proof) -> Drawing:
             axes.axvline(proof.target, color=GOOD, linewidth=1.5, zorder=1, label=f"target {proof.target:.15g} %")
         lost = [row for row in proof.seeds if row.errors == proof.num_images]
         if lost and len(lost) < len(proof.seeds):  # as a run that diverges is; the others would be a single spot
-            axes.set_xlim(*_around([row.test_accuracy for row in proof.seeds if row not in lost]))
+            others = [row.test_accuracy for row in proof.seeds if row not in lost]
+            axes.set_xlim(*_around([*others, proof.target] if proof.judged else others))
         axes.set_ylim(0, highest + 1)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
