@@ -46,10 +46,11 @@ def _describe_steps(measured: StepProfile) -> str:
     lines.append("|---|" + "---|" * len(heads))
     for kind in measured.rows[0].kinds_ms:
         lines.append(f"| {kind} | " + " | ".join(f"{row.kinds_ms[kind]:.2f}" for row in measured.rows) + " |")
-    lines.append("| all, each part timed | " + " | ".join(f"{row.timed_step_ms:.2f}" for row in measured.rows) + " |")
-    lines.append(
-        "| a step as it is (another run) | " + " | ".join(f"{row.step_ms:.2f}" for row in measured.rows) + " |"
-    )
+    for words, times in (
+        ("all, each part timed", [row.timed_step_ms for row in measured.rows]),
+        ("a step as it is (another run)", [row.step_ms for row in measured.rows]),
+    ):
+        lines.append(f"| {words} | " + " | ".join(f"{each:.2f}" for each in times) + " |")
     return "\n".join(lines)
 
 
