@@ -1,6 +1,6 @@
 """Contestants that train in processes of their own, all of one contestant's at the same time.
 
-A search's workers (`search.studies.pool`) start one after the other, in an environment of their own. Here processes
+A search's workers (`search.studies.starting`) start one after the other, in an environment of their own. Here processes
 begin to measure together, and each contestant says in which environment: the user's loop has none.
 """
 
@@ -17,7 +17,7 @@ import torch
 
 from search.config import TrialConfig
 from search.net.data import Split
-from search.studies.pool import environment
+from search.studies.starting import environment
 
 START_SECONDS = 300.0  # after which a process stops waiting for the others: one may have died
 

@@ -36,7 +36,7 @@ from search.net.datasets import find_dataset
 from search.net.device import Runtime
 from search.provenance import code_commit, versions
 from search.show.words import format_network
-from search.studies.pool import WORKER_ENVIRONMENT
+from search.studies.starting import WORKER_ENVIRONMENT
 from space import REFERENCE, suggest_config
 
 PRECISION = "fp32"  # in which our kernels compute

@@ -37,7 +37,7 @@ from search.net.model import TinyCNN
 from search.net.train import train
 from search.provenance import code_commit, versions
 from search.settings import AUTO, DEVICES
-from search.studies.pool import WORKER_ENVIRONMENT
+from search.studies.starting import WORKER_ENVIRONMENT
 from space import reference_config
 
 GEMM_SIZE = 1024

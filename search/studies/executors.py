@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from optuna.storages import RDBStorage
 
 from .job import Job
-from .pool import INTERRUPTS, WorkerPool
+from .pool import WorkerPool
+from .starting import INTERRUPTS
 from .study import StoredStudy
 from .tickets import release_dead_trials, release_own_trials
 from .turns import wait_unless

@@ -6,42 +6,21 @@ does is never lost with the parent, and the other way round.
 
 import contextlib
 import ctypes
-import multiprocessing
-import os
 import signal
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import psutil
-
 from .job import Job
+from .starting import start_worker, worker_context
 from .tickets import MAX_KILLS
 from .worker import WorkerError, explain_fault, run_trials
 
 LONGEST_POLL = 2.0  # seconds; when the machine or the command was stopped for longer, so were the workers
 SILENCE = 1_800.0  # seconds without an epoch or another sign of progress after which a worker hangs
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-# One thread computes: the cores are better used by a worker each, and a sum that is split over threads may come out
-# different. glibc keeps the pages of freed blocks instead of returning them and paying for zeroed ones in each step.
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**31),
-    "MALLOC_TOP_PAD_": str(2**26),
-    "PYTHONSAFEPATH": "1",  # what workers are forked from loads packages, none of which is in the current folder
-}
-PARENT_POLL = 1.0  # seconds
-LONGEST_TEMP = 75  # bytes of a temporary folder's path: a socket's, in a folder there, may have 107
-SECOND_TRIES, PAUSE = 10, 0.1  # seconds
 
 
 class Board(ctypes.Structure):
@@ -53,17 +32,8 @@ class Board(ctypes.Structure):
     _fields_ = [("stop", ctypes.c_bool), ("num_signs", ctypes.c_uint64), ("num_ended", ctypes.c_uint64)]
 
 
-def work(job: Job, device: str, board: Any, messages: Connection, variables: dict[str, str]) -> None:
-    """The main function of a worker process. It sends messages: whether it gave up, and what to tell.
-
-    Args:
-        variables: Its environment: a forked process has that of the process that it was forked from.
-    """
-    os.environ.clear()
-    os.environ.update(variables)
-    for number in INTERRUPTS:  # until now they were blocked, or, on Windows, were not
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def work(job: Job, device: str, board: Any, messages: Connection) -> None:
+    """The main function of a worker process. It sends messages: whether it gave up, and what to tell."""
 
     def should_stop() -> bool:
         board.num_signs += 1
@@ -85,22 +55,6 @@ def work(job: Job, device: str, board: Any, messages: Connection, variables: dic
         return
     except Exception as error:  # the parent tells it in one line; a worker prints nothing
         messages.send((True, explain_fault(error, job)))
-
-
-def _end_with_parent() -> None:
-    """Ends this process with the command's; and with the one that it was forked from, for that tells how it ends."""
-    parent, forked_from = multiprocessing.parent_process(), os.getppid()
-    assert parent is not None
-    while parent.is_alive() and os.getppid() == forked_from and _is_or_follows(forked_from, parent.pid):
-        parent.join(PARENT_POLL)
-    os._exit(1)
-
-
-def _is_or_follows(pid: int, parent: int | None) -> bool:
-    """Whether this is the command's process or one that it has started: whoever adopts an orphan is not."""
-    with contextlib.suppress(psutil.Error):
-        return pid == parent or psutil.Process(pid).ppid() == parent
-    return False
 
 
 @dataclass(kw_only=True)
@@ -133,7 +87,7 @@ class WorkerPool:
         self._job = job
         self._devices = devices
         self._on_note = on_note
-        self._context = _context(job.settings.packages)
+        self._context = worker_context(job.settings.packages)
         self._errors: list[str] = []
         self._workers: list[Worker] = []
         self._num_deaths = 0  # since a trial last ended
@@ -214,64 +168,6 @@ class WorkerPool:
     def _start_worker(self, device: str) -> Worker:
         board = self._context.RawValue(Board)
         messages, sender = self._context.Pipe(duplex=False)
-        with environment(WORKER_ENVIRONMENT), _interrupts_wait(), sender:
-            # mypy: every context has this class, but typeshed says so of the single ones alone.
-            process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
-                target=work, args=(self._job, device, board, sender, dict(os.environ)), name=f"worker-{device}"
-            )
-            _start(process)
+        with sender:
+            process = start_worker(self._context, work, (self._job, device, board, sender), f"worker-{device}")
         return Worker(process=process, device=device, board=board, messages=messages)
-
-
-def _start(process: BaseProcess) -> None:
-    """Starts it; again, if what it is to be forked from was killed a moment ago, and another is not there yet."""
-    for _ in range(SECOND_TRIES):
-        with contextlib.suppress(ConnectionError, EOFError):
-            process.start()
-            return
-        time.sleep(PAUSE)
-    raise WorkerError("No worker process can be started: what they are forked from keeps dying. Is memory short?")
-
-
-def _context(packages: Sequence[str]) -> BaseContext:
-    """How worker processes are started: clean ones, which share nothing with the command.
-
-    On Linux they are forked from a process that has loaded the large packages, once for all workers of a command, and
-    has done nothing else. Elsewhere a fork is not safe once these are loaded.
-    """
-    if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > LONGEST_TEMP:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(packages))
-    return context
-
-
-@contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait meanwhile, and a process that is started has them blocked from birth.
-
-    A terminal sends Ctrl-C, and `timeout` SIGTERM, to all processes, but only the parent decides what it means.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # it would unblock them when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Sets variables for the processes started meanwhile; what the user has set stays."""
-    added = {name: value for name, value in variables.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]

@@ -21,8 +21,8 @@ from search.studies.executors import in_processes
 from search.studies.facts import TrialFacts
 from search.studies.job import Job, JobSettings, Result, ShouldStop, Task, TrialInterruptedError
 from search.studies.plan import DrawnPlan, Params, Plan
-from search.studies.pool import WORKER_ENVIRONMENT
 from search.studies.process import Owner, this_process
+from search.studies.starting import WORKER_ENVIRONMENT
 from search.studies.storage import open_storage
 from search.studies.study import Binding, StoredStudy
 from search.studies.tickets import claim_trial, release_dead_trials

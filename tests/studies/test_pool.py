@@ -42,7 +42,8 @@ from search.studies.executors import Executor, in_processes, in_this_process
 from search.studies.facts import TrialFacts
 from search.studies.job import Job
 from search.studies.plan import GivenPlan
-from search.studies.pool import WORKER_ENVIRONMENT, WorkerPool
+from search.studies.pool import WorkerPool
+from search.studies.starting import WORKER_ENVIRONMENT
 from search.studies.study import StoredStudy
 from search.studies.tickets import KilledError, release_dead_trials
 from search.studies.worker import WorkerError
@@ -282,13 +283,13 @@ def test_workers_killed_while_they_look_whether_to_stop_keep_nobody_from_stoppin
 def test_ctrl_c_while_workers_start_is_heeded(
     search: StoredStudy, job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = pool_module._start
+    start = BaseProcess.start
 
     def press_and_start(process: BaseProcess) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         start(process)
 
-    monkeypatch.setattr(pool_module, "_start", press_and_start)
+    monkeypatch.setattr(BaseProcess, "start", press_and_start)
     assert run(in_processes, job(PatientTask(), 5), search)
     assert set(states(search)) <= {"WAITING", "COMPLETE"}  # what was begun was let end
 
