@@ -37,8 +37,8 @@ def workplace(tmp_path: Path) -> Path:
     return here
 
 
-def run(here: Path, target: Path) -> tuple[int, str]:
-    found = CliRunner().invoke(keep.main, [str(here / "study.db"), str(here / "results"), str(target)])
+def run(here: Path, target: Path, *options: str) -> tuple[int, str]:
+    found = CliRunner().invoke(keep.main, [str(here / "study.db"), str(here / "results"), str(target), *options])
     return found.exit_code, found.output
 
 
@@ -66,3 +66,15 @@ def test_a_record_that_names_this_machine_is_told(workplace: Path, tmp_path: Pat
     code, told = run(workplace, tmp_path / "kept")
     assert code == 1
     assert told == f"Error: These name this machine or a folder of it: {tmp_path}/kept/small/trials.csv.\n"
+
+
+def test_the_readmes_study_has_its_place_and_a_ledger_is_only_added_to(workplace: Path, tmp_path: Path) -> None:
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    (reference / "attempts.jsonl").write_text("of an earlier study\n", encoding="utf-8")
+    for _ in range(2):
+        assert run(workplace, tmp_path / "kept", "--reference", "small")[0] == 0
+        own = (workplace / "results" / "small" / "attempts.jsonl").read_text(encoding="utf-8")
+        assert (reference / "attempts.jsonl").read_text(encoding="utf-8") == "of an earlier study\n" + own
+    assert (reference / "verify.json").exists()
+    assert not (tmp_path / "kept" / "small").exists()
