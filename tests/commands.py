@@ -29,10 +29,13 @@ def run(*words: str | Path, env: dict[str, str] | None = None) -> Result:
 
 
 def assert_refused(result: Result, code: int, *words: str) -> None:
-    """One line that says what is wrong, and no traceback."""
+    """One line that says what is wrong, and no traceback; of what is typed amiss, all that is said."""
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == code, result.output
     assert result.stdout == ""
     lines = result.stderr.splitlines()
     assert [line for line in lines if line.startswith("Error:")] == lines[-1:]
     assert [word for word in words if word not in lines[-1]] == []
+    if code == 2:
+        assert len(lines) == 1
+        assert "See 'python cli.py " in lines[0]

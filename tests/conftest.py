@@ -69,7 +69,7 @@ torch.set_num_threads(1)  # as in a worker: sums then repeat to the last bit
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-settings.register_profile("quick", max_examples=40)  # of hypothesis
+settings.register_profile("quick", max_examples=40, deadline=None)  # of hypothesis; a busy machine may pause
 settings.load_profile("quick")
 
 NOWHERE = Path("there-is-no-such-folder")

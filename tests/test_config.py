@@ -45,7 +45,7 @@ def test_a_separable_net_has_the_count_that_was_worked_out_by_hand() -> None:
 
 
 @given(channels, kinds, st.booleans(), st.booleans())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_the_count_by_arithmetic_equals_the_networks_real_count(
     channels: Channels, blocks: tuple[Block, ...], residual: bool, norm: bool
 ) -> None:
@@ -59,7 +59,7 @@ def test_the_real_count_includes_parameters_that_are_not_trained() -> None:
 
 
 @given(proportions, budgets, kinds)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_shape_is_fitted_to_any_budget_and_to_the_last_channel(
     shape: list[list[float]], max_params: int, blocks: tuple[Block, ...]
 ) -> None:
@@ -73,7 +73,6 @@ def test_any_shape_is_fitted_to_any_budget_and_to_the_last_channel(
 
 
 @given(proportions, budgets, st.sampled_from([0.125, 8.0]))
-@settings(deadline=None)
 def test_only_the_relation_of_the_widths_matters(shape: list[list[float]], max_params: int, factor: float) -> None:
     scaled = [[factor * width for width in stage] for stage in shape]
     assert fit_channels(scaled, max_params) == fit_channels(shape, max_params)
@@ -158,7 +157,7 @@ def test_configurations_are_frozen(config: object, name: str) -> None:
 
 
 @given(st.lists(seed_parts, unique_by=repr, min_size=2, max_size=20))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_derived_seeds_are_distinct_and_no_verification_seed(all_parts: list[tuple[int | str, ...]]) -> None:
     seeds = [derive_seed(*parts) for parts in all_parts]
     assert len(set(seeds)) == len(seeds)

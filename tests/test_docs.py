@@ -1,6 +1,8 @@
 """The pages say what is so."""
 
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -172,6 +174,17 @@ def test_every_make_target_on_a_page_exists() -> None:
         target for text in PAGES.values() for code in code_in(text) for target in re.findall(r"^make ([a-z]+)", code)
     }
     assert {"search", "test", "check"} <= named <= targets
+
+
+def test_what_is_named_to_make_reaches_the_command() -> None:
+    made = subprocess.run(
+        ["make", "--dry-run", "--old-file=.venv/installed", "search", "verify", "TRIALS=7", "SEEDS=3", "STUDY=my own"],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert [shlex.split(line)[1:] for line in made.stdout.splitlines() if "cli.py" in line] == [
+        ["cli.py", "search", "--trials", "7", "--study-name", "my own"],
+        ["cli.py", "verify-best", "--seeds", "3", "--study-name", "my own"],
+    ]
 
 
 # Tree and modules

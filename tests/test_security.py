@@ -58,7 +58,7 @@ def database() -> Iterator[str]:
     """A URL with a password: of a PostgreSQL server where there is one, else of a SQLite file, which needs none."""
     driver = next((name for name in ("psycopg", "psycopg2") if find_spec(name) is not None), None)
     if find_postgresql() is None or driver is None:
-        yield "sqlite:///study.db"
+        yield f"sqlite:///file:study.db?uri=true&password={PASSWORD}"
         return
     with TemporaryDirectory() as folder, postgresql_databases(Path(folder)) as new_database:
         url = make_url(new_database(0)).set(drivername=f"postgresql+{driver}", password=PASSWORD)

@@ -50,7 +50,7 @@ def widths_of(config: TrialConfig) -> list[int]:
 
 
 @given(shapes, budgets)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_every_point_is_feasible_under_every_budget(params: dict[str, Any], max_params: int) -> None:
     config = suggest_config(FixedTrial(params), max_params)
     assert [len(stage) for stage in config.model.channels] == [params[f"convs_{stage}"] for stage in (1, 2, 3)]
@@ -59,13 +59,13 @@ def test_every_point_is_feasible_under_every_budget(params: dict[str, Any], max_
 
 
 @given(shapes, st.one_of(st.integers(2_000, 4_000), st.integers(2_000, LARGEST_MAX_PARAMS)))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_at_least_nine_tenths_of_the_budget_are_used(params: dict[str, Any], max_params: int) -> None:
     assert suggest_config(FixedTrial(params), max_params).model.num_params >= 0.9 * max_params
 
 
 @given(shapes, budgets)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_one_more_channel_anywhere_would_break_the_budget(params: dict[str, Any], max_params: int) -> None:
     model = suggest_config(FixedTrial(params), max_params).model
     for stage, widths in enumerate(model.channels):
@@ -76,7 +76,7 @@ def test_one_more_channel_anywhere_would_break_the_budget(params: dict[str, Any]
 
 
 @given(shapes, st.integers(2_000, LARGEST_MAX_PARAMS))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_widths_keep_to_their_share_within_a_few_channels(params: dict[str, Any], max_params: int) -> None:
     fitted = suggest_config(FixedTrial(params), max_params)
     ideal = suggest_config(FixedTrial(params), 1_000_000)  # so wide that rounding hardly matters
@@ -100,7 +100,7 @@ def test_a_wide_net_has_the_drawn_relations(widening_2: float, widening_3: float
 
 
 @given(points, budgets)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_every_trial_draws_the_same_parameters(params: dict[str, Any], max_params: int) -> None:
     trial = FixedTrial(params)
     suggest_config(trial, max_params)
@@ -112,7 +112,7 @@ def test_at_most_sixteen_parameters_are_drawn() -> None:
 
 
 @given(points)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_what_is_drawn_reaches_the_configuration(params: dict[str, Any]) -> None:
     config = suggest_config(FixedTrial(params))
     assert (config.lr, config.weight_decay) == (params["lr"], params["weight_decay"])

@@ -3,14 +3,21 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import optuna
 import pytest
-from commands import assert_refused, run
+from commands import ROOT, assert_refused, run
 from optuna.trial import TrialState, create_trial
 
 from search.studies.facts import TrialFacts
 from search.studies.study import StoredStudy
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Away from the checkout, whose own results may hold something to mend."""
+    monkeypatch.chdir(tmp_path)
 
 
 def test_the_status_lists_studies_with_counts_best_and_stale_trials(
@@ -97,5 +104,5 @@ def test_a_further_interrupt_while_libraries_tidy_up_at_exit_is_not_heard() -> N
         "import atexit, os, signal, sys; from search.commands.main import main; sys.argv[1:] = ['--version']; "
         "atexit.register(os.kill, os.getpid(), signal.SIGINT); main()"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 import torch
 import torchvision.transforms.v2.functional as reference
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
@@ -27,7 +27,6 @@ def seeded(seed: int) -> torch.Generator:
 
 
 @given(n=st.integers(1, 200), size=st.integers(2, 70), seed=st.integers(0, 2**63 - 1))
-@settings(deadline=None)
 def test_an_epoch_shows_every_digit_once_but_for_an_unfilled_batch(n: int, size: int, seed: int) -> None:
     numbered = Split.of(torch.zeros(n, 1, 28, 28, dtype=torch.uint8), torch.arange(n), MNIST_PIXELS)
     batches = list(augmented_batches(numbered, size, AugmentConfig(), seeded(seed)))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.net.data import Split, fingerprint, hold_out, load_search_splits, normalise
@@ -78,7 +78,6 @@ def test_a_fingerprint_tells_images_labels_and_order_apart(few_digits: Split) ->
 
 
 @given(counts=st.lists(st.integers(0, 40), min_size=1, max_size=10), share=st.floats(0, 1), seed=st.integers(0, 99))
-@settings(deadline=None)
 def test_what_is_held_out_and_kept_is_all_and_every_class_gives_its_share(
     counts: list[int], share: float, seed: int
 ) -> None:

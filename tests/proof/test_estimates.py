@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -32,7 +32,6 @@ def test_a_target_is_a_count_of_errors(target: str, num_images: int, errors: int
     assert estimates.max_errors(Decimal(target), num_images) == errors
 
 
-@settings(deadline=None)
 @given(st.decimals("0.000001", "100", places=6), st.integers(1, 100_000))
 def test_one_more_error_than_allowed_would_miss_the_target(target: Decimal, num_images: int) -> None:
     allowed = estimates.max_errors(target, num_images)
@@ -49,7 +48,6 @@ def test_statistics_by_hand() -> None:
     assert found.ci95 == pytest.approx((99.5 - half, 99.5 + half), abs=1e-6)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10_000), min_size=2, max_size=30, unique=True))
 def test_statistics_agree_with_the_standard_library_and_scipy(errors: list[int]) -> None:
     accuracies = [(10_000 - count) / 100 for count in errors]
@@ -85,7 +83,6 @@ def test_how_much_n_passed_seeds_prove(num_passed: int, n: int, percent: float) 
     assert 100 * estimates.pass_share_lower(num_passed, n) == pytest.approx(percent, abs=0.005)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))))
 def test_at_the_lower_bound_so_many_passes_would_be_a_chance_of_one_in_twenty(passes: tuple[int, int]) -> None:
     num_passed, n = passes
@@ -108,7 +105,6 @@ def test_the_mean_of_many_further_runs_is_predicted_more_closely() -> None:
     assert many < one
 
 
-@settings(deadline=None)
 @given(st.integers(2, 60), st.sampled_from([1_000, 10_000]))
 def test_equal_errors_do_not_make_another_error_a_disagreement(num_recorded: int, num_images: int) -> None:
     none = estimates.prediction_margin(0.0, num_recorded, 1, num_images=num_images)

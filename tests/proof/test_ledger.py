@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from evidence import CONFIG, TRAINED, ask, make_proof, make_tested
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search.config import MAX_SEEDS, TrialConfig
@@ -518,7 +518,6 @@ def test_the_ladders_seeds_never_move_the_next_ones(places: set[int], num_seeds:
 ranges = st.builds(range, st.integers(0, 30_000), st.integers(0, 30_000)).filter(lambda seeds: 0 < len(seeds) <= 10_000)
 
 
-@settings(deadline=None)
 @given(st.lists(ranges, max_size=5), st.integers(1, 1_000))
 def test_seeds_that_the_tool_picks_are_fresh(used: list[range], num_seeds: int) -> None:
     seeds = plan(None, num_seeds, *others(*used))
@@ -526,7 +525,6 @@ def test_seeds_that_the_tool_picks_are_fresh(used: list[range], num_seeds: int) 
     assert all(seeds.start >= other.stop for other in used)
 
 
-@settings(deadline=None)
 @given(st.lists(ranges, max_size=5), ranges)
 def test_seeds_that_are_asked_for_are_fresh_or_refused(used: list[range], wanted: range) -> None:
     overlaps = any(wanted.start < other.stop and other.start < wanted.stop for other in used)

@@ -282,7 +282,7 @@ every_record = pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__
 
 
 @every_record
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_a_record_survives_its_way_through_a_file_exactly(
     kind: type[Record], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -296,7 +296,7 @@ def test_a_record_survives_its_way_through_a_file_exactly(
 
 
 @every_record
-@settings(deadline=None, max_examples=3)
+@settings(max_examples=3)
 @given(data=st.data())
 def test_a_record_that_lacks_something_is_refused(
     kind: type[Record], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -585,7 +585,6 @@ def test_a_record_that_is_not_there_is_no_damage(path: Path) -> None:
 # What a proof says
 
 
-@settings(deadline=None)
 @given(st.decimals(0, 100, places=6), st.integers(1, 1_000_000))
 def test_the_bar_is_exact_for_every_target_of_six_decimals(target: Decimal, num_images: int) -> None:
     proof = make_proof([0], num_images=num_images, target=float(target))
@@ -612,7 +611,7 @@ def test_a_seed_with_nothing_right_is_a_miss_like_any_other() -> None:
     assert (proof.confirmed, proof.num_passed, proof.min) == (False, 2, 0.0)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.integers(50, 70), min_size=1, max_size=6))
 def test_the_verdict_is_that_of_the_worst_seed(errors: list[int]) -> None:
     proof = make_proof(errors)

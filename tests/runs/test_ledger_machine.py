@@ -43,6 +43,7 @@ HIT, MISS_OF_THE_HIGHER, MISS = 60, 61, 71  # errors
 MACHINES = "here", "there"
 STUDIES = "small", "again"  # two searches whose winners are the same configuration
 DATABASE = Path("the database")
+NUM_EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "30"))  # of the slow tests
 
 Fact = tuple[str, float]  # a target that was asked for, or a seed and its errors
 
@@ -262,11 +263,11 @@ def proofs(
         yield type("PreparedProofs", (Proofs,), {"prepared": prepared, "winner": winner, "space": the_space})
 
 
-def test_a_miss_that_is_on_record_anywhere_is_never_followed_by_a_confirmation(proofs: type[Proofs]) -> None:
-    num_examples = int(os.environ.get("LEDGER_EXAMPLES", "2"))
-    checks = settings(
-        max_examples=num_examples, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+@pytest.mark.parametrize("num_examples", [2, pytest.param(NUM_EXAMPLES, marks=pytest.mark.slow)])
+def test_a_miss_that_is_on_record_anywhere_is_never_followed_by_a_confirmation(
+    num_examples: int, proofs: type[Proofs]
+) -> None:
+    checks = settings(max_examples=num_examples, stateful_step_count=12, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(proofs, settings=checks)
 
 

@@ -797,9 +797,13 @@ def test_a_trial_that_is_asked_for_does_not_replace_the_record_of_the_winner(
     record_seeds(60)
     assert run("verify-best", "--seeds", "1", *places).exit_code == 0
     folder = tmp_path / "results" / "small"
-    before = (folder / "verify.json").read_bytes()
+    own = ("verify.json", "verify.md", "answers.json", "misses.png")
+    before = {name: (folder / name).read_bytes() for name in own}
     assert run("verify-best", "--seeds", "1", "--trial", "2", "--target", "99.5", *places).exit_code == 3
-    assert (folder / "verify.json").read_bytes() == before
+    assert {name: (folder / name).read_bytes() for name in own} == before
+    assert {"verify-2.json", "verify-2.md", "answers-2.json", "misses-2.png"} <= {
+        each.name for each in folder.iterdir()
+    }
     asked = Proof.read(folder / "verify-2.json")
     assert (asked.trial, asked.target) == (2, 99.5)
     assert asked.attempts == 1  # the same seeds of the same trial

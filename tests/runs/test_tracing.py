@@ -136,6 +136,21 @@ def test_each_budget_has_a_search_and_a_proof_and_all_searches_come_first(
     assert sum("the proofs included" in line or "to prove yet" in line for line in listener.said) == 3
 
 
+@pytest.mark.usefixtures("few_digits_are_a_dataset")
+def test_an_interrupted_search_ends_the_command_before_any_proof_and_tells_what_there_is(
+    places: list[str], storage_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.runs.session.in_processes", lambda *_, **__: True)  # as after Ctrl-C
+    words = ["frontier", "--budgets", "500,600", "--dataset", "few", "--epochs", "1", "--trials", "2", *places]
+    ended, quiet = run(*words, "--json"), run(*words, "--quiet")
+    assert (ended.exit_code, quiet.exit_code) == (130, 130)
+    record = Frontier.model_validate_json(ended.stdout)
+    assert [(point.study_name, point.trial) for point in record.points] == [("few-500p-1e", None), (None, None)]
+    assert quiet.stdout == ""
+    assert study_names(open_storage(storage_url)) == ["few-500p-1e"]
+    assert Frontier.read(tmp_path / "results" / "frontier-few-1e" / "frontier.json") == record
+
+
 def test_a_budget_that_was_asked_for_once_is_always_shown(
     draw_again: RunFrontier, listener: Listener, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from showing import shown
 from search.proof.frontier import Frontier, FrontierPoint
 from search.proof.summaries import Earned
 from search.show import frontier as words
+from search.show.page.proof_figures import draw_frontier
 
 CLAIM = "The smallest network of which every one of 2 seeds reaches 99.4 % has 2,492 parameters."
 SMALL, MIDDLE, LARGE = point(1_000, 98.9, 99.0), point(2_500, 99.41, 99.45), point(7_999, 99.6, 99.65)
@@ -138,8 +139,11 @@ def test_the_page_has_the_claim_the_table_and_what_it_rests_on() -> None:
     assert "all are shown, whatever came of them." in page
 
 
-def test_the_plot_shows_every_seed() -> None:
-    one = words.plot(make_frontier(SMALL, MIDDLE))
-    assert one.startswith(b"\x89PNG")
-    assert words.plot(make_frontier(point(1_000, 98.0, 99.9), MIDDLE)) != one  # of the same mean
-    assert words.plot(make_frontier(FrontierPoint(max_params=500))).startswith(b"\x89PNG")
+def test_the_plot_shows_every_seed_and_every_mean() -> None:
+    frontier = make_frontier(SMALL, MIDDLE)
+    [axes] = draw_frontier(frontier).figure.axes
+    dots = [(*line.get_xdata(), *line.get_ydata()) for line in axes.lines if line.get_marker() == "o"]
+    assert dots == [(point.num_params, seed) for point in (SMALL, MIDDLE) for seed in point.test_accuracies]
+    assert any(list(line.get_ydata()) == [SMALL.mean, MIDDLE.mean] for line in axes.lines)
+    for drawn in (frontier, make_frontier(FrontierPoint(max_params=500))):
+        assert words.plot(drawn).startswith(b"\x89PNG")

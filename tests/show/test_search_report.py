@@ -82,7 +82,7 @@ def test_the_report_names_the_winner_of_the_reranking_and_what_the_best_single_r
 )
 def test_the_report_names_the_trials_that_the_winner_cannot_be_told_from(tied: tuple[int, ...], words: str) -> None:
     lines = report(**RERANKED | {"reranking": RERANKED["reranking"].model_copy(update={"tied": tied, "margin": 0.15})})
-    assert lines[2].removesuffix(words).rstrip().endswith("channels 8,10 / 12,14 / 15,17.")
+    assert lines[2].endswith(f"channels 8,10 / 12,14 / 15,17. {words}".rstrip())
 
 
 def test_the_report_says_why_a_smaller_network_wins() -> None:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState
 
@@ -96,7 +96,6 @@ def test_nothing_run_is_zero_seconds() -> None:
     assert busy_seconds([]) == busy_seconds([waiting]) == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(STATES), st.integers(0, 60), st.integers(0, 20), st.integers(0, 20))))
 def test_busy_seconds_are_those_in_which_any_trial_runs(plan: list[tuple[TrialState, int, int, int]]) -> None:
     trials = [make_trial(state, start, wall, seconds=seconds) for state, start, wall, seconds in plan]
@@ -171,7 +170,6 @@ def test_time_is_left_while_a_trial_still_trains(seconds: float, num_workers: in
 SECONDS = st.floats(0.1, 1_000)
 
 
-@settings(deadline=None)
 @given(
     complete=st.lists(SECONDS, max_size=4),
     pruned=st.lists(st.tuples(st.integers(1, 14), SECONDS), max_size=4),

@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import TypeAdapter
 
-from search.config import TrialConfig, derive_seed
+from search.config import RECIPE, TrialConfig, derive_seed
 from search.proof.ledger import LADDER_SEEDS
 from search.runs import ablating, reranking
 from search.runs.ablating import num_complete_seeds
@@ -41,7 +41,7 @@ BOUND = {
     "dataset": "sample",
     "epochs": 1,
     "max_params": 1_999,
-    "recipe": 4,
+    "recipe": RECIPE,  # what is of an earlier recipe is read, and not gone on with
     "space": "f59256062ef2e9b7",
     "split": "ee9d1d7f23a95db5",
 }
@@ -237,7 +237,7 @@ def test_the_first_searches_which_had_no_recipe_number_are_read_and_not_mixed_wi
     assert search.facts.num_reranked == 0
     assert TrialFacts.of(search.trials()[0]).drawn
     assert release_dead_trials(search) == []
-    with pytest.raises(StudyError, match=r"training recipe of this tool \(1, now 4\)"):
+    with pytest.raises(StudyError, match=r"training recipe of this tool \(1, now 6\)"):
         joined(search)
     assert find_search_study(storage, None).name == "sample-1999p-1e"
 

@@ -226,9 +226,7 @@ def test_a_lock_holder_that_falls_silent_loses_the_lock_and_takes_its_turn_anew(
     try:
         assert holder.stdout.readline() == "held\n"
         holder.send_signal(signal.SIGSTOP)
-        start = time.monotonic()
         claim(search, drawn(2))
-        assert 0.5 < time.monotonic() - start < 10
         holder.send_signal(signal.SIGCONT)
         _, complaints = holder.communicate("go on\n", timeout=30)
     finally:

@@ -59,18 +59,27 @@ def held(search: StoredStudy) -> optuna.Trial:
 
 
 @contextlib.contextmanager
-def meanwhile(act: Callable[[], None], seconds: float) -> Iterator[None]:
-    timer = threading.Timer(seconds, act)
-    timer.start()
+def once_it_waits(screen: Listener, act: Callable[[], object], seconds: float = 0.0) -> Iterator[None]:
+    """Does something when the command has said that it waits, and so many seconds have passed."""
+
+    def watch() -> None:
+        until = time.monotonic() + 30
+        while not screen.said and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(seconds)
+        act()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
     yield
-    timer.join()
+    thread.join()
 
 
 @pytest.mark.slow
 def test_a_killed_hosts_trial_is_waited_for_and_then_done(
     session: Session, search: StoredStudy, job: Job, held: optuna.Trial, screen: Listener
 ) -> None:
-    let_heartbeats_age(search.storage, 239)
+    let_heartbeats_age(search.storage, 235)
     assert not session.run(search, job)
     assert ends(search) == [(0, "COMPLETE"), (1, "FAIL"), (1, "COMPLETE")]
     waiting, released = screen.said
@@ -86,7 +95,7 @@ def test_a_host_that_shows_that_it_lives_is_left_to_it(
     let_heartbeats_age(search.storage, 50)
     other = open_storage(storage_url)
     begun = time.monotonic()
-    with meanwhile(lambda: other.record_heartbeat(held._trial_id), 2.5):
+    with once_it_waits(screen, lambda: other.record_heartbeat(held._trial_id), 2.5):
         assert not session.run(search, job)
     assert 2.5 < time.monotonic() - begun < 30
     assert states(search) == ["COMPLETE", "RUNNING"]
@@ -101,14 +110,15 @@ def test_what_another_host_ends_meanwhile_ends_the_wait(
     session: Session, search: StoredStudy, job: Job, held: optuna.Trial, screen: Listener
 ) -> None:
     other = StoredStudy.load(open_storage(str(search.storage.url)), search.name)
-    with meanwhile(lambda: other.study.tell(held.number, 91.0), 0.7):
+    with once_it_waits(screen, lambda: other.study.tell(held.number, 91.0)):
         assert not session.run(search, job)
     assert states(search) == ["COMPLETE", "COMPLETE"]
     assert len(screen.said) == 1
 
 
-def test_ctrl_c_ends_the_wait(session: Session, search: StoredStudy, job: Job, held: optuna.Trial) -> None:
-    with meanwhile(lambda: os.kill(os.getpid(), signal.SIGINT), 0.7):
+@pytest.mark.usefixtures("held")
+def test_ctrl_c_ends_the_wait(session: Session, search: StoredStudy, job: Job, screen: Listener) -> None:
+    with once_it_waits(screen, lambda: os.kill(os.getpid(), signal.SIGINT)):
         assert session.run(search, job)
     assert states(search) == ["COMPLETE", "RUNNING"]
 

@@ -35,7 +35,7 @@ def blocks_of(network: TinyCNN) -> list[list[nn.Module]]:
 
 
 @given(models)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_parameters_shapes_and_multiply_adds_are_those_of_the_network(model: ModelConfig) -> None:
     layers = layers_of(model, 24)
     assert sum(layer.num_params for layer in layers) == model.num_params
