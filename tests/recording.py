@@ -7,12 +7,19 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.net.crops import ALL_CROPS
+from search.runs.reranking import open_rerank_study
 from search.runs.rungs import RUNGS
+from search.runs.standings import trials_to_rerank
 from search.runs.tasks import LARGEST_NUMBER
 from search.runs.testing import LARGEST_SEED
 from search.studies.study import StoredStudy
 
 TRAINED_WITH = {"commit": "0123abc", "versions": {"python": "3.12.3", "torch": "2.14.1"}}
+
+
+def open_reranking(search: StoredStudy, num_leading: int) -> StoredStudy:
+    """The study of its leading trials' further runs, of which there are none yet."""
+    return open_rerank_study(search, num_leading, trials_to_rerank(search, num_leading))
 
 
 def add_runs(reranking: StoredStudy, trial: FrozenTrial, *accuracies: float) -> None:

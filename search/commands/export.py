@@ -47,8 +47,8 @@ def export(
 ) -> None:
     """Writes a proved model for other programs, with its card.
 
-    It is the model of the proof's first seed, whatever that reached. An ONNX file stands by itself: it takes pixels
-    from 0 to 255, light on dark, and gives the probability of each class, with all views inside or one.
+    It is the model of the first seed of the latest proof, whatever that reached. An ONNX file stands by itself: it
+    takes pixels from 0 to 255, light on dark, and gives the probability of each class, with all views inside or one.
 
     \b
     Example:

@@ -133,7 +133,7 @@ def search_options(command: Command, *, fewest_reranked: int = 0) -> Command:
         "that a warm start has brought."
     )
     rerank = "How many leading trials are run twice more in the end, and with them the study's first."
-    rerank += " 0: none." if not fewest_reranked else ""
+    rerank += " 0: none, and no comparison." if not fewest_reranked else ""
     compare = "By how many runs the winner is then compared with the study's first trial. 0: not."
     seed = "Of all that is random. With one worker, it decides the whole search."
     default = SearchSettings

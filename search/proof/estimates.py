@@ -16,8 +16,8 @@ class Estimate:
     """What runs have come to, in percent.
 
     Attributes:
-        std: With n - 1; needs two runs, as the interval does.
-        ci95: The 95 % t-interval of the mean.
+        std: With n - 1; needs two runs.
+        ci95: The 95 % t-interval of the mean; None for one run, and where all are equal (`paired_margin`).
     """
 
     min: float
@@ -28,15 +28,14 @@ class Estimate:
 
 def estimate(accuracies: Sequence[float]) -> Estimate:
     """Minimum, mean, standard deviation and the interval of the mean."""
-    from scipy import stats
-
     n = len(accuracies)
     mean = math.fsum(accuracies) / n
     if n == 1:
         return Estimate(min=accuracies[0], mean=mean, std=None, ci95=None)
     std = math.sqrt(math.fsum((accuracy - mean) ** 2 for accuracy in accuracies) / (n - 1))
-    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
-    return Estimate(min=min(accuracies), mean=mean, std=std, ci95=(max(0.0, mean - margin), min(100.0, mean + margin)))
+    margin = paired_margin(accuracies)
+    interval = (max(0.0, mean - margin), min(100.0, mean + margin)) if margin is not None else None
+    return Estimate(min=min(accuracies), mean=mean, std=std, ci95=interval)
 
 
 def accuracy(errors: int, num_images: int) -> float:
@@ -78,7 +77,7 @@ def prediction_margin(std: float | None, num_recorded: int, num_further: int, *,
 
 
 def paired_margin(differences: Sequence[float]) -> float | None:
-    """Half of the 95 % t-interval of the mean of paired differences.
+    """Half of the 95 % t-interval of the mean of numbers, such as paired differences.
 
     None for a single one, and where all are equal: errors are whole, so that hides their spread, and proves nothing.
     """
@@ -95,7 +94,7 @@ def difference_margin(rows: Sequence[Sequence[float]]) -> float | None:
 
     What scatters is pooled over all rows, with the effects of row and seed taken out (a two-way layout without
     repetition), so that few runs of each suffice. The interval is that of one pair, not adjusted for how many there
-    are. None where there are not two rows of two runs.
+    are. None where there are not two rows of two runs, and where nothing scatters (see `paired_margin`).
     """
     from scipy import stats
 
@@ -110,6 +109,8 @@ def difference_margin(rows: Sequence[Sequence[float]]) -> float | None:
         for row, row_mean in zip(rows, row_means, strict=True)
         for value, run_mean in zip(row, run_means, strict=True)
     ]
+    if max(map(abs, residuals)) <= ROUNDING:
+        return None
     freedom = (num_rows - 1) * (num_runs - 1)
     variance = math.fsum(residual**2 for residual in residuals) / freedom
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(2 * variance / num_runs)

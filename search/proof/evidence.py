@@ -33,7 +33,7 @@ FileName = Annotated[str, AfterValidator(_check_file)]
 
 
 class KeptModel(Part):
-    """The model that was kept: of the first seed, whatever it reached.
+    """The model that was kept: of the first seed of the last proof that was asked for, whatever it reached.
 
     Attributes:
         file: Its name, in the folder of the record.
@@ -88,7 +88,7 @@ class Proof(Witness):
         chosen_by: What chose the trial, as half a sentence.
         space: The hash of the search space.
         judged: Whether the data set is one on which the claim can be judged.
-        asked: All proofs of this configuration that were asked for, this one last.
+        asked: All proofs of this configuration that were asked for, in order of time.
         seeds: All of this configuration that were measured, whatever command did it.
         views: What all views are.
         earlier_attempts: The other configurations on this data set of which a proof was asked for.
@@ -180,7 +180,7 @@ class Proof(Witness):
 
     @property
     def num_unmeasured(self) -> int:
-        return len(set().union(*(asked.range for asked in self.asked)) - {row.seed for row in self.seeds})
+        return self.tested[0].num_unmeasured
 
     @derived
     def num_params(self) -> int:

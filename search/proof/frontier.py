@@ -1,5 +1,6 @@
 """The record of a frontier: the accuracy that holds at each budget, every seed of it."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -9,7 +10,7 @@ from ..config import Block, Channels
 from .estimates import accuracy, estimate, max_errors, mean_of, pass_share_lower, std_of
 from .parts import Count, Part, Percent, Record, StudyName, derived
 from .summaries import Earned
-from .tested import Subject, Tested
+from .tested import OtherLooks, Subject, Tested
 
 
 class FrontierPoint(Part):
@@ -24,8 +25,9 @@ class FrontierPoint(Part):
         trial, num_params, channels, blocks, residual, params: Its winner; null, or empty, before it is settled.
         earned: The winner beside the study's first trial, on validation.
         subject: What the winner is on the test images.
-        tested: All that is known of it: every seed, whatever command has measured it; null before a proof is asked for.
+        tested: All that is known of it: every seed, whatever command has measured it; null before any command has.
         others: Other trials of this search of which a proof was asked for.
+        other_looks: What else has shown test accuracies of other trials of this search.
     """
 
     max_params: Count
@@ -42,6 +44,7 @@ class FrontierPoint(Part):
     subject: Subject | None = None
     tested: Tested | None = None
     others: tuple[Tested, ...] = ()
+    other_looks: tuple[OtherLooks, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -62,9 +65,14 @@ class FrontierPoint(Part):
         return self._accuracies(self.errors)
 
     @property
-    def num_planned(self) -> int:
-        """Seeds that proofs of it were asked for."""
-        return self.tested.num_planned if self.tested is not None else 0
+    def num_unmeasured(self) -> int:
+        """Seeds that proofs of it were asked for, and that were not measured yet."""
+        return self.tested.num_unmeasured if self.tested is not None else 0
+
+    @property
+    def was_tested(self) -> bool:
+        """Whether anything of its search was seen on the test images."""
+        return bool(self.errors or self.others or self.other_looks)
 
     @derived
     def mean(self) -> float | None:
@@ -106,7 +114,7 @@ class Frontier(Record):
     Attributes:
         space: The hash of the search space, which all searches have.
         recipe: Theirs, too.
-        commit: Of the command that has written this.
+        commit: Of the last `frontier` command that has written this.
         points: All budgets that were ever asked for, the smallest first, confirmed or not.
     """
 
@@ -129,15 +137,23 @@ class Frontier(Record):
             raise ValueError("the budgets are not in order")
         return self
 
+    def with_points(self, points: Iterable[FrontierPoint]) -> Self:
+        """The same with others in their place."""
+        return self.model_validate({**dict(self), "points": tuple(points)})
+
     @derived
     def smallest_held(self) -> int | None:
-        """The fewest parameters of a network of which every measured seed reaches the target; null if there is none."""
+        """The fewest parameters of a network of which every seed reaches the target; null if there is none."""
         held = [point.num_params or 0 for point in self.points if self.is_held(point)]
         return min(held, default=None)
 
     def is_held(self, point: FrontierPoint) -> bool:
-        """Whether every measured seed of a budget reaches the target, and that can be judged."""
-        return self.judged and bool(point.errors) and point.num_passed(self.target) == len(point.errors)
+        """Whether every seed of a budget reaches the target: a proof that was cut off has not shown that yet."""
+        return bool(point.errors) and not point.num_unmeasured and self.may_hold(point)
+
+    def may_hold(self, point: FrontierPoint) -> bool:
+        """Whether no seed was seen yet that misses the target, and that can be judged."""
+        return self.judged and point.num_passed(self.target) == len(point.errors)
 
     def pass_share_lower(self, point: FrontierPoint) -> float | None:
         """The exact 95 % lower bound of the share of all seeds that reach the target; None where nothing is judged."""

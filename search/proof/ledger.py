@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -189,6 +189,10 @@ class Ledger:
         for entry in self.entries:
             found.setdefault(entry.subject.key, []).append(entry)
         return found
+
+    def only(self, keep: Callable[["Entry"], bool]) -> "Ledger":
+        """The entries that are kept."""
+        return Ledger(tuple(filter(keep, self.entries)))
 
     def other_looks(self, dataset: str) -> tuple[OtherLooks, ...]:
         """What ladders and reproductions have shown of a data set's test images."""

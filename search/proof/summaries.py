@@ -150,7 +150,8 @@ class Reranking(Part):
         regression: How much the further runs of the search's first-ranked trial fall short of its searched one, in
             points: what the choice of the best of many runs had overstated.
         first: The number of the study's first trial, where that is complete.
-        num_leading: How many trials were run again for leading, the first one apart.
+        num_leading: How many trials lead, and were to be run again for that: the first one, and those of earlier
+            re-rankings, apart.
     """
 
     finished: bool

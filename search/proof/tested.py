@@ -125,6 +125,12 @@ class Tested(Part):
         """Seeds that proofs were asked for, measured or not."""
         return len(set().union(*(asked.range for asked in self.asked)))
 
+    @property
+    def num_unmeasured(self) -> int:
+        """Planned seeds that were not measured, or not yet."""
+        planned = set().union(*(asked.range for asked in self.asked))
+        return len(planned.difference(row.seed for row in self.seeds))
+
     @derived
     def num_passed(self) -> int | None:
         """Seeds that reach the target; null without one."""

@@ -14,8 +14,9 @@ from ..proof.parts import RecordError
 from ..provenance import code_commit
 from ..settings import frontier_record
 from ..show import frontier as words
+from ..studies.study import default_name
 from ..studies.turns import DATABASE_ERRORS, exclusive, patient
-from .history import read_ledger
+from .history import read_ledger, without_committed
 from .session import Session
 
 
@@ -31,9 +32,12 @@ def known_points(path: Path, dataset: DataSet, epochs: int, space: str) -> dict[
     if not path.exists():
         return {}
     known = Frontier.read(path)
-    if (known.dataset, known.epochs) != (dataset.name, epochs):
-        raise RecordError(f"{path} is of data set {known.dataset}, not {dataset.name}. Name another --results-dir.")
-    for what, recorded, now in (("search space", known.space, space), ("recipe", known.recipe, RECIPE)):
+    for what, recorded, now in (
+        ("data set", known.dataset, dataset.name),
+        ("number of epochs", known.epochs, epochs),
+        ("search space", known.space, space),
+        ("recipe", known.recipe, RECIPE),
+    ):
         if recorded != now:
             raise RecordError(f"{path} is of another {what} ({recorded}, now {now}). Name another --results-dir.")
     return {point.max_params: point for point in known.points}
@@ -41,21 +45,33 @@ def known_points(path: Path, dataset: DataSet, epochs: int, space: str) -> dict[
 
 def up_to_date(frontier: Frontier, ledger: Ledger) -> Frontier:
     """The same with every look at the test images that was put on record since, by whichever command."""
-    points = tuple(_up_to_date(point, ledger, frontier) for point in frontier.points)
-    return Frontier.model_validate({**dict(frontier), "points": points})
+    searches = _searches(frontier, ledger)
+    return frontier.with_points(_up_to_date(point, frontier.dataset, ledger, searches) for point in frontier.points)
 
 
-def _up_to_date(point: FrontierPoint, ledger: Ledger, frontier: Frontier) -> FrontierPoint:
-    own = point.subject
-    others = tuple(
-        each
-        for each in ledger.attempts(frontier.dataset)
-        if each.study_name == point.study_name
-        and (each.subject.epochs, each.subject.recipe) == (frontier.epochs, frontier.recipe)
-        and (own is None or each.subject.key != own.key)
+def _searches(frontier: Frontier, ledger: Ledger) -> Ledger:
+    """What is known of searches like those of a frontier, made here."""
+    made = frontier.dataset, frontier.epochs, frontier.recipe
+    return without_committed(
+        ledger.only(lambda each: (each.subject.dataset, each.subject.epochs, each.subject.recipe) == made)
     )
+
+
+def _up_to_date(point: FrontierPoint, dataset: str, ledger: Ledger, searches: Ledger) -> FrontierPoint:
+    own = point.subject
     tested = ledger.tested(own) if own is not None else None
-    return FrontierPoint.model_validate({**dict(point), "tested": tested or point.tested, "others": others})
+    of_others = searches.only(
+        lambda each: each.study_name == point.study_name and (own is None or each.subject.key != own.key)
+    )
+    found = {
+        "tested": tested or point.tested,
+        "others": tuple(of_others.attempts(dataset)),
+        # The rungs of the winner's ladder are no other trials. What is reproduced was proved before.
+        "other_looks": tuple(
+            look for look in of_others.other_looks(dataset) if look.command == "ablate" and look.trial != point.trial
+        ),
+    }
+    return FrontierPoint.model_validate({**dict(point), **found})
 
 
 @patient()
@@ -63,12 +79,16 @@ def write_frontier(
     storage: RDBStorage, path: Path, points: Mapping[int, FrontierPoint], dataset: DataSet, *, epochs: int, space: str,
     target: float,
 ) -> Frontier:  # fmt: skip
-    """Puts points on record, beside those of other commands. Raises as `known_points` does."""
-    with exclusive(storage):  # another command may be at other budgets
+    """Puts points on record, beside those of other commands. Raises as `known_points` does.
+
+    Args:
+        points: Those that have changed: another command may be at the others.
+    """
+    with exclusive(storage):
         known, ledger = known_points(path, dataset, epochs, space), read_ledger(storage, path.parent.parent)
 
         def made_of(merged: Mapping[int, FrontierPoint]) -> Frontier:
-            record = Frontier(
+            return Frontier(
                 dataset=dataset.name,
                 judged=dataset.judged,
                 epochs=epochs,
@@ -78,17 +98,28 @@ def write_frontier(
                 commit=code_commit(),
                 points=tuple(merged[max_params] for max_params in sorted(merged)),
             )
-            return up_to_date(record, ledger)
 
-        num_tested = sum(bool(point.errors or point.others) for point in made_of(known).points) if known else 0
-        merged = dict(known)
-        for max_params, point in points.items():
-            before = known[max_params].tested_before if max_params in known else num_tested
-            merged[max_params] = point.model_copy(update={"tested_before": before})
-        record = made_of(merged)
+        record = up_to_date(made_of({**known, **points}), ledger)
+        tested = _tested_searches(record, ledger)
+        before = {
+            max_params: known[max_params].tested_before
+            if max_params in known
+            else len(tested - {default_name(dataset.name, max_params, epochs)})
+            for max_params in points
+        }
+        record = record.with_points(
+            point.model_copy(update={"tested_before": before.get(point.max_params, point.tested_before)})
+            for point in record.points
+        )
         record.write(path)
     _draw(path)
     return record
+
+
+def _tested_searches(frontier: Frontier, ledger: Ledger) -> set[str]:
+    """The searches like these that were put to the test, whether a frontier was asked for or not."""
+    on_record = {point.study_name for point in frontier.points if point.was_tested and point.study_name is not None}
+    return on_record | {entry.study_name for entry in _searches(frontier, ledger).entries}
 
 
 def refresh_frontier(session: Session, dataset: str, epochs: int) -> None:

@@ -45,9 +45,16 @@ def read_ledger(storage: RDBStorage, results_dir: Path) -> Ledger:
         RecordError: If something cannot be read: the misses that it may tell of would be forgotten.
     """
     table = (parse_line(line, f"Line {identity} of the database's ledger") for identity, line in read_lines(storage))
-    folders = dict.fromkeys(folder.resolve() for folder in (*sorted(results_dir.glob("*/")), *COMMITTED))
+    own = sorted([*results_dir.glob("*/"), *results_dir.glob("*/*/")])  # the latter: another machine's results
+    folders = dict.fromkeys(folder.resolve() for folder in (*own, *COMMITTED))
     files = (entry for folder in folders for entry in _entries_of_folder(folder))
     return Ledger.joined(table, _entries_of_studies(load_studies(storage)), files)
+
+
+def without_committed(ledger: Ledger) -> Ledger:
+    """What is not of this project's own studies, which are called as anybody's are. Raises as `read_ledger` does."""
+    committed = {entry.id for folder in COMMITTED for entry in _entries_of_folder(folder)}
+    return ledger.only(lambda entry: entry.id not in committed)
 
 
 @patient()

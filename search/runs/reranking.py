@@ -37,10 +37,10 @@ def runs_to_compare(numbers: list[int], num_compared: int) -> GivenPlan:
 
 
 @patient()
-def open_rerank_study(search: StoredStudy, num_leading: int) -> StoredStudy:
-    """The study whose trials are further runs of a search's leading trials; from here on, these are to be run."""
+def open_rerank_study(search: StoredStudy, num_leading: int, trials: tuple[FrozenTrial, ...]) -> StoredStudy:
+    """The study whose trials are further runs of some of a search's trials; from here on, these are to be run."""
     reranking = open_following_study(search, Kind.RERANK, StudyFacts())
-    planned = tuple(trial.number for trial in trials_to_rerank(search, num_leading))
+    planned = tuple(trial.number for trial in trials)
     with exclusive(search.storage):
         StudyFacts(num_reranked=num_leading, planned_trials=planned).write(reranking.study)
     return reranking
@@ -65,7 +65,7 @@ def run_reranking(
     leading = trials_to_rerank(search, num_leading)
     if not leading:
         return False
-    reranking = open_rerank_study(search, num_leading)
+    reranking = open_rerank_study(search, num_leading, leading)
     task = _task(session, search, leading, validation)
     plan = runs_of(leading)
     others = {standing.trial.number for standing in ranking.standings} if ranking is not None else set()

@@ -111,7 +111,7 @@ def _search_and_rerank(
         deadline=deadline,
         patience=settings.patience,
     )
-    num_runs = NUM_RUNS * (settings.rerank + 1) + 2 * settings.compare  # at most
+    num_runs = NUM_RUNS * (min(settings.rerank, settings.trials) + 1) + 2 * settings.compare  # at most
     then = Stage(name=KINDS[Kind.RERANK].stage, num_runs=num_runs) if settings.rerank else None
     notes = NoteKeeper(search)
     teller = TrialTeller(search, on_trial)

@@ -151,7 +151,10 @@ def leading_trials(search: StoredStudy, num_leading: int) -> tuple[FrozenTrial, 
 
 def trials_to_rerank(search: StoredStudy, num_leading: int) -> tuple[FrozenTrial, ...]:
     """The leading trials, and the study's first: what it is beaten by is measured alike."""
-    leading, first = leading_trials(search, num_leading), first_trial(search)
+    return _with_first(leading_trials(search, num_leading), first_trial(search))
+
+
+def _with_first(leading: tuple[FrozenTrial, ...], first: FrozenTrial | None) -> tuple[FrozenTrial, ...]:
     is_among = first is None or first.number in [trial.number for trial in leading]
     return leading if first is None or is_among or not leading else (*leading, first)
 
@@ -173,19 +176,15 @@ def read_ranking(search: StoredStudy) -> Ranking | None:
     planned, num_leading = set(facts.planned_trials), facts.num_reranked
     done = {standing.trial.number for standing in standings}
     # Before the first trial was among them, there was no number: as many as were planned.
-    wanted = trials_to_rerank(search, num_leading) if num_leading else leading_trials(search, len(planned))
+    leading, first = leading_trials(search, num_leading or len(planned)), first_trial(search)
+    wanted = _with_first(leading, first) if num_leading else leading
     return Ranking(
         standings=standings,
         finished=bool(planned) and planned == {trial.number for trial in wanted} and planned <= done,
-        leading=leading_trials(search, num_leading or len(planned)),
+        leading=leading,
         compared={number: _later(runs) for number, runs in accuracies.items()},
-        first=first_trial(search),
+        first=first,
     )
-
-
-def rank_again(search: StoredStudy, reranking: StoredStudy) -> tuple[Standing, ...]:
-    """The trials whose further runs are all there, the best first. Raises as `read_ranking` does."""
-    return _rank(search, *_read_runs(search, reranking))
 
 
 Runs = dict[int, dict[int, float]]  # accuracies by number of the trial and of the run

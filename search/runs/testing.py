@@ -95,12 +95,13 @@ class FinalTest(Training):
             tested = FinalResult(model=model, evaluation=judge(logits, test), one_view=one_view)
             answers = describe_answers(logits, test)
         TrialFacts(
-            errors=tested.evaluation.errors,
             errors_one_view=tested.one_view.errors,
             num_images=tested.evaluation.num_images,
             num_views=len(ALL_CROPS),
             seconds=round(time.monotonic() - start, 2),
         ).write(trial)
+        # By this one, a look counts: what belongs to it is there by then, also where the worker is killed in between.
+        TrialFacts(errors=tested.evaluation.errors).write(trial)
         answers.write(trial)  # the count comes first: whoever has seen an image missed has to find it counted
         return tested
 

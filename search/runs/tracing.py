@@ -59,7 +59,7 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
         space=space.hash,
         target=float(target),
     )
-    record = write(points)
+    record = write({each: point for each, point in points.items() if each not in known})
     neighbour: str | None = None
     run_seconds: dict[int, float] = {}  # of a whole run at a budget, by the clock, with all workers at it
     for max_params in settings.budgets:
@@ -69,10 +69,10 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
         searched = run_search(asked, space, screen)
         assert searched.record is not None
         points[max_params] = _with_search(points[max_params], searched.record, session)
-        record = write(points)
+        record = write({max_params: points[max_params]})
         if searched.interrupted:
             return Ended(record=record, interrupted=True, files=files)
-        _refuse_unfinished(searched.record, settings.trials)
+        _refuse_unfinished(searched.record, settings)
         neighbour = searched.record.study_name
         if searched.record.epochs.trained:
             run_seconds[max_params] = settings.epochs * searched.record.seconds / searched.record.epochs.trained
@@ -82,9 +82,9 @@ def run_frontier(settings: FrontierSettings, space: Space, screen: Screen) -> En
         _tell_left(screen, settings, points, None, run_seconds)
         proved = run_verification(_verify_settings(settings, points[max_params]), space, screen)
         if proved.record is None:
-            return Ended(record=record, interrupted=True, files=files)
+            return Ended(record=Frontier.read(path), interrupted=True, files=files)  # with the seeds that were measured
         points[max_params] = _with_proof(points[max_params], proved.record)
-        record = write(points)
+        record = write({max_params: points[max_params]})
     from .pages import write_page  # loads matplotlib: not before there is something to draw
 
     for max_params in settings.budgets:  # each shows all budgets, and each has been written before the last was proved
@@ -110,9 +110,12 @@ def _refuse_other_studies(session: Session, settings: FrontierSettings, dataset:
             refuse_other_binding(stored, wanted)
 
 
-def _refuse_unfinished(summary: StudySummary, num_trials: int) -> None:
+def _refuse_unfinished(summary: StudySummary, settings: FrontierSettings) -> None:
     """No test image is seen before the last search has ended, whoever is at work on it."""
-    if summary.trials.total < num_trials or (summary.winner is None and summary.best is not None):
+    reranking, winner = summary.reranking, summary.winner
+    num_compared = len(reranking.earned.winner_val_accuracies) if reranking is not None and reranking.earned else 0
+    is_compared = reranking is None or reranking.first is None or num_compared >= settings.compare
+    if summary.trials.total < settings.trials or (summary.best is not None and (winner is None or not is_compared)):
         raise StudyError(f"Another command is at work on {summary.study_name!r}. Run this one again when it has ended.")
     if summary.winner is None:
         raise StudyError(f"Every trial of {summary.study_name!r} was pruned: ask for more --trials.")
@@ -167,21 +170,25 @@ def _handed_on(settings: FrontierSettings, kind: type[RunSettings]) -> dict[str,
 
 def _with_search(point: FrontierPoint, summary: StudySummary, session: Session) -> FrontierPoint:
     """A budget after its search; what was seen of another winner is another attempt, and counted as such."""
-    winner = summary.winner
-    found: dict[str, Any] = {"max_params": point.max_params, "study_name": summary.study_name}
-    if winner is not None:
-        found |= {name: getattr(winner, name) for name in ("num_params", "channels", "blocks", "residual", "params")}
-        found["trial"] = winner.number
-        search = StoredStudy.load(session.storage, summary.study_name)
-        config = rebuild_config(search, search.trials()[winner.number], session.space)
-        found["subject"] = Subject.of(
-            config, dataset=summary.dataset, epochs=summary.settings.epochs, recipe=summary.settings.recipe
-        )
-    same = all(getattr(point, name) == value for name, value in found.items())
-    made_anew = summary.trials.total < point.num_trials  # the study was deleted, and its winner with it
-    base = dict(point) if same and not made_anew else {}
-    earned = summary.reranking.earned if summary.reranking is not None and winner is not None else None
-    return FrontierPoint.model_validate({**base, **found, "num_trials": summary.trials.total, "earned": earned})
+    winner, search = summary.winner, StoredStudy.load(session.storage, summary.study_name)
+    found: dict[str, Any] = {
+        "max_params": point.max_params,
+        "study_name": summary.study_name,
+        "num_trials": summary.trials.total,
+    }
+    if winner is None:  # not settled; the one before stands until then, if its search is still there
+        trials = search.trials()
+        is_there = point.trial is not None and point.trial < len(trials) and trials[point.trial].params == point.params
+        return FrontierPoint.model_validate({**(dict(point) if is_there else {}), **found})
+    config = rebuild_config(search, search.trials()[winner.number], session.space)
+    subject = Subject.of(
+        config, dataset=summary.dataset, epochs=summary.settings.epochs, recipe=summary.settings.recipe
+    )
+    found |= {name: getattr(winner, name) for name in ("num_params", "channels", "blocks", "residual", "params")}
+    found["trial"], found["subject"] = winner.number, subject
+    found["earned"] = summary.reranking.earned if summary.reranking is not None else None
+    found["tested"] = point.tested if point.subject == subject else None
+    return FrontierPoint.model_validate(found)
 
 
 def _with_proof(point: FrontierPoint, proof: Proof) -> FrontierPoint:

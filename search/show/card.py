@@ -49,7 +49,7 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         "state after the last epoch. AdamW, one cycle of the learning rate, averaged weights: "
         f"{hyper}. Augmentation, up to: {augment}.",
         f"- **On the test images**: {_reached(proof, kept, views, one_view=one_view)}",
-        "- **Why this one**: its seed is the first that was asked for. No seed was picked by its result.",
+        f"- **Why this one**: {_why(proof, kept)}",
         *(["- **The claim** below is that of all views; this file holds one."] if one_view else []),
         f"- **Limits**: made for images of 28x28 pixels like those of {dataset}, and measured on nothing else.",
     ]
@@ -82,6 +82,13 @@ def model_card(proof: Proof, exported: Exported | None = None) -> str:
         "\n".join(use),
     ]
     return "\n\n".join(paragraphs) + "\n"
+
+
+def _why(proof: Proof, kept: KeptModel) -> str:
+    proofs = {asked.first_seed for asked in proof.asked}
+    if kept.seed == proof.asked[0].first_seed:
+        return "its seed is the first that was asked for. No seed was picked by its result."
+    return f"its seed is the first of the latest of {len(proofs)} proofs of this network, with seeds of their own each."
 
 
 def _reached(proof: Proof, kept: KeptModel, views: str, *, one_view: bool) -> str:

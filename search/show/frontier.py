@@ -27,14 +27,16 @@ def claim(frontier: Frontier) -> str:
             f"NOT JUDGED: {frontier.target:.15g} % is a claim about a complete set of test images, not about the "
             f"{frontier.dataset}."
         )
-    if not any(point.errors for point in frontier.points):
+    if not any(point.was_tested for point in frontier.points):
         searched = sum(point.trial is not None for point in frontier.points)
         return f"No network was put to the test yet; {searched} of {plural(len(frontier.points), 'budget')} searched."
     if frontier.smallest_held is None:
-        return f"No network of which every seed reaches {frontier.target:.15g} % was found."
+        whole = all(point.errors and not point.num_unmeasured for point in frontier.points)
+        return f"No network of which every seed reaches {frontier.target:.15g} % was found{'' if whole else ' so far'}."
     point = _smallest_held(frontier)
     late = ", at a budget that was added when others had been tested" if point.tested_before else ""
-    again = f", after {plural(len(point.others), 'other trial')} of its search had been tested" if point.others else ""
+    others = {each.trial for each in point.others} | {look.trial for look in point.other_looks}
+    again = f", after {plural(len(others), 'other trial')} of its search had been tested" if others else ""
     n = len(point.errors)
     seeds = f"every one of {n} seeds" if n > 1 else "the one seed"
     return (
@@ -59,7 +61,7 @@ def _row(point: FrontierPoint, frontier: Frontier) -> tuple[str, ...]:
         state = "not begun" if point.study_name is None else f"not settled ({plural(point.num_trials, 'trial')})"
         return (f"{point.max_params:,}", "", state, *[""] * (len(HEADINGS) - 3))
     n = len(point.errors)
-    measured = f"{n} of {point.num_planned}" if n < point.num_planned else str(n)
+    measured = f"{n} of {n + point.num_unmeasured}" if point.num_unmeasured else str(n)
     share = frontier.pass_share_lower(point)
     return (
         f"{point.max_params:,}",
@@ -72,9 +74,17 @@ def _row(point: FrontierPoint, frontier: Frontier) -> tuple[str, ...]:
         _mean(point),
         f"{point.mean_one_view:.3f}" if point.mean_one_view is not None else "",
         f"{math.floor(1000 * share) / 10} %" if share is not None else "",
-        ("yes" if frontier.is_held(point) else "no") if n and frontier.judged else "",
+        _held(point, frontier),
         _earned(point),
     )
+
+
+def _held(point: FrontierPoint, frontier: Frontier) -> str:
+    if not point.errors or not frontier.judged:
+        return ""
+    if frontier.is_held(point):
+        return "yes"
+    return "so far" if frontier.may_hold(point) else "no"
 
 
 def _mean(point: FrontierPoint) -> str:
@@ -96,7 +106,7 @@ def _earned(point: FrontierPoint) -> str:
 def notes(frontier: Frontier) -> list[str]:
     """What the table rests on, and how far it carries, one sentence each."""
     tested = [point.tested for point in frontier.points if point.tested is not None and point.tested.seeds]
-    budgets = plural(len(tested), "budget")
+    budgets = plural(sum(point.was_tested for point in frontier.points), "budget")
     if not any(point.trial is not None for point in frontier.points):
         return [
             *_late(frontier),
@@ -130,7 +140,8 @@ def _measured(frontier: Frontier, *, num_tested: int) -> list[str]:
         "Seeds: of the winner, all that were measured, by whichever command.",
         "Mean: with its 95 % interval, which covers seeds on this test set; the set's own size adds up to "
         f"±{_set_error(frontier):.2f} points. One view: the mean by the central view alone.",
-        f"Held: whether every seed reaches {frontier.target:.15g} %, or a higher target, if one was ever asked for. "
+        f"Held: whether every planned seed reaches {frontier.target:.15g} %, or a higher target, if one was ever asked "
+        "for. "
         "Proves: that, at 95 % confidence, at least so many of all seeds do.",
     ]
 
@@ -163,7 +174,15 @@ def _others(frontier: Frontier) -> list[str]:
         for point in frontier.points
         for each in point.others
     ]
-    return [f"Other trials of these searches were put to the test: {', '.join(told)}."] if told else []
+    looks = [
+        f"trial {look.trial} at {point.max_params:,} ({look.num_runs})"
+        for point in frontier.points
+        for look in point.other_looks
+    ]
+    return [
+        *([f"Other trials of these searches were put to the test: {', '.join(told)}."] if told else []),
+        *([f"Test accuracies of other trials were shown by ladders (so many): {', '.join(looks)}."] if looks else []),
+    ]
 
 
 def _published(frontier: Frontier) -> list[str]:

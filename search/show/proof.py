@@ -33,7 +33,7 @@ def evidence(proof: Proof) -> list[str]:
     """What the verdict rests on, and how far it carries, one sentence each."""
     n = len(proof.seeds)
     words = f"Minimum {proof.min:.2f} %, mean {proof.mean:.3f} %"
-    if n > 1 and len({row.errors for row in proof.seeds}) == 1:
+    if n > 1 and proof.ci95 is None:
         words += f"; all {n} make as many errors, and equal counts tell no spread: there is no interval"
     elif proof.ci95 is not None:
         low, high = proof.ci95
@@ -89,7 +89,7 @@ def _describe_attempt(row: Tested) -> str:
     words = f"trial {row.trial} of {row.study_name}, {describe_seeds(planned)}"
     if row.min is None:
         return f"{words}, nothing measured"
-    unfinished = f", {len(row.seeds)} measured" if len(row.seeds) != row.num_planned else ""
+    unfinished = f", {row.num_unmeasured} of them not measured" if row.num_unmeasured else ""
     return f"{words}{unfinished}: minimum {row.min:.2f} %, mean {row.mean:.3f} %"
 
 

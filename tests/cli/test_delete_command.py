@@ -10,13 +10,12 @@ import optuna
 import pytest
 from commands import ROOT, assert_refused, run
 from optuna.storages import RDBStorage
-from recording import add_runs, add_seed
+from recording import add_runs, add_seed, open_reranking
 
 import space
 from search.config import TrialConfig
 from search.proof.evidence import Proof
 from search.runs.following import open_follower
-from search.runs.reranking import open_rerank_study
 from search.runs.winner import Choice
 from search.studies.kinds import Kind
 from search.studies.opening import open_search_study
@@ -28,7 +27,7 @@ def followed(search_study: StoredStudy, verification: StoredStudy) -> RDBStorage
     """The search "small" of five trials, re-ranked and verified; beside it another search, and two of another tool."""
     best = search_study.best_trial()
     assert best is not None
-    add_runs(open_rerank_study(search_study, 1), best, 98.0, 98.2)
+    add_runs(open_reranking(search_study, 1), best, 98.0, 98.2)
     for seed in (10_000, 10_001, 10_002):
         add_seed(verification, seed)
     open_search_study(search_study.storage, "smaller", search_study.binding, space.REFERENCE)

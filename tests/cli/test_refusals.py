@@ -13,11 +13,10 @@ import pytest
 import torch
 from commands import COMMANDS, SMALL, assert_refused, run
 from optuna.storages import RDBStorage
-from recording import add_runs
+from recording import add_runs, open_reranking
 
 import space
 from search.net.datasets import DATASETS, IdxFiles
-from search.runs.reranking import open_rerank_study
 from search.studies.opening import open_search_study
 from search.studies.study import Binding, StoredStudy
 
@@ -116,7 +115,7 @@ def test_a_study_that_followed_another_search_is_told_with_the_command_that_remo
     leading = search_study.best_trial()
     assert leading is not None
     leading.params = {**leading.params, "lr": 0.5}  # as another search of this name had drawn
-    add_runs(open_rerank_study(search_study, 1), leading, 97.0, 98.0)
+    add_runs(open_reranking(search_study, 1), leading, 97.0, 98.0)
     options = [*SMALL, "--trials", "3", "--rerank", "0", "--quiet"]
     refused = run("search", *options, *places)
     assert_refused(refused, 1, "'small-rerank' re-ranked another search of this name")

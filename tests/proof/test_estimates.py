@@ -69,10 +69,11 @@ def test_of_no_runs_there_is_neither_mean_nor_spread() -> None:
     assert (estimates.mean_of([]), estimates.std_of([])) == (None, None)
 
 
-def test_equal_seeds_have_an_interval_of_no_width() -> None:
+def test_equal_seeds_have_no_interval_for_they_hide_their_spread() -> None:
     found = estimate([99.43] * 5)
     assert found.std == pytest.approx(0)
-    assert found.ci95 == pytest.approx((99.43, 99.43))
+    assert found.ci95 is None
+    assert estimates.difference_margin([(99.50, 99.52), (99.48, 99.50)]) is None
 
 
 @pytest.mark.parametrize(

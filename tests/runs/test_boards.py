@@ -9,12 +9,11 @@ import pytest
 from evidence import make_frontier, make_point, make_proof
 from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note
-from recording import add_runs
+from recording import add_runs, open_reranking
 
 from search.config import TrialConfig
 from search.runs.boards import CURVE, decorate
 from search.runs.pages import gather
-from search.runs.reranking import open_rerank_study
 from search.runs.standings import trials_to_rerank
 from search.settings import ARTIFACTS, RunSettings
 from search.show.board import tell_story
@@ -37,7 +36,7 @@ def page(tmp_path: Path) -> Path:
 @pytest.fixture
 def facts(search_study: StoredStudy, storage_url: str, the_space: Space, tmp_path: Path) -> PageFacts:
     """Of a search whose first trial has won the re-ranking: not the best single run."""
-    reranking = open_rerank_study(search_study, 2)
+    reranking = open_reranking(search_study, 2)
     for trial in trials_to_rerank(search_study, 2):
         add_runs(reranking, trial, *[99.0 if trial.number == 0 else 90.0] * 2)
     return gather(search_study, RunSettings(storage=storage_url, results_dir=tmp_path / "results"), the_space)

@@ -21,7 +21,7 @@ from evidence import ON_THE_SAMPLE, changed, make_tested, measure
 from evidence import make_proof as proof_of
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from recording import TRAINED_WITH, add_runs, add_seed
+from recording import TRAINED_WITH, add_runs, add_seed, open_reranking
 from training import EPOCHS, after_an_epoch, work_off
 
 from search.config import TrialConfig
@@ -44,7 +44,6 @@ from search.runs.history import plan_proof, read_ledger
 from search.runs.looks import LEDGER_FILE, describe
 from search.runs.proving import make_answers, make_proof, run_verification
 from search.runs.reproducing import open_reproduction_study
-from search.runs.reranking import open_rerank_study
 from search.runs.seeds import SeedTask
 from search.runs.standings import leading_trials
 from search.runs.testing import FinalResources, FinalTest, Measured, made_with, measured_seeds
@@ -73,7 +72,7 @@ def test_without_a_reranking_the_best_of_the_search_is_proved(search_study: Stor
 
 def test_the_winner_of_the_reranking_is_proved_and_the_rule_is_told(search_study: StoredStudy) -> None:
     first, second = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, 2)
+    reranking = open_reranking(search_study, 2)
     add_runs(reranking, first, 98.0, 98.0)
     add_runs(reranking, second, 98.1, 98.2)
     choice = choose_trial(search_study, None)
@@ -83,7 +82,7 @@ def test_the_winner_of_the_reranking_is_proved_and_the_rule_is_told(search_study
 
 def test_an_unfinished_reranking_has_no_winner_but_a_trial_can_be_named(search_study: StoredStudy) -> None:
     leading = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, 2)
+    reranking = open_reranking(search_study, 2)
     add_runs(reranking, leading[0], 98.0, 98.0)
     StudyFacts(num_reranked=5).write(search_study.study)
     with pytest.raises(StudyError, match=r"not all re-ranked yet.*--trial"):

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
-from recording import add_runs
+from recording import add_runs, open_reranking
 
 import space
 from search.config import ModelConfig, TrialConfig
@@ -21,7 +21,6 @@ from search.net.model_origin import read_origin
 from search.proof.summaries import ModelOrigin, SearchedTrial, StudySummary
 from search.runs.models import WINNER_MODEL, model_path
 from search.runs.reporting import summarise, write_search_records
-from search.runs.reranking import open_rerank_study
 from search.runs.standings import leading_trials, read_ranking, trials_to_rerank
 from search.runs.winner import rebuild_config
 from search.settings import BEST_MODEL
@@ -106,7 +105,7 @@ def test_the_summary_names_the_winner_once_it_is_settled(
     StudyFacts(num_reranked=2).write(search_study.study)
     assert summed_up().winner is None
     first, second = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, 2)
+    reranking = open_reranking(search_study, 2)
     add_runs(reranking, first, 98.0, 98.0)
     summary = summed_up()
     assert summary.winner is None
@@ -201,7 +200,7 @@ def test_after_a_reranking_the_winners_model_is_of_its_first_further_run(
 ) -> None:
     first, second = leading_trials(search_study, 2)
     save(folder / BEST_MODEL, first, 98.5)
-    reranking = open_rerank_study(search_study, 2)
+    reranking = open_reranking(search_study, 2)
     save(model_path(folder, first.number), first, 98.0)
     content = save(model_path(folder, second.number), second, 98.2)
     add_runs(reranking, first, 98.0, 98.0)
@@ -257,7 +256,7 @@ def test_a_model_that_is_not_the_winners_is_not_taken_for_it(
     if reranked:
         planned = trials_to_rerank(search_study, 1)
         for trial in planned:
-            add_runs(open_rerank_study(search_study, 1), trial, *[98.5 - (trial.number != winner.number)] * 2)
+            add_runs(open_reranking(search_study, 1), trial, *[98.5 - (trial.number != winner.number)] * 2)
     save(path, winner, 98.5)
     assert summed_up().winner_model == WINNER_MODEL
     if changes is None:

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import get_note
-from recording import add_runs
+from recording import add_runs, open_reranking
 from tiny import CHANNELS, FIRST, Listener
 from training import EPOCHS, after_an_epoch, work_off
 
@@ -23,7 +23,7 @@ from search.net.model_origin import read_origin
 from search.proof.summaries import ModelOrigin
 from search.provenance import Code
 from search.runs.models import model_path
-from search.runs.reranking import open_rerank_study, run_comparison, run_reranking, runs_of
+from search.runs.reranking import run_comparison, run_reranking, runs_of
 from search.runs.session import Session
 from search.runs.standings import NUM_RUNS, leading_trials, read_ranking
 from search.runs.tasks import Candidate, RerankTask
@@ -46,7 +46,7 @@ CANDIDATE = Candidate(config=TINY, params=FIRST)
 @pytest.fixture
 def reranking(search_study: StoredStudy) -> StoredStudy:
     """The re-ranking of both complete trials; still empty."""
-    return open_rerank_study(search_study, 2)
+    return open_reranking(search_study, 2)
 
 
 def test_every_leading_trial_runs_once_before_any_runs_again(search_study: StoredStudy) -> None:
@@ -60,7 +60,7 @@ def test_a_search_is_reranked_in_a_study_of_its_own(search_study: StoredStudy, r
     assert (reranking.kind, facts.search_study, facts.planned_trials) == (Kind.RERANK, "small", (2, 0))
     assert reranking.binding == search_study.binding
     assert facts.num_reranked == 2
-    assert open_rerank_study(search_study, 1).facts.num_reranked == 1
+    assert open_reranking(search_study, 1).facts.num_reranked == 1
 
 
 # A run

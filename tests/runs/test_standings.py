@@ -4,16 +4,14 @@ import copy
 
 import optuna
 import pytest
-from recording import add_runs
+from recording import add_runs, open_reranking
 
-from search.runs.reranking import open_rerank_study
 from search.runs.standings import (
     NUM_RUNS,
     Ranking,
     Standing,
     first_trial,
     leading_trials,
-    rank_again,
     read_ranking,
     trials_to_rerank,
 )
@@ -25,7 +23,7 @@ from search.studies.study import StoredStudy, StudyError
 @pytest.fixture
 def reranking(search_study: StoredStudy) -> StoredStudy:
     """The re-ranking of both complete trials; still empty."""
-    return open_rerank_study(search_study, 2)
+    return open_reranking(search_study, 2)
 
 
 def ranking_of(search: StoredStudy) -> Ranking:
@@ -46,7 +44,7 @@ def test_further_runs_alone_decide_and_the_searched_one_does_not_count(
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.0, 98.2)
     add_runs(reranking, second, 98.1, 98.2)  # searched: 0.5 less than the first
-    ranking = rank_again(search_study, reranking)
+    ranking = ranking_of(search_study).standings
     assert [(standing.trial.number, standing.mean) for standing in ranking] == [
         (second.number, pytest.approx(98.15)),
         (first.number, pytest.approx(98.1)),
@@ -57,14 +55,14 @@ def test_equal_means_are_ranked_as_the_search_did(search_study: StoredStudy, rer
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, second, 98.0, 98.2)
     add_runs(reranking, first, 98.2, 98.0)
-    assert [standing.trial.number for standing in rank_again(search_study, reranking)] == [2, 0]
+    assert [standing.trial.number for standing in ranking_of(search_study).standings] == [2, 0]
 
 
 def test_a_trial_without_all_its_runs_has_no_standing(search_study: StoredStudy, reranking: StoredStudy) -> None:
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 99.0)
     add_runs(reranking, second, 98.0, 98.0)
-    [standing] = rank_again(search_study, reranking)
+    [standing] = ranking_of(search_study).standings
     assert standing.trial.number == second.number
     assert len(standing.accuracies) == NUM_RUNS
 
@@ -80,8 +78,6 @@ def test_runs_of_another_search_of_the_same_name_are_refused(
         other.number = 77
     add_runs(reranking, other, 98.0, 98.0)
     complaint = r"'small-rerank' re-ranked another search of this name\. Delete both with 'python cli\.py delete small'"
-    with pytest.raises(StudyError, match=complaint):
-        rank_again(search_study, reranking)
     with pytest.raises(StudyError, match=complaint):
         read_ranking(search_study)
 
@@ -112,7 +108,7 @@ def test_a_reranking_is_finished_when_all_that_was_planned_is_there(
 
 
 def test_a_reranking_that_plans_nothing_is_not_finished(search_study: StoredStudy) -> None:
-    open_rerank_study(search_study, 0)  # cut off before it was planned
+    open_reranking(search_study, 0)  # cut off before it was planned
     assert not ranking_of(search_study).finished
 
 
@@ -160,7 +156,7 @@ def test_a_further_run_that_is_not_complete_does_not_count(search_study: StoredS
     add_runs(reranking, first, 98.0)
     reranking.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
     reranking.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING))
-    assert rank_again(search_study, reranking) == ()
+    assert ranking_of(search_study).standings == ()
 
 
 # The first trial, ties, and what was earned
@@ -175,7 +171,7 @@ def test_the_first_trial_is_reranked_wherever_it_stands(search_study: StoredStud
 
 
 def test_a_reranking_of_the_leader_and_the_first_trial_is_finished_with_both(search_study: StoredStudy) -> None:
-    reranking = open_rerank_study(search_study, 1)
+    reranking = open_reranking(search_study, 1)
     for trial in trials_to_rerank(search_study, 1):
         assert not ranking_of(search_study).finished
         add_runs(reranking, trial, 98.0, 98.2)
@@ -183,7 +179,7 @@ def test_a_reranking_of_the_leader_and_the_first_trial_is_finished_with_both(sea
 
 
 def test_trials_that_cannot_be_told_from_the_best_tie_with_it(search_study: StoredStudy) -> None:
-    reranking = open_rerank_study(search_study, 1)
+    reranking = open_reranking(search_study, 1)
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.0, 98.5)
     add_runs(reranking, second, 98.2, 98.1)
@@ -195,7 +191,7 @@ def test_trials_that_cannot_be_told_from_the_best_tie_with_it(search_study: Stor
 
 
 def test_a_lead_beyond_the_margin_is_no_tie(search_study: StoredStudy) -> None:
-    reranking = open_rerank_study(search_study, 1)
+    reranking = open_reranking(search_study, 1)
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.0, 98.5)
     add_runs(reranking, second, 97.0, 97.501)
@@ -207,7 +203,7 @@ def test_a_lead_beyond_the_margin_is_no_tie(search_study: StoredStudy) -> None:
 def test_of_those_that_tie_a_clearly_smaller_one_wins(
     num_params: int, winner: int, search_study: StoredStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reranking = open_rerank_study(search_study, 1)
+    reranking = open_reranking(search_study, 1)
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.0, 98.5)
     add_runs(reranking, second, 98.2, 98.1)
@@ -217,7 +213,7 @@ def test_of_those_that_tie_a_clearly_smaller_one_wins(
 
 
 def test_what_was_earned_is_told_by_runs_that_chose_nothing_in_pairs(search_study: StoredStudy) -> None:
-    reranking = open_rerank_study(search_study, 1)
+    reranking = open_reranking(search_study, 1)
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.4, 98.5, 98.3, 98.2, 98.4)
     add_runs(reranking, second, 98.2, 98.1, 98.2, 98.2)  # the last pair is not there yet
@@ -229,7 +225,7 @@ def test_what_was_earned_is_told_by_runs_that_chose_nothing_in_pairs(search_stud
 
 
 def test_a_first_trial_that_wins_has_earned_nothing(search_study: StoredStudy) -> None:
-    reranking = open_rerank_study(search_study, 1)
+    reranking = open_reranking(search_study, 1)
     first, second = leading_trials(search_study, 2)
     add_runs(reranking, first, 98.0, 98.1, 98.0)
     add_runs(reranking, second, 98.5, 98.6, 98.5)

@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
-from recording import add_runs
+from recording import add_runs, open_reranking
 
-from search.runs.reranking import open_rerank_study
 from search.runs.standings import trials_to_rerank
 from search.runs.starting import find_warm_start
 from search.studies.opening import open_search_study
@@ -31,7 +30,7 @@ def test_reranked_trials_come_in_the_order_of_their_means(search_study: StoredSt
     trials = search_study.trials()
     search_study.study.add_trial(scored(trials[2], 98.2))  # behind trial 2 as searched, ahead once re-ranked
     planned = trials_to_rerank(search_study, 2)
-    reranking = open_rerank_study(search_study, 2)
+    reranking = open_reranking(search_study, 2)
     for trial in planned:
         add_runs(reranking, trial, *[98.0 + (trial.number == 5)] * 2)
     found = find_warm_start(search_study.storage, "small", "larger", sample_binding)

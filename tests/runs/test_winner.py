@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from recording import add_runs
+from recording import add_runs, open_reranking
 
 import space
 from search.config import RECIPE
-from search.runs.reranking import open_rerank_study
 from search.runs.standings import leading_trials, read_ranking
 from search.runs.winner import find_winner, rebuild_config
 from search.studies.facts import StudyFacts, TrialFacts
@@ -29,7 +28,7 @@ def test_there_is_no_winner_before_the_reranking_that_was_asked_for(search_study
     StudyFacts(num_reranked=2).write(search_study.study)
     assert winner_of(search_study) is None
     first, second = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, 2)
+    reranking = open_reranking(search_study, 2)
     add_runs(reranking, first, 98.0, 98.0)
     assert winner_of(search_study) is None
     add_runs(reranking, second, 98.5, 98.5)
@@ -38,7 +37,7 @@ def test_there_is_no_winner_before_the_reranking_that_was_asked_for(search_study
 
 def test_a_finished_reranking_decides_even_if_the_last_search_asked_for_none(search_study: StoredStudy) -> None:
     first, second = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, 2)
+    reranking = open_reranking(search_study, 2)
     add_runs(reranking, first, 98.0, 98.0)
     StudyFacts(num_reranked=0).write(search_study.study)
     assert winner_of(search_study) == first.number == 2  # unfinished, and waived

@@ -7,6 +7,7 @@ from showing import shown
 
 from search.proof.frontier import Frontier, FrontierPoint
 from search.proof.summaries import Earned
+from search.proof.tested import OtherLooks
 from search.show import frontier as words
 from search.show.page.proof_figures import draw_frontier
 
@@ -79,6 +80,32 @@ def test_a_claim_comes_with_what_it_rests_on_and_how_far_it_carries() -> None:
 
 def test_without_one_the_claim_says_so() -> None:
     assert words.claim(make_frontier(SMALL)) == "No network of which every seed reaches 99.4 % was found."
+
+
+def test_a_proof_that_was_cut_off_holds_nothing_yet() -> None:
+    lucky = make_frontier(point(2_500, 99.45, num_planned=20), LARGE)
+    assert words.claim(lucky).endswith("has 7,991 parameters.")
+    assert [row[10] for row in words.rows(lucky)[1:]] == ["so far", "yes"]
+    assert words.claim(make_frontier(point(2_500, 99.45, num_planned=20))).endswith("was found so far.")
+    missed = make_frontier(point(2_500, 99.35, num_planned=20))
+    assert [row[10] for row in words.rows(missed)[1:]] == ["no"]
+
+
+def test_a_winner_that_was_not_tested_is_no_reason_to_say_that_nothing_was() -> None:
+    assert SMALL.tested is not None
+    earlier = SMALL.tested.model_copy(update={"trial": 3})
+    frontier = make_frontier(point(1_000).model_copy(update={"others": (earlier,)}))
+    assert words.claim(frontier) == "No network of which every seed reaches 99.4 % was found so far."
+    assert "1 budget put to the test, of 1" in " ".join(words.notes(frontier))
+
+
+def test_ladders_of_other_trials_are_told() -> None:
+    look = OtherLooks(command="ablate", study_name="mnist-2500p-15e", trial=3, num_runs=6)
+    frontier = make_frontier(MIDDLE.model_copy(update={"other_looks": (look,)}))
+    assert "Test accuracies of other trials were shown by ladders (so many): trial 3 at 2,500 (6)." in words.notes(
+        frontier
+    )
+    assert words.claim(frontier).endswith("parameters, after 1 other trial of its search had been tested.")
 
 
 def test_where_nothing_can_be_judged_nothing_is_claimed() -> None:

@@ -10,10 +10,10 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
-from recording import add_runs
+from recording import add_runs, open_reranking
 from showing import shown, widest
 
-from search.runs.reranking import open_rerank_study, runs_of
+from search.runs.reranking import runs_of
 from search.runs.standings import leading_trials
 from search.runs.testing import LARGEST_SEED
 from search.show.progress import StudyProgress, describe_trial
@@ -259,7 +259,7 @@ def test_the_table_of_a_verification_shows_seeds_and_no_best(make_verification: 
 
 def test_the_table_of_a_reranking_shows_runs(search_study: StoredStudy) -> None:
     leading = leading_trials(search_study, 2)
-    reranking = open_rerank_study(search_study, 2)
+    reranking = open_reranking(search_study, 2)
     add_runs(reranking, leading[0], 98.0)
     reranking.study.add_trial(
         create_trial(
@@ -307,7 +307,7 @@ def test_a_finished_trial_in_one_line(search_study: StoredStudy) -> None:
 
 def test_a_finished_run_in_one_line(search_study: StoredStudy) -> None:
     leading = leading_trials(search_study, 1)
-    reranking = open_rerank_study(search_study, 1)
+    reranking = open_reranking(search_study, 1)
     add_runs(reranking, leading[0], 98.25)
     [run] = copy.deepcopy(reranking.trials())
     run.user_attrs = TrialFacts(num_params=7_901, channels=WIDEST_CHANNELS).as_attributes()

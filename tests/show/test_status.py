@@ -6,10 +6,9 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
-from recording import add_runs, add_seed
+from recording import add_runs, add_seed, open_reranking
 
 from search.proof.summaries import StudyRow
-from search.runs.reranking import open_rerank_study
 from search.runs.standings import leading_trials
 from search.show.status import describe_storage
 from search.studies.facts import TrialFacts
@@ -60,7 +59,7 @@ def test_what_follows_a_search_has_a_row_without_a_best(
     search_study: StoredStudy, verification: StoredStudy, kind: str
 ) -> None:
     leading = leading_trials(search_study, 1)
-    reranking = open_rerank_study(search_study, 1)
+    reranking = open_reranking(search_study, 1)
     add_runs(reranking, leading[0], 98.0, 98.0)
     add_seed(verification, 10_000)
     add_seed(verification, 10_001)

@@ -264,7 +264,7 @@ def test_an_old_re_ranking_is_read(old_search: StoredStudy) -> None:
 def test_an_old_re_ranking_goes_on_with_the_runs_that_it_lacks(old_search: StoredStudy) -> None:
     make_old_reranking(old_search, 1)
     leading = tuple(old_search.complete_trials())
-    stored = reranking.open_rerank_study(old_search, len(leading))
+    stored = reranking.open_rerank_study(old_search, len(leading), leading)
     assert stored.name == "sample-1999p-1e-rerank"
     assert len(stored.trials()) == 1
     trial = claim(stored, reranking.runs_of(leading))
