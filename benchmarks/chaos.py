@@ -86,7 +86,7 @@ def prepare(phases: Sequence[Phase], folder: Path) -> dict[Phase, Stage]:
         place = Place(folder=work)
         ended = place.run(words)
         if ended.faults or ended.first_worker is None:
-            raise ExplainedError(f"Undisturbed, {phase} fails: {', '.join(ended.faults)}.")
+            raise ExplainedError(f"Undisturbed, {phase} fails: {', '.join(ended.faults) or 'no worker was seen'}.")
         [study] = studies_in(work) - known
         stages[phase] = Stage(
             phase=phase,

@@ -24,6 +24,8 @@ class Benchmark(click.Command):
             return super().invoke(ctx)
         except ExplainedError as error:
             raise click.ClickException(str(error)) from error
+        except FileNotFoundError as error:
+            raise click.ClickException(f"{error.filename} is missing.") from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
 

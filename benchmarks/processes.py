@@ -33,11 +33,6 @@ class Started:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(seconds)
 
-    def refuse_failure(self) -> None:
-        """Raises ExplainedError if it has ended with an error."""
-        if self.process.poll() not in (None, 0):
-            raise self.failure()
-
     def failure(self) -> ExplainedError:
         last = self.log.read_text(encoding="utf-8", errors="replace")[-TOLD_CHARACTERS:].strip()
         return ExplainedError(f"{self.process.args!r} ended with exit code {self.process.poll()}: {last}")

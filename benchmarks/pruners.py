@@ -8,6 +8,7 @@ of the trials that came before, of the complete ones for most. So that a pruner 
 random parts of the curves are replayed as well: what is lost there must not exceed the noise of a run.
 """
 
+import math
 import random
 import statistics
 import warnings
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import optuna
@@ -33,15 +35,23 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from benchmarks.command import Benchmark, finish
+from benchmarks.curves import tell_curve
 from benchmarks.records import EpochPrediction, FinalAccuracy, Points, PrunerReplays, PrunerRow, read
 from search.commands.options import json_option
+from search.config import ExplainedError
 from search.provenance import code_commit, versions
-from search.studies.choices import make_pruner
+from search.studies.choices import PRUNER_PERCENTILE, PRUNER_STARTUP_TRIALS, PRUNER_WARMUP_EPOCHS, make_pruner
 
-Curve = tuple[float, ...]  # the validation accuracy after every epoch, in percent
+
+class Learned(NamedTuple):
+    """A trial that nothing pruned: the validation accuracy after every epoch, by one view, and its value, by all."""
+
+    curve: tuple[float, ...]
+    value: float
+
+
 LARGEST_RISK = 0.02  # what saves most within it is to be the default
 PART = 0.75  # of the curves
-NOISE = 0.05  # points: the standard deviation over seeds of one configuration (results/LOG.md)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +60,8 @@ class Replay:
 
     Attributes:
         saved: The share of the epochs that were not trained.
-        killed_best: Whether every curve that ends highest was pruned.
-        regret: By how much the best complete trial falls short of the best curve, in points.
+        killed_best: Whether every trial of highest value was pruned.
+        regret: By how much the best complete trial falls short of the best, in points.
     """
 
     saved: float
@@ -59,39 +69,27 @@ class Replay:
     regret: float
 
 
-def replay(curves: Sequence[Curve], pruner: BasePruner) -> Replay:
-    """Runs the curves as the trials of a study, one after the other."""
+def replay(trials: Sequence[Learned], pruner: BasePruner) -> Replay:
+    """Runs them as the trials of a study, one after the other."""
     study = optuna.create_study(
         direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0), study_name="replay"
     )
-    trained = sum(_run_trial(study, curve) for curve in curves)
-    best = max(curve[-1] for curve in curves)
+    trained = sum(tell_curve(study, study.ask(), *trial) for trial in trials)
+    best = max(trial.value for trial in trials)
     survivors = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     found = max(trial.value for trial in survivors if trial.value is not None)
-    total = sum(len(curve) for curve in curves)
+    total = sum(len(trial.curve) for trial in trials)
     return Replay(saved=1 - trained / total, killed_best=found < best, regret=best - found)
 
 
-def _run_trial(study: optuna.Study, curve: Curve) -> int:
-    """Returns the number of epochs that were trained."""
-    trial = study.ask()
-    for epoch, accuracy in enumerate(curve, start=1):
-        trial.report(accuracy, step=epoch)
-        if epoch < len(curve) and trial.should_prune():
-            study.tell(trial, state=TrialState.PRUNED)
-            return epoch
-    study.tell(trial, curve[-1])
-    return len(curve)
-
-
-def orders(curves: Sequence[Curve], num_orders: int, share: float) -> list[list[Curve]]:
-    """Random parts of the curves in random order, the same for every pruner."""
+def orders(trials: Sequence[Learned], num_orders: int, share: float) -> list[list[Learned]]:
+    """Random parts of them in random order, the same for every pruner."""
     generator = random.Random(0)
-    size = max(2, round(share * len(curves)))
-    return [generator.sample(list(curves), size) for _ in range(num_orders)]
+    size = max(2, round(share * len(trials)))
+    return [generator.sample(list(trials), size) for _ in range(num_orders)]
 
 
-def candidates() -> dict[str, Callable[[], BasePruner]]:
+def candidates(epochs: int) -> dict[str, Callable[[], BasePruner]]:
     """The pruners under test. "percentile 75" prunes what is below three quarters of the complete trials."""
     tested: dict[str, Callable[[], BasePruner]] = {
         "none": NopPruner,
@@ -100,6 +98,8 @@ def candidates() -> dict[str, Callable[[], BasePruner]]:
     for percentile in (25.0, 50.0, 75.0):
         for startup in (4, 8):
             for warmup in (1, 2, 3, 4, 5, 6, 8, 10):
+                if (percentile, startup, warmup) == (PRUNER_PERCENTILE, PRUNER_STARTUP_TRIALS, PRUNER_WARMUP_EPOCHS):
+                    continue  # the default
                 tested[f"percentile {percentile:.0f}, start-up {startup}, warm-up {warmup}"] = partial(
                     PercentilePruner, percentile, n_startup_trials=startup, n_warmup_steps=warmup
                 )
@@ -112,7 +112,7 @@ def candidates() -> dict[str, Callable[[], BasePruner]]:
             tested[f"successive halving, first rung {first}, factor {factor}"] = partial(
                 SuccessiveHalvingPruner, min_resource=first, reduction_factor=factor
             )
-    tested["hyperband, factor 3"] = partial(HyperbandPruner, min_resource=1, max_resource=15, reduction_factor=3)
+    tested["hyperband, factor 3"] = partial(HyperbandPruner, min_resource=1, max_resource=epochs, reduction_factor=3)
     return tested
 
 
@@ -122,10 +122,15 @@ def _patient(pruner: BasePruner) -> BasePruner:
         return PatientPruner(pruner, patience=1)
 
 
-def measure(name: str, replays: list[list[Curve]], parts: list[list[Curve]]) -> PrunerRow:
-    """One candidate over all orders, and over parts of the curves."""
-    outcomes = [replay(curves, candidates()[name]()) for curves in replays]
-    of_parts = [replay(curves, candidates()[name]()) for curves in parts]
+def measure(name: str, replays: list[list[Learned]], parts: list[list[Learned]], noise: float) -> PrunerRow:
+    """One candidate over all orders, and over parts of the trials.
+
+    Args:
+        noise: The standard deviation of a trial's runs, in points.
+    """
+    make = candidates(len(replays[0][0].curve))[name]
+    outcomes = [replay(trials, make()) for trials in replays]
+    of_parts = [replay(trials, make()) for trials in parts]
     return PrunerRow(
         pruner=name,
         epochs_saved=statistics.mean(outcome.saved for outcome in outcomes),
@@ -133,7 +138,7 @@ def measure(name: str, replays: list[list[Curve]], parts: list[list[Curve]]) -> 
         mean_regret=statistics.mean(outcome.regret for outcome in outcomes),
         max_regret=max(outcome.regret for outcome in outcomes),
         parts_mean_regret=statistics.mean(outcome.regret for outcome in of_parts),
-        parts_lost=statistics.mean(outcome.regret > NOISE for outcome in of_parts),
+        parts_lost=statistics.mean(outcome.regret > noise for outcome in of_parts),
     )
 
 
@@ -143,12 +148,21 @@ def choose(rows: Sequence[PrunerRow]) -> PrunerRow:
     return max(safe, key=lambda row: row.epochs_saved)
 
 
-def predictiveness(curves: Sequence[Curve]) -> list[EpochPrediction]:
-    """How well each epoch's accuracy ranks the configurations as the last epoch does."""
-    final = [curve[-1] for curve in curves]
+def pooled_std(rows: Sequence[Sequence[float]]) -> float | None:
+    """Of repeated runs, over all points that were run again; None where none was."""
+    repeated = [row for row in rows if len(row) > 1]
+    freedom = sum(len(row) - 1 for row in repeated)
+    if not freedom:
+        return None
+    return math.sqrt(sum(statistics.variance(row) * (len(row) - 1) for row in repeated) / freedom)
+
+
+def predictiveness(trials: Sequence[Learned]) -> list[EpochPrediction]:
+    """How well each epoch's accuracy ranks the trials as their values do."""
+    final = [trial.value for trial in trials]
     return [
         EpochPrediction(epoch=epoch, rank_correlation=float(spearmanr(accuracies, final).statistic))
-        for epoch, accuracies in enumerate(zip(*curves, strict=True), start=1)
+        for epoch, accuracies in enumerate(zip(*(trial.curve for trial in trials), strict=True), start=1)
     ]
 
 
@@ -167,22 +181,26 @@ def main(path: Path, num_orders: int, as_json: bool) -> None:
     """Replays pruners on full learning curves; takes some minutes."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     recorded = read(Points, path)
-    curves = [point.curve for point in recorded.points]
-    replays, parts = orders(curves, num_orders, 1.0), orders(curves, num_orders, PART)
-    names = track(list(candidates()), "Replaying", console=Console(stderr=True), transient=True)
-    rows = [measure(name, replays, parts) for name in names]
-    final = [curve[-1] for curve in curves]
+    noise = pooled_std([point.further for point in recorded.points])
+    if noise is None:
+        raise ExplainedError(f"No point of {recorded.study_name!r} was run again: search on, with --rerank 10.")
+    trials = [Learned(point.curve, point.value) for point in recorded.points]
+    replays, parts = orders(trials, num_orders, 1.0), orders(trials, num_orders, PART)
+    names = track(list(candidates(recorded.epochs)), "Replaying", console=Console(stderr=True), transient=True)
+    rows = [measure(name, replays, parts, noise) for name in names]
+    final = [trial.value for trial in trials]
     replayed = PrunerReplays(
-        curves=len(curves),
+        curves=len(trials),
         dataset=recorded.dataset,
         max_params=recorded.max_params,
         epochs=recorded.epochs,
         orders=num_orders,
         part=PART,
+        noise=noise,
         final_accuracy=FinalAccuracy(best=max(final), median=statistics.median(final), worst=min(final)),
         chosen=choose(rows).pruner,
         pruners=tuple(rows),
-        predictiveness=tuple(predictiveness(curves)),
+        predictiveness=tuple(predictiveness(trials)),
         commit=code_commit(),
         versions=versions(),
     )
@@ -200,9 +218,9 @@ def report(replayed: PrunerReplays) -> Group:
     return Group(
         table,
         "Saved: epochs. Killed: the best configuration; regret: by how many points what is found falls short of it. "
-        f"Lost: with {replayed.part:.0%} of the curves, more than {NOISE} points, the noise of a run.",
+        f"Lost: with {replayed.part:.0%} of the curves, more than {replayed.noise:.3f} points, the noise of a run.",
         f"Saves most at a risk of at most {LARGEST_RISK:.0%}: {replayed.chosen}.",
-        f"Rank correlation of each epoch's accuracy with the last: {correlations}.",
+        f"Rank correlation of each epoch's accuracy with the value: {correlations}.",
     )
 
 

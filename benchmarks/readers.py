@@ -2,7 +2,6 @@
 
 import json
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -66,7 +65,7 @@ def reading(read: Callable[[], object]) -> Iterator[Reads]:
         while not done.is_set():
             try:
                 read()
-            except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            except Exception as error:  # whatever it is, it is a failure to read
                 reads.failures += 1
                 tell(f"A reader failed: {error}")
             reads.times += 1

@@ -419,7 +419,7 @@ class PrunerRow:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochPrediction:
-    """How well an epoch's accuracy ranks the configurations as the last epoch does (Spearman)."""
+    """How well an epoch's accuracy ranks the configurations as their values do (Spearman)."""
 
     epoch: int
     rank_correlation: float
@@ -427,7 +427,7 @@ class EpochPrediction:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalAccuracy:
-    """Of the curves, after their last epoch, in percent."""
+    """Values of the trials, in percent."""
 
     best: float
     median: float
@@ -441,6 +441,7 @@ class PrunerReplays(Measurement):
     Attributes:
         curves: How many, of random points of the search space at `max_params`.
         part: The share of the curves in each random part.
+        noise: The standard deviation of a point's runs, in points of accuracy.
         chosen: What saves most within the risk.
     """
 
@@ -454,6 +455,7 @@ class PrunerReplays(Measurement):
     chosen: str
     pruners: tuple[PrunerRow, ...]
     predictiveness: tuple[EpochPrediction, ...]
+    noise: float = 0.05  # as it was taken to be before it was measured on the points themselves
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """A simulated search: Optuna's own, in a world drawn from the surrogate, and how its winner is chosen."""
 
+import math
 import statistics
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,8 +12,8 @@ import numpy as np
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
 
+from benchmarks.curves import tell_curve
 from benchmarks.records import Points, read
 from benchmarks.surrogate import Surrogate, World, log_error, to_accuracy
 from search.config import derive_seed
@@ -75,6 +76,11 @@ class Lab:
         self.surrogate = surrogate
         self.world = World(surrogate, seed)
         self.generator = np.random.default_rng(derive_seed(seed, "runs"))
+        self._shared: dict[int, float] = {}  # what runs of a number have in common
+
+    def begin_reranking(self, seed: int) -> None:
+        """From here on, all rules have the same luck."""
+        self.generator, self._shared = np.random.default_rng(seed), {}
 
     @property
     def epochs(self) -> int:
@@ -84,9 +90,19 @@ class Lab:
         """The learning curve of a run that comes to this in the end."""
         return self.surrogate.draw_curve(log_error(accuracy), self.generator)
 
-    def run(self, truth: float) -> float:
-        """The accuracy of a whole run."""
-        return to_accuracy(truth + self.surrogate.noise * float(self.generator.standard_normal()))
+    def run(self, truth: float, number: int | None = None) -> float:
+        """The accuracy of a whole run.
+
+        Args:
+            number: Of a run of re-ranking: those of the same number have the same seed. A searched one has its own.
+        """
+        shared, drawn = self.surrogate.noise_of_number, float(self.generator.standard_normal())
+        if number is None:
+            return to_accuracy(truth + self.surrogate.noise * drawn)
+        if number not in self._shared:
+            self._shared[number] = shared * float(self.generator.standard_normal())
+        own = math.sqrt(max(0.0, self.surrogate.noise**2 - shared**2))
+        return to_accuracy(truth + self._shared[number] + own * drawn)
 
 
 def search(lab: Lab, sampler: str, pruner: BasePruner, cost: int, seed: int) -> list[Trial]:
@@ -101,21 +117,10 @@ def search(lab: Lab, sampler: str, pruner: BasePruner, cost: int, seed: int) -> 
         suggest_config(trial, lab.surrogate.recorded.max_params)
         truth = lab.world.log_error(trial.params)
         value = lab.run(truth)
-        trained = _report(study, trial, lab.curve(value), value)
+        trained = tell_curve(study, trial, lab.curve(value), value)
         spent += trained
         trials.append(Trial(truth=truth, value=value if trained == lab.epochs else None, cost=spent))
     return trials
-
-
-def _report(study: optuna.Study, trial: optuna.Trial, curve: Sequence[float], value: float) -> int:
-    """Returns the number of epochs that were trained."""
-    for epoch, accuracy in enumerate(curve, start=1):
-        trial.report(accuracy, step=epoch)
-        if epoch < len(curve) and trial.should_prune():
-            study.tell(trial, state=TrialState.PRUNED)
-            return epoch
-    study.tell(trial, value)
-    return len(curve)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +163,13 @@ class Rule:
         if self.with_first and trials[0].value is not None and trials[0] not in again:
             again.append(trials[0])
         runs = [[trial.value or 0.0] if self.pooled else [] for trial in again]
-        for _ in range(1 if self.adaptive else self.runs):
+        for number in range(1 if self.adaptive else self.runs):
             for trial, values in zip(again, runs, strict=True):
-                values.append(lab.run(trial.truth))
+                values.append(lab.run(trial.truth, number))
         for turn in range((self.runs - 1) * len(again) if self.adaptive else 0):
             best = sorted(range(len(again)), key=lambda index: -statistics.mean(runs[index]))
             of_two = best[turn % 2] if len(best) > 1 else 0
-            runs[of_two].append(lab.run(again[of_two].truth))
+            runs[of_two].append(lab.run(again[of_two].truth, len(runs[of_two]) - self.pooled))
         return max(zip(again, runs, strict=True), key=lambda pair: statistics.mean(pair[1]))[0]
 
 
@@ -219,7 +224,7 @@ def simulate(truth: Truth, sampler: str, pruner: str, cost: int, rules: tuple[Ru
     earned, begun = {}, 0
     for rule in rules:
         affordable = [trial for trial in trials if trial.cost <= cost - rule.num_runs * lab.epochs]
-        lab.generator = np.random.default_rng(derive_seed(seed, "re-ranking"))
+        lab.begin_reranking(derive_seed(seed, "re-ranking"))
         chosen = rule.choose(affordable, lab)
         earned[rule.name] = to_accuracy(chosen.truth) - to_accuracy(trials[0].truth)
         begun = len(affordable) if rule == rules[0] else begun

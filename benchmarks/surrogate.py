@@ -18,6 +18,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FixedTrial
 from scipy.stats import spearmanr
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -25,11 +26,10 @@ from sklearn.model_selection import KFold
 
 from benchmarks.records import Point, Points, SurrogateFit
 from search.config import SAME_BUT_FOR_ROUNDING, ExplainedError, derive_seed
+from search.studies.lessons import WORST, goodness
 from search.studies.space import load_space
 from space import suggest_config
 
-LEAST_ERROR = 0.005  # percent: the logarithm needs one
-WORST = 1.0  # the most, in log error, that a point is worse than the median: bad is bad
 NUM_FEATURES = 2_000  # random ones, of which a draw from the prior is made
 FOLDS = 10
 SMOOTH, ROUGH = 2.5, 0.5  # Matérn kernels: twice differentiable, and not even once
@@ -44,6 +44,13 @@ def distributions(max_params: int) -> dict[str, BaseDistribution]:
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
     suggest_config(trial, max_params)
     return trial.distributions
+
+
+def canonical(params: Params, max_params: int) -> Params:
+    """What a network is drawn by, and nothing that has no part in it: one network is one point."""
+    model = suggest_config(FixedTrial(params), max_params).model
+    found = params | {"separable_1": model.blocks[0] == "separable", "residual": model.residual}
+    return found | {"growth": 1.0} if max(map(len, model.channels)) == 1 else found
 
 
 def encode(params: Params, drawn: dict[str, BaseDistribution]) -> Vector:
@@ -63,7 +70,7 @@ def _place(value: float, distribution: BaseDistribution) -> float:
 
 def log_error(accuracy: float) -> float:
     """The logarithm of the error that an accuracy leaves; both in percent."""
-    return math.log(max(LEAST_ERROR, 100 - accuracy))
+    return -goodness(accuracy)
 
 
 def to_accuracy(log_of_error: float) -> float:
@@ -94,7 +101,8 @@ class World:
         self._correction = surrogate.solve(surrogate.targets - noise - rough - self._prior(surrogate.encoded))
         rough += surrogate.roughness**2 * self._correction
         points = surrogate.recorded.points
-        self._rough = {_key(point.params): float(each) for point, each in zip(points, rough, strict=True)}
+        keys = [surrogate.key(point.params) for point in points]
+        self._rough = {key: float(each) for key, each in zip(keys, rough, strict=True)}
 
     def _prior(self, encoded: Vector) -> Vector:
         drawn: Vector = np.cos(encoded @ self._frequencies.T + self._phases) @ self._weights
@@ -106,15 +114,12 @@ class World:
         at = surrogate.encode(params)[None]
         smooth = float((self._prior(at) + surrogate.covariance(at) @ self._correction)[0])
         # What is rougher than the process can be is a fixed part of each point.
-        rough = self._rough.get(_key(params))
+        key = surrogate.key(params)
+        rough = self._rough.get(key)
         if rough is None:
-            generator = np.random.default_rng(derive_seed(self._seed, _key(params)))
+            generator = np.random.default_rng(derive_seed(self._seed, key))
             rough = surrogate.roughness * float(generator.standard_normal())
         return (smooth + rough) * surrogate.scale + surrogate.centre
-
-
-def _key(params: Params) -> str:
-    return repr(sorted(params.items()))
 
 
 class Surrogate:
@@ -123,6 +128,7 @@ class Surrogate:
     Attributes:
         smoothness: Of its Matérn kernel: 2.5 for twice differentiable, 0.5 for rough.
         noise: The standard deviation of a run in log error, from the points that were run again.
+        noise_of_number: That part of it that runs of the same number share, whose seeds are the same.
         roughness: That of what is rougher than the process, in units of `scale`.
         deviations: Of the targets: a run's noise, and roughness.
 
@@ -136,6 +142,10 @@ class Surrogate:
                 f"The points of {recorded.study_name!r} are of another space or recipe than this code's: search anew, "
                 "and record them with benchmarks.points."
             )
+        if len(recorded.points) < FOLDS:
+            raise ExplainedError(
+                f"{recorded.study_name!r} has fewer than {FOLDS} points: search on, with more --trials."
+            )
         if not any(len(point.further) > 1 for point in recorded.points):
             raise ExplainedError(f"No point of {recorded.study_name!r} was run again: search on, with --rerank 10.")
         self.recorded, self.smoothness = recorded, smoothness
@@ -145,7 +155,7 @@ class Surrogate:
         found = np.minimum(found, np.median(found) + WORST)
         self.centre, self.scale = float(found.mean()), float(found.std())
         self.targets: Vector = (found - self.centre) / self.scale
-        self.noise = _pooled_std([list(map(log_error, _values(point))) for point in recorded.points])
+        self.noise, self.noise_of_number = _scatter([list(map(log_error, point.further)) for point in recorded.points])
         num_runs = np.array([len(_values(point)) for point in recorded.points])
         self.noise_of_targets: Vector = self.noise / self.scale / np.sqrt(num_runs)
         self._process = self._make_process()
@@ -172,7 +182,11 @@ class Surrogate:
         )
 
     def encode(self, params: Params) -> Vector:
-        return encode(params, self.distributions)
+        return encode(canonical(params, self.recorded.max_params), self.distributions)
+
+    def key(self, params: Params) -> str:
+        """Equal for equal networks."""
+        return repr(sorted(canonical(params, self.recorded.max_params).items()))
 
     def covariance(self, at: Vector) -> Vector:
         found: Vector = self._kernel(at, self.encoded)
@@ -222,8 +236,15 @@ def _values(point: Point) -> tuple[float, ...]:
     return point.further or (point.value,)
 
 
-def _pooled_std(rows: Sequence[Sequence[float]]) -> float:
-    """Of repeated runs, over all points that were run again."""
-    repeated = [row for row in rows if len(row) > 1]
-    freedom = sum(len(row) - 1 for row in repeated)
-    return math.sqrt(sum(statistics.variance(row) * (len(row) - 1) for row in repeated) / freedom)
+def _scatter(rows: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """The standard deviation of repeated runs, and that of what runs of the same number have in common.
+
+    The first two runs of all points that were run again are a two-way layout without repetition. What a number adds is
+    known from two of them only: roughly.
+    """
+    runs = np.array([row[:2] for row in rows if len(row) > 1])
+    of_points, of_numbers = runs.mean(axis=1, keepdims=True), runs.mean(axis=0)
+    rest = runs - of_points - of_numbers + runs.mean()
+    variance = float((rest**2).sum()) / max(1, len(runs) - 1)
+    shared = max(0.0, float(of_numbers.var(ddof=1)) - variance / len(runs))
+    return math.sqrt(variance + shared), math.sqrt(shared)

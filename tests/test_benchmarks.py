@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 
 from benchmarks import accuracy, contest, points, pruners, records, step_profile, throughput, trial_times
 from benchmarks.light_study import ACCURACY
+from benchmarks.pruners import Learned
 from benchmarks.records import PrunerRow
 from benchmarks.reference_loop import Digits, Net
 from benchmarks.sleep_study import SleepTask
@@ -157,9 +158,9 @@ def test_accuracy_is_measured_over_seeds_from_one_up_with_its_spread() -> None:
 
 # Pruners
 
-RISING = tuple(90.0 + epoch for epoch in range(5))
-BAD = tuple(50.0 + epoch for epoch in range(5))
-LATE = (40.0, 41.0, 42.0, 43.0, 99.0)  # the best, but only in the end
+RISING = Learned(tuple(90.0 + epoch for epoch in range(5)), 94.5)
+BAD = Learned(tuple(50.0 + epoch for epoch in range(5)), 54.5)
+LATE = Learned((40.0, 41.0, 42.0, 43.0, 93.0), 99.0)  # the best, but only by all views
 
 
 def test_without_a_pruner_all_is_trained_and_the_best_is_found() -> None:
@@ -171,7 +172,7 @@ def test_a_replay_saves_the_epochs_after_the_prune_and_pays_for_a_killed_best() 
     outcome = pruners.replay([RISING, BAD, LATE], pruner)
     assert outcome.saved == pytest.approx(2 * 3 / 15)  # BAD and LATE end after the second epoch
     assert outcome.killed_best
-    assert outcome.regret == pytest.approx(99.0 - RISING[-1])
+    assert outcome.regret == pytest.approx(99.0 - RISING.value)
 
 
 def test_orders_are_the_same_for_every_pruner_and_keep_all_curves() -> None:
@@ -192,17 +193,23 @@ def test_what_saves_most_within_the_risk_is_chosen() -> None:
     assert pruners.choose(rows).pruner == "mild"
 
 
-def test_the_last_epoch_predicts_itself() -> None:
+def test_epochs_are_held_against_the_values_that_rank_the_trials() -> None:
     rows = pruners.predictiveness([RISING, BAD, LATE])
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5]
-    assert rows[-1].rank_correlation == pytest.approx(1.0)
-    assert rows[0].rank_correlation < 1.0
+    assert rows[-1].rank_correlation == pytest.approx(0.5)  # by one view, the best is second
+    assert rows[0].rank_correlation == pytest.approx(-0.5)
 
 
-@pytest.mark.parametrize("name", list(pruners.candidates()))
+def test_the_noise_is_that_of_points_that_were_run_again() -> None:
+    assert pruners.pooled_std([(99.0,), (), (99.1, 99.3), (98.0, 98.0)]) == pytest.approx(0.1)
+    assert pruners.pooled_std([(99.0,), ()]) is None
+
+
+@pytest.mark.parametrize("name", list(pruners.candidates(15)))
 def test_every_pruner_under_test_can_be_replayed(name: str) -> None:
-    curves = [tuple(value + shift for value in RISING * 3) for shift in range(12)]
-    row = pruners.measure(name, [curves, curves[::-1]], [curves[::2]])
+    curves = [tuple(value + shift for value in RISING.curve * 3) for shift in range(12)]
+    trials = [Learned(curve, curve[-1]) for curve in curves]
+    row = pruners.measure(name, [trials, trials[::-1]], [trials[::2]], 0.05)
     assert 0 <= row.parts_lost <= 1
     assert 0 <= row.best_killed <= 1
     assert 0 <= row.epochs_saved < 1

@@ -121,9 +121,37 @@ def test_every_parameter_is_encoded_from_nought_to_one(surrogate: Surrogate) -> 
 
 def test_the_noise_is_that_of_the_further_runs(surrogate: Surrogate) -> None:
     assert surrogate.noise == pytest.approx(NOISE, rel=0.5)  # of twelve pairs
-    again = [point.further for point in POINTS.points if point.further]
-    pooled = math.sqrt(np.mean([np.var(np.log(100 - np.array(runs)), ddof=1) for runs in again]))
-    assert surrogate.noise == pytest.approx(pooled)
+    assert surrogate.noise_of_number < 0.7 * NOISE  # there is none; two numbers tell it roughly
+
+
+def test_what_runs_of_a_number_share_is_told_from_the_rest() -> None:
+    shift = 3 * NOISE
+    again = [
+        replace(point, further=(point.further[0], to_accuracy(log_error(point.further[1]) + shift)))
+        if point.further
+        else point
+        for point in POINTS.points
+    ]
+    surrogate = Surrogate(replace(POINTS, points=tuple(again)))
+    assert surrogate.noise_of_number == pytest.approx(shift / math.sqrt(2), rel=0.4)
+    lab = Lab(surrogate, 1)
+    first, second, other = (np.array([log_error(lab.run(0.0, number)) for _ in range(400)]) for number in (0, 0, 1))
+    assert abs(first.mean() - second.mean()) < 4 * NOISE / 20  # the same number's runs have the same seed
+    assert abs(first.mean() - other.mean()) > 4 * NOISE / 20
+    assert first.std() == pytest.approx(math.sqrt(surrogate.noise**2 - surrogate.noise_of_number**2), rel=0.15)
+
+
+def test_what_has_no_part_in_a_network_makes_no_other_point(surrogate: Surrogate) -> None:
+    single = REFERENCE | {"convs_1": 1, "convs_2": 1, "convs_3": 1}
+    others = [single | {"separable_1": True}, single | {"growth": 1.6}, single | {"residual": True}]
+    world = World(surrogate, 3)
+    assert {world.log_error(params) for params in others} == {world.log_error(single)}
+    assert world.log_error(REFERENCE | {"growth": 1.6}) != world.log_error(REFERENCE)
+
+
+def test_too_few_points_are_told_before_anything_is_simulated() -> None:
+    with pytest.raises(ExplainedError, match="fewer than 10 points"):
+        Surrogate(replace(POINTS, points=POINTS.points[:9]))
 
 
 def test_a_surrogate_foretells_points_that_it_was_not_given(surrogate: Surrogate) -> None:
@@ -211,7 +239,7 @@ class SilentLab(Lab):
     def __init__(self) -> None:
         self.runs: list[float] = []
 
-    def run(self, truth: float) -> float:
+    def run(self, truth: float, number: int | None = None) -> float:
         self.runs.append(truth)
         return to_accuracy(truth)
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 # at the same epoch, those aside that a warm start has brought. Of the pruners replayed on recorded curves
 # (benchmarks/pruners.py), this one saved most without losing more than a run's noise.
 PRUNER_PERCENTILE, PRUNER_STARTUP_TRIALS, PRUNER_WARMUP_EPOCHS = 75.0, 4, 5
-# Until so many trials are known, it draws at random. In 16 simulated searches each (benchmarks/samplers.py; 2,000
-# parameters) 20 were no worse than 10, and what they earned differed less from search to search.
+# Until so many trials are known, it draws at random. In a few simulated searches, 20 were no worse than 10, and what
+# they earned differed less from search to search (results/LOG.md).
 GP_STARTUP_TRIALS = 20
 SEED_RANGE = 2**32  # of a sampler's
 
