@@ -25,7 +25,10 @@ def workplace(tmp_path: Path) -> Path:
     (here / "results" / "frontier-mnist-15e").mkdir()
     for name in keep.OF_A_FRONTIER:
         (here / "results" / "frontier-mnist-15e" / name).touch()
-    make_frontier(make_point(1_000, 98.9)).write(here / "results" / "frontier-mnist-15e" / "frontier.json")
+    point = make_point(1_000, 98.9, study_name="small")
+    make_frontier(point).write(here / "results" / "frontier-mnist-15e" / "frontier.json")
+    (here / "results" / "another").mkdir()
+    make_summary(study_name="another").write(here / "results" / "another" / "summary.json")
     with closing(sqlite3.connect(database)) as connection:
         for table, of, key, value in (
             ("trial_user_attributes", "trial_id", "owner", '{"host": "somewhere"}'),
@@ -65,16 +68,37 @@ def test_a_record_that_names_this_machine_is_told(workplace: Path, tmp_path: Pat
     (workplace / "results" / "small" / "trials.csv").write_text(f"made in {Path.home()}/somewhere", encoding="utf-8")
     code, told = run(workplace, tmp_path / "kept")
     assert code == 1
-    assert told == f"Error: These name this machine or a folder of it: {tmp_path}/kept/small/trials.csv.\n"
+    assert told == "Error: These name this machine or a folder of it: small/trials.csv.\n"
+    assert not (tmp_path / "kept").exists()
 
 
 def test_the_readmes_study_has_its_place_and_a_ledger_is_only_added_to(workplace: Path, tmp_path: Path) -> None:
     reference = tmp_path / "reference"
     reference.mkdir()
     (reference / "attempts.jsonl").write_text("of an earlier study\n", encoding="utf-8")
+    (reference / "verify-31-seed-9.md").touch()  # of an earlier winner
+    (reference / "throughput.json").touch()
     for _ in range(2):
         assert run(workplace, tmp_path / "kept", "--reference", "small")[0] == 0
         own = (workplace / "results" / "small" / "attempts.jsonl").read_text(encoding="utf-8")
         assert (reference / "attempts.jsonl").read_text(encoding="utf-8") == "of an earlier study\n" + own
-    assert (reference / "verify.json").exists()
+    names = {path.name for path in reference.iterdir()}
+    assert {"verify.json", "answers.json", "throughput.json"} <= names
+    assert "verify-31-seed-9.md" not in names
     assert not (tmp_path / "kept" / "small").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "told"),
+    [
+        ("here/results/frontier", (), "is within"),
+        ("kept", ("--reference", "another"), "The frontier has no study 'another' with a winner."),
+    ],
+)
+def test_what_cannot_be_kept_is_one_line_and_touches_nothing(
+    workplace: Path, tmp_path: Path, target: str, options: tuple[str, ...], told: str
+) -> None:
+    code, words = run(workplace, tmp_path / target, *options)
+    assert (code, told in words, len(words.splitlines())) == (1, True, 1)
+    assert not (tmp_path / target).exists()
+    assert not (tmp_path / "reference").exists()

@@ -1,27 +1,29 @@
-"""Copies a study's database and records to where they are committed, without what is of this machine alone.
+"""Copies a frontier's database and records to where they are committed, without what is of this machine alone.
 
 python -m tools.keep study.db results results/frontier
 python -m tools.keep study.db results results/frontier --reference mnist-7999p-15e
 
-Of a frontier, its own record comes first, and each budget's records have a folder; those of the study that the README
-tells lie in `reference` beside it. Run it again whenever more is known.
+The frontier's own record comes first, and each budget's records have a folder; those of the study that the README tells
+lie in `reference` beside it, where its benchmarks are. Run it again whenever more is known.
 """
 
 import shutil
 import socket
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
+from search.proof.frontier import Frontier
 from search.runs.looks import LEDGER_FILE
 from search.settings import FRONTIER_RECORD, SUMMARY
 
 KEPT = (
-    "summary.json", "trials.csv", "verify*.json", "verify*.md", "verify*.safetensors", LEDGER_FILE,
-    "ablation*.json", "ablation*.md", "ablation*.png", "reproduce*.json",
+    "summary.json", "trials.csv", "verify*.json", "verify*.md", "verify*.safetensors", "answers*.json", LEDGER_FILE,
+    "ablation*.json", "ablation*.md", "ablation*.png", "reproduce.json",
 )  # fmt: skip
 OF_A_FRONTIER = ("frontier.json", "frontier.md", "frontier.png")
 TEXTS = (".json", ".jsonl", ".md", ".csv")
@@ -38,56 +40,44 @@ PASSING = ("owner", "artifacts:%", "dashboard:artifacts:%")
 @click.option("--reference", metavar="STUDY", help="The study whose records lie in 'reference', beside TARGET.")
 @click.option("--within", type=click.Path(path_type=Path), multiple=True, help="What lies here is named without it.")
 def main(database: Path, results_dir: Path, target: Path, reference: str | None, within: tuple[Path, ...]) -> None:
-    """Copies a study's database and records, without what is of this machine alone."""
+    """Copies a frontier's database and records, without what is of this machine alone."""
+    if results_dir.resolve() in target.resolve().parents:
+        raise click.ClickException(f"{target} is within {results_dir}, whose records are to be copied: name another.")
+    frontiers = [path for path in results_dir.glob(f"*/{FRONTIER_RECORD}") if path.is_file()]
+    if len(frontiers) != 1:
+        raise click.ClickException(f"{results_dir} holds {len(frontiers)} frontiers; it has to be one.")
+    points = Frontier.read(frontiers[0]).points
+    names = [name for name in (point.study_name for point in points if point.trial is not None) if name is not None]
+    if reference is not None and reference not in names:
+        raise click.ClickException(f"The frontier has no study {reference!r} with a winner.")
     folders = [f"{path.resolve()}/" for path in (database.parent, results_dir.parent, *within)]
-    target.mkdir(parents=True, exist_ok=True)
-    if reference is not None and not (results_dir / reference / SUMMARY).exists():
-        raise click.ClickException(f"{results_dir / reference / SUMMARY} is missing.")
-    places = {reference: target.parent / "reference"} if reference is not None else {}
-    keep_records(results_dir, target, places, folders)
-    keep_database(database, target / DATABASE, folders)
-    named = sorted(
-        str(path)
-        for folder in (target, *places.values())
-        for path in folder.rglob("*")
-        if path.is_file() and _names_this_machine(path)
-    )
-    if named:
-        raise click.ClickException(f"These name this machine or a folder of it: {', '.join(named)}.")
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        copy.mkdir()
+        for name in OF_A_FRONTIER:
+            shutil.copy(frontiers[0].with_name(name), copy)
+        for name in names:
+            keep_records(results_dir / name, copy / name, folders)
+        keep_database(database, copy / DATABASE, folders)
+        _refuse_own_names(copy)
+        _put_in_place(copy, target, reference)
     click.echo(f"Kept in {target}.")
 
 
-def keep_records(results_dir: Path, target: Path, places: Mapping[str, Path], folders: list[str]) -> None:
-    """Copies the records of each study.
-
-    Args:
-        places: Where those of a study lie, by its name; otherwise in a folder of its name.
-    """
-    for folder in sorted(path for path in results_dir.iterdir() if path.is_dir()):
-        if (folder / FRONTIER_RECORD).exists():
-            for name in OF_A_FRONTIER:
-                shutil.copy(folder / name, target)
-        elif (folder / SUMMARY).exists():
-            place = places.get(folder.name, target / folder.name)
-            place.mkdir(exist_ok=True)
-            for path in (path for pattern in KEPT for path in folder.glob(pattern)):
-                content = path.read_bytes()
-                for name in folders if path.suffix in TEXTS else ():
-                    content = content.replace(name.encode(), b"")
-                if path.name == LEDGER_FILE:
-                    content = _added(place / path.name, content)
-                (place / path.name).write_bytes(content)
-
-
-def _added(path: Path, content: bytes) -> bytes:
-    """What a ledger holds, and behind it what is new: it is only ever added to."""
-    kept = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    return b"".join([*kept, *(line for line in content.splitlines(keepends=True) if line not in kept)])
+def keep_records(source: Path, target: Path, folders: list[str]) -> None:
+    """Copies the records of a study, and makes what they name of these folders short."""
+    if not (source / SUMMARY).exists():
+        raise click.ClickException(f"{source / SUMMARY} is missing.")
+    target.mkdir()
+    for path in (path for pattern in KEPT for path in source.glob(pattern)):
+        content = path.read_bytes()
+        for name in folders if path.suffix in TEXTS else ():
+            content = content.replace(name.encode(), b"")
+        (target / path.name).write_bytes(content)
 
 
 def keep_database(database: Path, target: Path, folders: list[str]) -> None:
     """Copies a database that may be in use."""
-    target.unlink(missing_ok=True)
     with (
         closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as source,
         closing(sqlite3.connect(target)) as copy,
@@ -103,9 +93,14 @@ def keep_database(database: Path, target: Path, folders: list[str]) -> None:
         copy.execute("VACUUM")
 
 
-def _names_this_machine(path: Path) -> bool:
-    content = path.read_bytes()
-    return any(name.encode() in content for name in _own_names())
+def _refuse_own_names(folder: Path) -> None:
+    named = sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and any(name.encode() in path.read_bytes() for name in _own_names())
+    )
+    if named:
+        raise click.ClickException(f"These name this machine or a folder of it: {', '.join(named)}.")
 
 
 def _own_names() -> Iterator[str]:
@@ -114,6 +109,32 @@ def _own_names() -> Iterator[str]:
     yield f"{Path.cwd().parent}/"
     if len(socket.gethostname()) >= 4:  # a shorter one is found anywhere
         yield socket.gethostname()
+
+
+def _put_in_place(copy: Path, target: Path, reference: str | None) -> None:
+    """What was kept before goes, but for ledgers, which are only added to, and for what a benchmark has measured."""
+    if reference is not None:
+        place = target.parent / "reference"
+        place.mkdir(parents=True, exist_ok=True)
+        _add_ledger(place / LEDGER_FILE, copy / reference / LEDGER_FILE)
+        for path in [path for pattern in KEPT for path in place.glob(pattern)]:
+            path.unlink()
+        shutil.copytree(copy / reference, place, dirs_exist_ok=True)
+        shutil.rmtree(copy / reference)
+    for folder in copy.iterdir():
+        if folder.is_dir():
+            _add_ledger(target / folder.name / LEDGER_FILE, folder / LEDGER_FILE)
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.copytree(copy, target)
+
+
+def _add_ledger(kept: Path, ledger: Path) -> None:
+    """Puts what was on record before in front of what is new."""
+    before = kept.read_bytes().splitlines(keepends=True) if kept.exists() else []
+    new = ledger.read_bytes().splitlines(keepends=True) if ledger.exists() else []
+    if before or new:
+        ledger.write_bytes(b"".join([*before, *(line for line in new if line not in before)]))
 
 
 if __name__ == "__main__":

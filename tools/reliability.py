@@ -60,11 +60,12 @@ def kills(measured: Chaos) -> Row:
     signals = _counted(get_args(SignalName), [shot.signal for _, shot in hits])
     targets = _counted(get_args(Target), [shot.target for _, shot in hits])
     work = sum(shot.at_work for _, shot in hits)
+    ignored = sum(shot.target == "worker" and shot.signal != "SIGKILL" for _, shot in hits)
     return Row(
         promise="A command may be killed at any moment. Nothing is lost, and the same command goes on.",
         tried=f"{len(hits)} signals ({signals}) to {targets} at random moments of {phases}; {work} of them "
-        "while workers were at work. Then the same command, until it ended by itself; in the end every result is "
-        "compared with an undisturbed command's",
+        f"while workers were at work, and {ignored} such as a worker ignores. Then the same command, until it ended by "
+        "itself; in the end every result is compared with an undisturbed command's",
         result=f"{sum(each.starts for each in rounds)} starts, {sum(each.trials for each in rounds)} trials "
         f"finished, {sum(each.interrupted for each in rounds)} cut off on the way and tried again: "
         + _outcome(
@@ -73,7 +74,7 @@ def kills(measured: Chaos) -> Row:
             "left",
         )
         + _at(measured),
-        command="python -m benchmarks.chaos",
+        command="python -m benchmarks.chaos --record chaos.json",
     )
 
 
