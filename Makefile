@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 TRIALS ?= 50
 SEEDS ?= 5
-NAMED = $(if $(STUDY),--study-name '$(STUDY)')
+NAMED = $(if $(STUDY),--study-name '$(subst ','\'',$(STUDY))')
 # PIP_ARGS: what pip is told besides, when .venv is made. On Linux, PyTorch comes with CUDA, unless pip is told of the
 # index of builds without it; on macOS and Windows it comes without.
 PIP_ARGS ?=
@@ -53,32 +53,25 @@ format: $(VENV)/installed  ## format the code, and generate the README's parts a
 
 setup: $(VENV)/installed  ## set up .venv only (PIP_ARGS=... for pip; if .venv is there, make clean first)
 
-# `installed` is there after a whole set-up only. `unfinished` is there while packages are put in place: a package that
-# was cut off then may look whole to pip, so the next set-up starts from an empty .venv.
+# `installed` is there after a whole set-up only.
 $(VENV)/installed: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "Python's venv module is missing. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	@if [ -e $@ ]; then echo "pyproject.toml or setup.py has changed: bringing .venv up to date."; else \
-		echo "Setting up .venv in this folder: PyTorch, and what else is needed. This takes some minutes."; \
-		echo "On Linux it takes up to 6 GB, as PyTorch comes with CUDA. README.md: how to do without."; fi
-	@rm -f $@
-	@if [ -e $(VENV)/unfinished ]; then rm -rf $(VENV); fi
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -c "$$SETUP" --editable '.[dev]' $(PIP_ARGS)
-	-@$(BIN)/python -c "from search.net.compiled.preparing import prepare; prepare(print)"
-	@touch $@
+	@$(PYTHON) -c "$$SETUP" $(VENV) --editable '.[dev]' $(PIP_ARGS)
 
 clean:  ## remove .venv and caches; studies and results stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # `pip install`, and what it does at the moment: a line that changes on a terminal, elsewhere a line every half minute.
-# Its warnings and errors pass as they are.
+# Its warnings and errors pass as they are. `unfinished` is there while packages are put in place: one that was cut off
+# then may look whole to pip, so the next set-up starts from an empty folder.
 define SETUP
-import os, pathlib, shutil, signal, subprocess, sys, threading, time
+import fcntl, os, pathlib, shutil, signal, subprocess, sys, threading, time
 
-unfinished = pathlib.Path(sys.prefix, 'unfinished')
+venv = pathlib.Path(sys.argv[1])
+installed, unfinished, python = venv / 'installed', venv / 'unfinished', venv / 'bin' / 'python'
 live = sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
 wipe = '\r\033[K' if live else ''
 begun, doing, interrupts = time.monotonic(), 'Starting pip', []
@@ -102,9 +95,34 @@ def tell(text):
     line = '  %d:%02d  %s' % (*divmod(int(time.monotonic() - begun), 60), text)
     print(wipe + line[:shutil.get_terminal_size().columns - 1], end='' if live else '\n', flush=True)
 
-signal.signal(signal.SIGINT, lambda *_: interrupts.append(1))  # pip gets it as well, and ends by itself
-signal.signal(signal.SIGTERM, lambda *_: (interrupts.append(1), pip.terminate()))
-pip = subprocess.Popen([sys.executable, '-m', 'pip', 'install', *sys.argv[1:]], text=True, errors='replace',
+def stop_if(failed):
+    if failed or interrupts:
+        print(wipe + 'The set-up', 'was interrupted.' if interrupts else 'failed: see above.',
+              'The same command tries again.', file=sys.stderr)
+        sys.exit(130 if interrupts else 1)
+
+lock = open('setup.py', 'a')  # as long as this process lives, no other make sets up here
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print('Another make sets up %s here: waiting for it.' % venv, flush=True)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if installed.exists():
+        sys.exit()
+if installed.exists():
+    print('pyproject.toml or setup.py has changed: bringing %s up to date.' % venv, flush=True)
+else:
+    print('Setting up %s in this folder: PyTorch, and what else is needed. This takes some minutes.' % venv)
+    print('On Linux it takes up to 6 GB, as PyTorch comes with CUDA. README.md: how to do without.', flush=True)
+installed.unlink(missing_ok=True)
+if unfinished.exists():
+    shutil.rmtree(venv)
+pip = None
+signal.signal(signal.SIGINT, lambda *_: interrupts.append(1))  # children get it as well, and end by themselves
+signal.signal(signal.SIGTERM, lambda *_: (interrupts.append(1), pip and pip.terminate()))
+stop_if(subprocess.call([sys.executable, '-m', 'venv', venv]))
+pip = subprocess.Popen([python, '-m', 'pip', 'install', *sys.argv[2:]], text=True, errors='replace',
                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 readers = [threading.Thread(target=target) for target in (follow, complain)]
 for reader in readers:
@@ -116,12 +134,12 @@ while pip.poll() is None:
         tell(doing)
 for reader in readers:
     reader.join()
-if pip.returncode:
-    print(wipe + 'The set-up', 'was interrupted.' if interrupts else 'failed: see above.',
-          'The same command tries again.', file=sys.stderr)
-    sys.exit(130 if interrupts else 1)
+stop_if(pip.returncode)
 unfinished.unlink(missing_ok=True)
 tell('Set up.')
-print(end='\n' if live else '')
+print(end='\n' if live else '', flush=True)
+subprocess.call([python, '-c', 'from search.net.compiled.preparing import prepare; prepare(print)'])
+stop_if(False)  # a search prepares what is missing
+installed.touch()
 endef
 export SETUP

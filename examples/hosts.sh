@@ -32,10 +32,11 @@ start)
     : "${OPTUNA_STORAGE:?is the database that all hosts share}"
     [ $# -gt 0 ] || set -- search --trials 50 --dataset mnist
     do="read -r OPTUNA_STORAGE; export OPTUNA_STORAGE
+        if [ -e \$pid ] && kill -0 \$(cat \$pid) 2>/dev/null; then echo 'It runs already: stop it first.' >&2; exit 1; fi
         nohup $(quoted "$python" cli.py "$@") >>\$log 2>&1 </dev/null & echo \$! >\$pid"
     ;;
 log) do="tail -n 20 \$log" ;;
-stop) do="kill -TERM \$(cat \$pid)" ;;
+stop) do="kill -TERM \$(cat \$pid) && rm \$pid" ;;
 *) usage ;;
 esac
 

@@ -89,11 +89,13 @@ def run_frontier(
 def load_winner(study_name: str, results_dir: Path | str = "results", *, views: str = "all") -> Classifier:
     """The model of a study's proof, or before there is one the searched winner's, in evaluation mode on the CPU.
 
+    The proved one, too, where another trial has won since.
+
     Args:
         views: "all", or "1" for the central one alone.
 
     Raises:
-        RecordError: If there is neither, or its file is damaged.
+        ExplainedError: If there is neither, its file is damaged, or there are no such views.
     """
     network = load_network(proved_model(Path(results_dir) / study_name))
     return network.classifier(crops_of(views))

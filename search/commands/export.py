@@ -55,7 +55,7 @@ def export(
       python cli.py export --format onnx
       python cli.py export --from results/reference --views 1 --output tiny.onnx
     """
-    from ..runs.exporting import results_of, run_export
+    from ..runs.exporting import newer_winner, results_of, run_export
 
     if place is not None:
         refuse_beside("--from", "study_name", "results_dir", "storage")
@@ -66,5 +66,7 @@ def export(
         proof = command_line("verify-best", "--study-name", found.name, repeated=("storage", "results_dir"))
         raise ExplainedError(f"There is no proof of {found.name!r} yet, and so no proved model. First: {proof}")
     settings = ExportSettings(place=found, format=file_format, views=views, output=output)
+    if (note := newer_winner(found)) is not None:
+        click.echo(printable(note), err=True)
     for path in run_export(settings):
         click.echo(printable(f"Written: {path}"))

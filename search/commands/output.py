@@ -68,7 +68,7 @@ def command_line(*words: str, repeated: tuple[str, ...] = ()) -> str:
         repeated: Options to repeat. What comes from the environment will come from there again. A storage whose URL
             holds a secret is not repeated: a comment says so.
     """
-    from ..studies.urls import hide_password
+    from ..studies.urls import UNTOLD, holds_secret
 
     context = click.get_current_context()
     program = [_python(), _script()] if PROGRAM.endswith("cli.py") else [PROGRAM]
@@ -77,8 +77,8 @@ def command_line(*words: str, repeated: tuple[str, ...] = ()) -> str:
         if context.get_parameter_source(name) != click.core.ParameterSource.COMMANDLINE:
             continue
         value = str(context.params[name])
-        if name == "storage" and hide_password(value) != value:
-            comment = "  # with the same --storage, or with OPTUNA_STORAGE set to it"
+        if name == "storage" and holds_secret(value):
+            comment = f"  # {UNTOLD}"
         else:
             line += [f"--{name.replace('_', '-')}", value]
     return shlex.join(line) + comment

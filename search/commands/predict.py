@@ -42,7 +42,7 @@ def predict(
     Example:
       python cli.py predict seven.png scan.jpg --show
     """
-    from ..runs.exporting import predict_pictures, proved_model, results_of
+    from ..runs.exporting import newer_winner, predict_pictures, proved_model, results_of
     from ..runs.models import WINNER_MODEL
     from ..show.prediction import prediction_table, to_json
 
@@ -58,6 +58,8 @@ def predict(
             proved = (folder / "verify.json").exists()
             why = "The proof has kept no model" if proved else "Not proved yet"
             click.echo(printable(f"{why}: {path} is the winner's model as it was searched."), err=True)
+        elif (note := newer_winner(folder)) is not None:
+            click.echo(printable(note), err=True)
     found = predict_pictures(path, images, views)
     complaints = [each.complaint for each in found if each.complaint is not None]
     if as_json:

@@ -28,7 +28,8 @@ def report(figures: bool, space: Path | None, **given: Any) -> None:
       python cli.py report --study-name mnist-2000p-15e --figures
     """
     from ..runs.pages import write_report
+    from ..show.live import LiveScreen
     from ..studies.space import load_space
 
-    for path in write_report(RunSettings(**given), load_space(space), with_figures=figures):
+    for path in write_report(RunSettings(**given), load_space(space), LiveScreen(), with_figures=figures):
         click.echo(printable(f"Written: {path}"))

@@ -3,7 +3,6 @@
 A folder of files in the same form needs no row: its path is its name.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -239,7 +238,7 @@ AUTO_ORDER = ("mnist", "sample")  # "auto" is the first of these that can be had
 
 def is_folder_name(name: str) -> bool:
     """Whether it names a folder rather than a row of the table."""
-    return bool(name) and name not in DATASETS and (os.sep in name or Path(name).is_dir())
+    return bool(name) and name not in DATASETS and (any(each in name for each in "/\\") or Path(name).is_dir())
 
 
 def dataset_row(name: str) -> DataSet:

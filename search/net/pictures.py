@@ -70,7 +70,7 @@ def _read_grey(path: Path) -> Grey:
                         f"{path} has {picture.width:,} x {picture.height:,} pixels, and {LARGEST_PICTURE:,} are the "
                         f"most. Scale it down."
                     )
-                whole = ImageOps.exif_transpose(picture).convert("RGBA")  # a phone says which side is up
+                whole = _in_bytes(ImageOps.exif_transpose(picture)).convert("RGBA")  # a phone says which side is up
     except FileNotFoundError:
         raise PictureError(f"{path} is not there.") from None
     except UnidentifiedImageError as error:
@@ -79,8 +79,27 @@ def _read_grey(path: Path) -> Grey:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{path} is no picture that can be read ({reason}).") from error
     whole.thumbnail((LARGEST_SIDE, LARGEST_SIDE))  # a digit needs no more, and memory is short
-    paper = Image.new("RGBA", whole.size, "white")
-    return np.asarray(Image.alpha_composite(paper, whole).convert("L"), dtype=np.float64)
+    return _on_paper(whole)
+
+
+def _in_bytes(picture: Image.Image) -> Image.Image:
+    """A picture of more than 8 bits a pixel, from its darkest to its brightest; Pillow would cut it off at 255."""
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.asarray(picture, dtype=np.float64)
+    low, high = values.min(), values.max()
+    if not np.isfinite(high - low):
+        raise ValueError("its pixels are not all finite")
+    span = high - low
+    return Image.fromarray(((values - low) * (255 / span if span else 0.0)).round().astype(np.uint8))
+
+
+def _on_paper(picture: Image.Image) -> Grey:
+    """What is transparent is white, as paper is; where ink is white as well, it is told by the transparency alone."""
+    paper = Image.new("RGBA", picture.size, "white")
+    grey = np.asarray(Image.alpha_composite(paper, picture).convert("L"), dtype=np.float64)
+    opaque = np.asarray(picture.getchannel("A"), dtype=np.float64)
+    return 255 - opaque if np.ptp(grey) < FAINTEST <= np.ptp(opaque) else grey
 
 
 def cut_out(grey: Grey, source: object, *, centred: bool = True) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from statistics import NormalDist
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-9  # points
@@ -41,6 +42,17 @@ def estimate(accuracies: Sequence[float]) -> Estimate:
 def accuracy(errors: int, num_images: int) -> float:
     """In percent."""
     return 100 * (num_images - errors) / num_images
+
+
+def set_error(accuracy: float, num_images: int) -> float:
+    """By how much, in points, an accuracy may be off as the set of images is finite: half of its 95 % interval.
+
+    Wilson's, which holds near 100 %, too ("Interval Estimation for a Binomial Proportion", Brown et al., 2001).
+    """
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    share = accuracy / 100
+    spread = math.sqrt(share * (1 - share) / num_images + (z / (2 * num_images)) ** 2)
+    return 100 * z * spread / (1 + z**2 / num_images)
 
 
 def max_errors(target: Decimal, num_images: int) -> int:

@@ -17,8 +17,10 @@ from ..net.datasets import DataSet, Pixels, dataset_row
 from ..net.model import TinyCNN
 from ..net.model_file import load_model
 from ..net.pictures import PictureError, read_picture
+from ..proof.estimates import accuracy
 from ..proof.parts import RecordError
-from ..settings import ExportSettings
+from ..proof.summaries import StudySummary
+from ..settings import SUMMARY, ExportSettings
 from ..show.card import Exported, model_card
 from ..show.prediction import Prediction
 from ..studies.finding import find_search_study
@@ -26,6 +28,7 @@ from ..studies.storage import open_storage
 from .models import check_proved_model, kept_model, read_model_origin
 from .reproducing import read_proof
 
+VIEWS = {"all": ALL_CROPS, "1": CENTRE}
 REPEATS = 30  # of a measured look at one image; the median counts
 
 
@@ -43,18 +46,21 @@ class KeptNetwork:
     origin: str
 
     def look(self, images: torch.Tensor, crops: Crops) -> torch.Tensor:
-        """Probabilities. Args: images: uint8, n x 1 x 28 x 28, light on dark."""
+        """Probabilities. Args: images: uint8, n x 1 x 28 x 28, known to be light on dark."""
         with torch.inference_mode():
-            probabilities: torch.Tensor = self.classifier(crops)(images)
+            probabilities: torch.Tensor = self.classifier(crops, check=False)(images)
             return probabilities
 
-    def classifier(self, crops: Crops) -> Classifier:
+    def classifier(self, crops: Crops, *, check: bool = True) -> Classifier:
         """As a module, in evaluation mode."""
-        return Classifier(self.model, self.pixels, crops).eval()
+        return Classifier(self.model, self.pixels, crops, check=check).eval()
 
 
 def crops_of(views: str) -> Crops:
-    return CENTRE if views == "1" else ALL_CROPS
+    """Raises ExplainedError if there are no such views."""
+    if views not in VIEWS:
+        raise ExplainedError(f"Views are 'all' or '1', not {views!r}.")
+    return VIEWS[views]
 
 
 def run_export(settings: ExportSettings) -> tuple[Path, ...]:
@@ -67,8 +73,8 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
     proof, source = recorded.proof, recorded.model_path
     if source is None or proof.model is None:
         raise RecordError(
-            f"{settings.place} holds a proof without a model: its file was lost before the record was written. Fresh "
-            f"seeds leave another: verify-best with a --first-seed."
+            f"{settings.place} holds a proof without a model: its first seed diverged, or the file was lost before the "
+            f"record was written. Fresh seeds leave another: verify-best with a --first-seed."
         )
     check_proved_model(source, proof)
     network = load_network(source)
@@ -82,9 +88,10 @@ def run_export(settings: ExportSettings) -> tuple[Path, ...]:
     if settings.format == "onnx":
         from ..net.onnx_file import save_onnx  # loads the exporter
 
-        views = "one view" if one_view else proof.views
-        crops = crops_of(settings.views)
-        save_onnx(path, network.model, network.pixels, crops, f"{network.origin}; {views}")
+        errors, views = (proof.model.errors_one_view, "one view") if one_view else (proof.model.errors, proof.views)
+        reached = f"{accuracy(errors, proof.num_images):.15g} % on the test images of {proof.dataset}"
+        origin = f"{proof.num_params:,} parameters, {reached}; {views}"
+        save_onnx(path, network.model, network.pixels, crops_of(settings.views), origin)
     else:
         write_atomically(path, source.read_bytes())
     card = path.with_name(f"{path.name}.md")  # the proved model has one of its own
@@ -111,9 +118,9 @@ def load_network(path: Path) -> KeptNetwork:
         raise RecordError(f"{path} is missing. Name the file of a model, or search and prove one.") from None
     except ValueError as error:
         raise RecordError(f"{error} Restore it.") from error
-    accuracy = origin.test_accuracy if origin.test_accuracy is not None else origin.val_accuracy
+    reached = origin.test_accuracy if origin.test_accuracy is not None else origin.val_accuracy
     where = "test" if origin.test_accuracy is not None else "validation"
-    words = f"{origin.num_params:,} parameters, {accuracy} % on the {where} images of {origin.dataset}"
+    words = f"{origin.num_params:,} parameters, {reached} % on the {where} images of {origin.dataset}"
     dataset = dataset_row(origin.dataset)
     pixels = Pixels(**dict(origin.pixels)) if origin.pixels is not None else dataset.pixels
     return KeptNetwork(model=model, dataset=dataset, pixels=pixels, origin=words)
@@ -178,6 +185,21 @@ def proved_model(place: Path) -> Path:
     if found is None:
         raise RecordError(f"{place} holds no model. Search and prove one first, or name the file of a model.")
     return found
+
+
+def newer_winner(place: Path) -> str | None:
+    """What is to be known of a study's proof whose trial no longer leads; None where all is well."""
+    folder = place if place.is_dir() else place.parent
+    record, summary = folder / "verify.json", folder / SUMMARY
+    if not record.exists() or not summary.exists():
+        return None
+    try:
+        proof, winner = read_proof(record).proof, StudySummary.read(summary).winner
+    except RecordError:
+        return None  # whoever needs it will tell
+    if winner is None or winner.number == proof.trial:
+        return None
+    return f"Trial {winner.number} has won since, and is not proved; this is the proved one, trial {proof.trial}."
 
 
 def results_of(storage: str, study_name: str | None, results_dir: Path) -> Path:

@@ -1,6 +1,5 @@
 """Gathers what a study's page shows, and writes it. Opens no test image: what those have shown is on record."""
 
-import shlex
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ from ..proof.parts import Record
 from ..proof.summaries import StudySummary
 from ..settings import ANSWERS, DEFAULT_STORAGE, RunSettings, SearchSettings, frontier_record
 from ..show.page.facts import PageFacts
+from ..show.page.headline import command_line
 from ..show.page.pictures import MISSES
 from ..show.page.render import render, render_figures
 from ..show.screen import Screen
@@ -28,6 +28,7 @@ from ..studies.space import Space, default_space
 from ..studies.storage import open_storage
 from ..studies.study import StoredStudy, StudyError, default_name
 from ..studies.turns import DATABASE_ERRORS
+from ..studies.urls import UNTOLD, holds_secret
 from .boards import decorate
 from .reporting import summarise
 from .shown import describe_trial, estimate_importance, program_to_try, show_images
@@ -41,10 +42,16 @@ FIGURES = "figures"  # the folder of its figures as pictures
 LARGEST_PICTURE = 2**20  # bytes
 
 
-def write_report(settings: RunSettings, space: Space, *, with_figures: bool) -> tuple[Path, ...]:
+def write_report(settings: RunSettings, space: Space, screen: Screen, *, with_figures: bool) -> tuple[Path, ...]:
     """What `report` does; returns the files that it wrote. Raises ExplainedError if there is no such study."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     search = find_search_study(open_storage(settings.storage), settings.study_name)
+    if not is_its_space(search, space):
+        file = f" ({search.facts.space_file})" if search.facts.space_file is not None else ""
+        screen.warn(
+            f"{space.path} is not the search space of {search.name!r}: its network cannot be rebuilt, and the page "
+            f"does without. Name that file{file} with --space."
+        )
     facts = gather(search, settings, space)
     folder = settings.results_dir / search.name
     files: dict[Path, str | bytes] = {folder / PAGE: render(facts)}
@@ -52,6 +59,8 @@ def write_report(settings: RunSettings, space: Space, *, with_figures: bool) -> 
         files |= {folder / FIGURES / f"{name}.png": content for name, content in render_figures(facts).items()}
     for path, content in files.items():
         write_atomically(path, content)
+    for path in set((folder / FIGURES).glob("*.png") if with_figures else ()) - files.keys():
+        path.unlink()  # a figure that no longer holds
     decorate(search, facts, settings.results_dir, folder / PAGE)
     return tuple(files)
 
@@ -93,7 +102,8 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
         ladder = None
     binding = search.binding
     dataset = dataset_row(binding.dataset)
-    places = _places(search, settings, summary.storage, space)
+    remark = UNTOLD if holds_secret(str(search.storage.url)) else None
+    places = _places(search, settings, summary.storage if remark is None else DEFAULT_STORAGE, space)
     frontier = _read(Frontier, settings.results_dir / frontier_record(binding.dataset, binding.epochs))
     misses = folder / MISSES
     answers = _read(Answers, folder / ANSWERS) if proof is not None else None
@@ -115,7 +125,8 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
         images=show_images(dataset, settings.data_dir, config),
         program=program_to_try(folder, proof, config, dataset),
         places=places,
-        commands=_commands(search, places, summary, proof, ladder),
+        remark=remark,
+        commands=tuple(command_line(words, remark) for words in _commands(search, places, summary, proof, ladder)),
     )
 
 
@@ -156,24 +167,31 @@ def _config_of(search: StoredStudy, trial: FrozenTrial | None, space: Space) -> 
 
 
 def _places(search: StoredStudy, settings: RunSettings, storage: str, space: Space) -> tuple[str, ...]:
-    """The options by which a command finds a study and what it needs.
-
-    A storage that holds a secret is told without it.
-    """
+    """The options by which a command finds a study and what it needs."""
     options = (
         ("--study-name", search.name, None),  # always: another study may have been searched since
         ("--storage", storage, DEFAULT_STORAGE),
-        ("--space", str(space.path), str(default_space())),
+        ("--space", _space_file(search, space), str(default_space())),
         ("--data-dir", str(settings.data_dir), str(RunSettings.data_dir)),
         ("--results-dir", str(settings.results_dir), str(RunSettings.results_dir)),
     )
     return tuple(word for option, value, default in options if value != default for word in (option, value))
 
 
+def _space_file(search: StoredStudy, space: Space) -> str:
+    """As the study's commands name it."""
+    recorded = search.facts.space_file
+    return str(space.path) if is_its_space(search, space) or recorded is None else recorded
+
+
+def is_its_space(search: StoredStudy, space: Space) -> bool:
+    return search.binding.space == space.hash
+
+
 def _commands(
     search: StoredStudy, places: tuple[str, ...], summary: StudySummary, proof: Proof | None, ladder: Ladder | None
-) -> tuple[str, ...]:
-    """What leads to the same."""
+) -> tuple[list[str], ...]:
+    """What leads to the same, each in words."""
     binding, facts = search.binding, search.facts
     line = ["search", "--trials", str(max(facts.num_trials or 0, summary.trials.total))]
     line += ["--dataset", binding.dataset, "--max-params", str(binding.max_params), "--epochs", str(binding.epochs)]
@@ -195,8 +213,6 @@ def _commands(
         lines[-1] += ["--target", f"{proof.asked_target:.15g}"]
     if ladder is not None:
         lines.append(["ablate", "--seeds", str(ladder.num_seeds)])
-    if search.name == default_name(binding.dataset, binding.max_params, binding.epochs):
-        lines[0] += places[2:]  # the name follows from what it is bound to
-    else:
-        lines[0] += places
-    return tuple(f"{PROGRAM} {shlex.join(words)}" for words in (lines[0], *([*line, *places] for line in lines[1:])))
+    is_default = search.name == default_name(binding.dataset, binding.max_params, binding.epochs)
+    first = places[2:] if is_default else places  # the name follows from what it is bound to
+    return ([*lines[0], *first], *([*line, *places] for line in lines[1:]))

@@ -94,6 +94,7 @@ def run_verification(settings: VerifySettings, space: Space, screen: Screen) -> 
             if record.model is not None:
                 write_atomically(model_path.with_suffix(".md"), card.model_card(record))
             answers = make_answers(verification, record, test_images.labels)
+            misses_path.unlink(missing_ok=True)  # whoever is killed here leaves none, rather than another proof's
             answers.write(answers_path)
             write_atomically(misses_path, draw_misses(answers, test_images))
         return record

@@ -30,9 +30,11 @@ def tell_story(facts: PageFacts, page: str) -> str:
         *map(escape_markdown, describe_leader(facts.summary)),
     ]
     if winner is not None and best is not None and winner.number != best.number:
+        tied = facts.summary.reranking.tied if facts.summary.reranking is not None else ()
+        why = "only ties with it" if best.number in tied else "owes more to luck"
         paragraphs.append(
-            f"So the winner is trial {winner.number}, and **not** trial {best.number}, the *best trial* of this page: "
-            "that one owes more to luck."
+            f"So the winner is trial {winner.number}, and **not** trial {best.number}, the *best trial* of this page, "
+            f"which {why}."
         )
     paragraphs += [f"{words}: {_code(command)}" for words, command in next_steps(facts)]
     paragraphs.append(f"The whole report: {_code(page)}.")

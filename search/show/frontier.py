@@ -7,7 +7,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from ..proof.estimates import paired_margin
+from ..proof.estimates import paired_margin, set_error
 from ..proof.frontier import Frontier, FrontierPoint
 from ..proof.parts import describe_environment, join_environments
 from .published import PUBLISHED
@@ -149,7 +149,7 @@ def _measured(frontier: Frontier, *, num_tested: int) -> list[str]:
 def _set_error(frontier: Frontier) -> float:
     """Of the accuracy for which it is largest, at 95 % confidence; in points."""
     found = [
-        100 * 1.96 * math.sqrt(point.mean / 100 * (1 - point.mean / 100) / point.tested.num_images)
+        set_error(point.mean, point.tested.num_images)
         for point in frontier.points
         if point.tested is not None and point.mean is not None
     ]

@@ -21,7 +21,7 @@ SAME_SECONDS = 60  # for which a warning is not told again: a command and its wo
 class LiveScreen:
     """Follows a study in a terminal; without one, prints a line per finished trial (`search.show.screen.Screen`)."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._quiet = quiet
         self._warned: dict[str, float] = {}
@@ -46,7 +46,7 @@ class LiveScreen:
         where = f"{plural(len(work.devices), 'worker')} on {work.devices[0].split(':')[0]} ({work.precision})"
         self._print(Text.assemble((work.stored.name, "bold"), f": {plan} of {plural(work.epochs, 'epoch')}, {where}"))
         progress = StudyProgress(work)
-        if not self._console.is_terminal:
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
             yield lambda: self._print_lines(progress.finished_lines())
             return
         with Live(console=self._console, refresh_per_second=REFRESHES_PER_SECOND, transient=True) as live:

@@ -94,10 +94,10 @@ class NoteKeeper:
 def describe_objective(dataset: str, max_params: int, epochs: int) -> str:
     """What a search looks for, and what its numbers are."""
     return (
-        f"Tiny networks (data set: {dataset}) of at most **{max_params:,} parameters**, trained for at most **{epochs} "
-        "epochs**. The objective is the accuracy on held-out *validation* images, in percent, after the last epoch, "
-        "with all views of each image; intermediate values are those of one view. A search never opens the test "
-        "images. `num_params`, `channels` and `epochs` are user attributes of every trial."
+        f"Tiny networks (data set: {escape_markdown(dataset)}) of at most **{max_params:,} parameters**, trained for "
+        f"at most **{epochs} epochs**. The objective is the accuracy on held-out *validation* images, in percent, "
+        "after the last epoch, with all views of each image; intermediate values are those of one view. A search never "
+        "opens the test images. `num_params`, `channels` and `epochs` are user attributes of every trial."
     )
 
 

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..proof.estimates import MANY_SEEDS
+from ..proof.estimates import MANY_SEEDS, set_error
 from ..proof.evidence import Proof
 from ..proof.parts import describe_environment
 from ..proof.tested import Tested
@@ -41,14 +41,13 @@ def evidence(proof: Proof) -> list[str]:
     lost = [row.seed for row in proof.seeds if row.errors == proof.num_images]
     if lost:
         words += f". Counted as wrong on every image, as a run that diverges is: {describe_seeds(lost)}"
-    share = proof.mean / 100
-    set_error = 100 * 1.96 * math.sqrt(share * (1 - share) / proof.num_images)
-    lines = [f"{words}.", f"That covers seeds on this test set; the set's own size adds about ±{set_error:.2f} points."]
-    if proof.confirmed is not None:
+    margin = set_error(proof.mean, proof.num_images)
+    lines = [f"{words}.", f"That covers seeds on this test set; the set's own size adds about ±{margin:.2f} points."]
+    if proof.confirmed is not None and proof.num_passed:
         lines.append(
             f"{proof.num_passed} of {n} proves, at 95 % confidence, that at least "
             f"{math.floor(1000 * proof.pass_share_lower95) / 10} % of all seeds reach the target"
-            + (f"; {MANY_SEEDS} of {MANY_SEEDS} would prove 95 %." if n < MANY_SEEDS else ".")
+            + (f"; {MANY_SEEDS} of {MANY_SEEDS} would prove 95 %." if proof.num_passed == n < MANY_SEEDS else ".")
         )
     lines.append(
         f"Each image is classified by the mean of {proof.views}. By one view alone: minimum {proof.one_view.min:.2f} "

@@ -11,6 +11,8 @@ from ..config import ExplainedError
 # What a URL may say in its query without giving away a secret.
 HARMLESS = {"application_name", "charset", "connect_timeout", "host", "mode", "port", "sslmode", "timeout", "uri"}
 
+UNTOLD = "with the same --storage, or with OPTUNA_STORAGE set to it"  # where a URL with a secret is left out
+
 
 class StorageError(ExplainedError):
     """The database cannot be used."""
@@ -41,6 +43,11 @@ def sqlite_path(url: str) -> Path | None:
     if "\0" in name:
         raise StorageError("--storage names a file with a zero byte (%00). Use one like sqlite:///study.db.")
     return Path(name)
+
+
+def holds_secret(url: str) -> bool:
+    """Whether it has to be left out of what others may read."""
+    return hide_password(url) != make_url(url).render_as_string(hide_password=False)
 
 
 def hide_password(url: str) -> str:

@@ -14,6 +14,7 @@ from commands import assert_refused, run
 from evidence import make_proof
 from PIL import Image, ImageDraw
 
+from search.config import ExplainedError
 from search.library import load_winner
 from search.net.crops import ALL_CROPS
 from search.net.data import Split, load_final_splits
@@ -21,7 +22,8 @@ from search.net.datasets import DATASETS, MNIST_PIXELS
 from search.net.model_file import load_model
 from search.net.onnx_file import save_onnx
 from search.proof.evidence import Proof
-from search.runs.exporting import KeptNetwork, crops_of, load_network, proved_model
+from search.proof.summaries import StudySummary
+from search.runs.exporting import KeptNetwork, crops_of, load_network, newer_winner, proved_model
 from search.settings import COMMITTED
 from search.show.prediction import Prediction, draw, to_json
 
@@ -95,13 +97,14 @@ def test_a_file_of_one_view_has_its_own_name_answers_as_pytorch_does_and_its_car
     path = tmp_path / "mnist-7999p-15e-trial-35-1-view.onnx"
     assert result.stdout.splitlines() == [f"Written: {path}", f"Written: {path}.md"]
     check_onnx(path, network, "1", few_digits)
-    assert onnx.load(path).doc_string == f"{network.origin}; one view"
     assert path.stat().st_size < 60_000
     named = {"verify.json", MODEL.name, path.name, f"{path.name}.md"}
     assert {each.name for each in tmp_path.iterdir()} == named  # all is in one file
     card = Path(f"{path}.md").read_text(encoding="utf-8")
     kept = Proof.read(tmp_path / "verify.json").model
     assert kept is not None
+    reached = 100 - kept.errors_one_view / 100
+    assert f", {reached:.15g} % on the test images of mnist; one view" in onnx.load(path).doc_string
     assert f"({kept.errors_one_view} errors of 10,000) by the one view that is inside" in card
     assert "one view is inside" in card
     assert "The claim** below is that of all views" in card
@@ -225,6 +228,27 @@ def test_without_a_proof_the_winner_of_the_search_reads(tmp_path: Path) -> None:
     assert proved_model(tmp_path) == tmp_path / "winner.safetensors"
     assert proved_model(REFERENCE) == MODEL
     assert load_model(proved_model(tmp_path)).training is False
+
+
+def test_a_proof_of_a_trial_that_no_longer_leads_is_told(tmp_path: Path) -> None:
+    proof = Proof.read(REFERENCE / "verify.json")
+    summary = StudySummary.read(REFERENCE / "summary.json")
+    assert summary.winner is not None
+    proof.write(tmp_path / "verify.json")
+    assert newer_winner(tmp_path) is None
+    for number in (proof.trial, proof.trial + 1):
+        leader = summary.winner.model_copy(update={"number": number})
+        summary.model_copy(update={"winner": leader}).write(tmp_path / "summary.json")
+        told = newer_winner(tmp_path / "verify.json")
+        assert (told is None) == (number == proof.trial)
+    assert told == f"Trial {number} has won since, and is not proved; this is the proved one, trial {proof.trial}."
+    (tmp_path / "summary.json").write_text("damaged")
+    assert newer_winner(tmp_path) is None
+
+
+def test_views_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(ExplainedError, match="Views are 'all' or '1', not '9'"):
+        load_winner("reference", REFERENCE.parent, views="9")
 
 
 def test_a_digit_is_drawn_in_letters() -> None:

@@ -92,6 +92,36 @@ def test_what_is_transparent_is_paper(network: KeptNetwork, tmp_path: Path) -> N
     assert answer(network, read(Image.fromarray(pixels), tmp_path / "seven.png")) == 7
 
 
+def test_white_ink_on_nothing_is_seen(network: KeptNetwork, tmp_path: Path) -> None:
+    pixels = np.array(draw_seven(ground="black", ink="white").convert("RGBA"))
+    pixels[..., 3] = pixels[..., 0]
+    pixels[..., :3] = 255
+    assert answer(network, read(Image.fromarray(pixels), tmp_path / "seven.png")) == 7
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "suffix"), [("uint16", 200, "png"), ("int32", 200, "tiff"), ("float32", 1 / 255, "tiff")]
+)
+def test_pictures_of_more_than_eight_bits_keep_their_shades(
+    network: KeptNetwork, dtype: str, scale: float, suffix: str, tmp_path: Path
+) -> None:
+    values = 10 + np.asarray(draw_seven(ground="#e0e0e0", ink="#303030").convert("L"), dtype=np.float64)
+    digit = read(Image.fromarray((values * scale).astype(dtype)), tmp_path / f"seven.{suffix}")
+    assert answer(network, digit) == 7
+    with pytest.raises(PictureError, match="is empty"):
+        read(Image.fromarray(np.full((50, 50), 9, dtype)), tmp_path / f"blank.{suffix}")
+
+
+def test_a_picture_of_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match="is no picture that can be read"):
+        read(Image.fromarray(np.full((50, 50), np.nan, np.float32)), tmp_path / "nothing.tiff")
+
+
+def test_a_picture_that_is_mostly_ink_is_answered(network: KeptNetwork) -> None:
+    answers = network.look(torch.full((1, 1, 28, 28), 255, dtype=torch.uint8), crops_of("1"))
+    assert answers.sum() == pytest.approx(1, abs=1e-5)
+
+
 def test_specks_that_are_faint_do_not_widen_the_digit(tmp_path: Path) -> None:
     picture = draw_seven()
     clean = read(picture, tmp_path / "clean.png")

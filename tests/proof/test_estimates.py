@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from search.proof import estimates
-from search.proof.estimates import Estimate, estimate
+from search.proof.estimates import Estimate, estimate, set_error
+
+
+def test_a_set_of_images_adds_its_own_error_even_where_all_are_right() -> None:
+    assert set_error(99.4, 10_000) == pytest.approx(0.1525, abs=0.0001)
+    found = stats.binomtest(50, 50).proportion_ci(method="wilson")
+    assert set_error(100.0, 50) == pytest.approx(100 * (found.high - found.low) / 2)
+    found = stats.binomtest(9_939, 10_000).proportion_ci(method="wilson")
+    assert set_error(99.39, 10_000) == pytest.approx(100 * (found.high - found.low) / 2)
 
 
 @pytest.mark.parametrize(

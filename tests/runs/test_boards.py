@@ -53,6 +53,16 @@ def test_a_search_opens_with_where_it_stands_and_who_has_won(
     assert f"`{page}`" in note
 
 
+def test_the_best_single_run_that_ties_owes_nothing_to_luck(
+    search_study: StoredStudy, facts: PageFacts, page: Path
+) -> None:
+    assert facts.summary.reranking is not None
+    for tied, told in (((0, 2), "which only ties with it."), ((0,), "which owes more to luck.")):
+        reranking = facts.summary.reranking.model_copy(update={"tied": tied})
+        summary = facts.summary.model_copy(update={"reranking": reranking})
+        assert told in tell_story(replace(facts, summary=summary), str(page))
+
+
 def test_a_verdict_leads_the_note_and_its_seeds_are_drawn(
     search_study: StoredStudy, facts: PageFacts, page: Path, winner_config: TrialConfig
 ) -> None:

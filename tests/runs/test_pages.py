@@ -208,6 +208,40 @@ def test_the_command_writes_the_page_and_its_figures(
     assert "small" in (folder / PAGE).read_text(encoding="utf-8")
 
 
+def test_figures_that_no_longer_hold_are_removed(
+    search_study: StoredStudy, places: list[str], settings: RunSettings
+) -> None:
+    stale = settings.results_dir / "small" / "figures" / "seeds.png"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    assert run("report", *places, "--figures").exit_code == 0
+    assert not stale.exists()
+    assert (stale.parent / "curves.png").exists()
+
+
+def test_a_study_of_another_space_is_told_and_its_commands_name_that_space(
+    search_study: StoredStudy, places: list[str], settings: RunSettings, the_space: Space
+) -> None:
+    StudyFacts(space="0123", space_file="narrow.py").write(search_study.study)
+    ended = run("report", *places)
+    assert ended.exit_code == 0, ended.output
+    assert "is not the search space of 'small'" in ended.stderr
+    assert "Name that file (narrow.py) with --space." in ended.stderr
+    facts = gather(search_study, settings, the_space)
+    assert "--space narrow.py" in " ".join(facts.places)
+
+
+def test_a_storage_with_a_secret_is_in_no_command(
+    search_study: StoredStudy, settings: RunSettings, the_space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_study.storage, "url", "postgresql+psycopg://me:secret@db/studies")
+    facts = gather(search_study, settings, the_space)
+    assert "--storage" not in facts.places
+    assert all(
+        command.endswith("  # with the same --storage, or with OPTUNA_STORAGE set to it") for command in facts.commands
+    )
+
+
 def test_a_page_of_no_study_is_one_line(storage: RDBStorage, places: list[str]) -> None:
     assert_refused(run("report", *places), 1, "There is no search study")
     assert_refused(run("report", *places, "--study-name", "other"), 1, "There is no search study 'other'")

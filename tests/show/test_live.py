@@ -44,6 +44,17 @@ def test_a_terminal_gets_the_live_table(work: Work, capsys: pytest.CaptureFixtur
     assert "[4/4]" not in captured.err
 
 
+def test_a_terminal_that_cannot_redraw_gets_lines(
+    work: Work, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.setenv("TERM", "dumb")
+    with LiveScreen().watch(work) as update:
+        update()
+        work.stored.study.tell(4, 99.0)
+        update()
+    assert "[4/4] trial 4: 99.00 %" in capsys.readouterr().err
+
+
 def test_without_a_terminal_each_finished_trial_gets_a_line(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
     with LiveScreen(quiet=False).watch(work) as update:
         update()

@@ -131,6 +131,11 @@ def test_fifty_nine_seeds_prove_ninety_five_percent() -> None:
     assert "would prove" not in sentence
 
 
+def test_what_is_missed_proves_nothing() -> None:
+    assert not any("proves" in line for line in evidence(make_proof([61] * 5)))
+    assert any(line.endswith("of all seeds reach the target.") for line in evidence(make_proof([60, 61])))
+
+
 def test_what_is_proved_is_never_rounded_up() -> None:
     proof = make_proof([60] * 58)
     assert 0.9495 < proof.pass_share_lower95 < 0.95  # to the nearest tenth that would be 95.0 %
@@ -173,10 +178,12 @@ def test_the_other_attempts_and_looks_are_told() -> None:
     def told(**changes: Any) -> list[str]:
         return evidence(make_proof([60], earlier_attempts=(OTHER_ATTEMPT.model_copy(update=changes),)))
 
-    assert any("(n = 3), 2 measured: minimum" in line for line in told(seeds=OTHER_ATTEMPT.seeds[:2]))
+    assert any("(n = 3), 1 of them not measured: minimum" in line for line in told(seeds=OTHER_ATTEMPT.seeds[:2]))
     assert any(line.endswith("(n = 3), nothing measured.") for line in told(seeds=()))
     twice = (*OTHER_ATTEMPT.asked, ask(30_000, 2), ask(20_000, 2))
-    assert any("seeds 20000 to 20002, 30000 to 30001 (n = 5), 3 measured" in line for line in told(asked=twice))
+    assert any(
+        "seeds 20000 to 20002, 30000 to 30001 (n = 5), 2 of them not measured" in line for line in told(asked=twice)
+    )
 
 
 def test_the_page_has_verdict_table_and_evidence() -> None:

@@ -1,5 +1,6 @@
 """What a page shows: gathered by whoever can read it (`search.runs.pages`), drawn without looking further."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -35,6 +36,11 @@ class ShownTrial:
     end: datetime | None
     worker: str
     reason: str | None
+
+
+def names_of(trials: Iterable[ShownTrial]) -> list[str]:
+    """The parameters that any of them has drawn: in a space of one's own, one may depend on another."""
+    return list(dict.fromkeys(name for trial in trials for name in trial.params))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,7 @@ class PageFacts:
         hardest: A picture of the test images that most networks miss, side by side, as PNG.
         program: The winner's network, to be tried.
         places: The options by which a command that follows a search finds this one.
+        remark: What has to be known to type such a command; behind a #.
         commands: What was typed, or what leads to the same; the search comes first.
     """
 
@@ -99,4 +106,5 @@ class PageFacts:
     hardest: bytes | None = None
     program: Program | None = None
     places: tuple[str, ...] = ()
+    remark: str | None = None
     commands: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """What comes first: the verdict, or how far a study has come, and what to do next."""
 
 import shlex
+from collections.abc import Sequence
 
 from ...config import PROGRAM
 from ...settings import VerifySettings
@@ -14,7 +15,7 @@ def headline(facts: PageFacts) -> str:
     if facts.proof is not None:
         return proof_words.verdict(facts.proof)
     summary = facts.summary
-    if summary.winner is not None:
+    if summary.winner is not None and not _to_search(facts):
         return f"Not proved yet: trial {summary.winner.number} has won the search, on validation images alone."
     num_left = facts.num_planned - summary.trials.total
     if summary.best is not None and (num_left <= 0 or summary.stalled):
@@ -32,8 +33,7 @@ def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
     Whatever was searched meanwhile, a command finds this study: it names it, or what it is bound to.
     """
     summary = facts.summary
-    to_search = summary.trials.total < facts.num_planned and not summary.stalled
-    if to_search or (summary.winner is None and summary.best is not None):
+    if _to_search(facts) or (summary.winner is None and summary.best is not None):
         return [("Finish the search", facts.commands[0])]
     if summary.winner is not None and facts.proof is None:
         target = ("--target", "PERCENT") if summary.target is None else ()  # for the user to say
@@ -43,5 +43,13 @@ def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
     return []
 
 
+def _to_search(facts: PageFacts) -> bool:
+    return facts.summary.trials.total < facts.num_planned and not facts.summary.stalled
+
+
 def _command(facts: PageFacts, *words: str) -> str:
-    return f"{PROGRAM} {shlex.join([*words, *facts.places])}"
+    return command_line([*words, *facts.places], facts.remark)
+
+
+def command_line(words: Sequence[str], remark: str | None) -> str:
+    return f"{PROGRAM} {shlex.join(words)}" + (f"  # {remark}" if remark is not None else "")

@@ -5,6 +5,8 @@ document.getElementById("theme").addEventListener("click", () => {
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark";
 });
+// On paper nothing can be unfolded.
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));
 // Tiles: one picture holds all of them, and each shows its part.
 for (const strip of document.querySelectorAll(".pictures")) {
   const tiles = [...strip.querySelectorAll(".tile img")];

@@ -36,8 +36,9 @@ def draw_seeds(proof: Proof) -> Drawing:
         axes.axvline(proof.mean, color=INK, linewidth=1, linestyle=":", zorder=1, label=f"mean {proof.mean:.3f} %")
         if proof.judged:
             axes.axvline(proof.target, color=GOOD, linewidth=1.5, zorder=1, label=f"target {proof.target:.15g} %")
-        lost = [row for row in proof.seeds if row.errors == proof.num_images]
-        if lost and len(lost) < len(proof.seeds):  # as a run that diverges is; the others would be a single spot
+        lost = [row for row in proof.seeds if row.errors == proof.num_images]  # as a run that diverges is
+        lost = lost if len(lost) < len(proof.seeds) else []
+        if lost:  # the others would be a single spot
             others = [row.test_accuracy for row in proof.seeds if row not in lost]
             axes.set_xlim(*_around([*others, proof.target] if proof.judged else others))
         axes.set_ylim(0, highest + 1)
@@ -66,7 +67,7 @@ def draw_frontier(frontier: Frontier) -> Drawing:
         sketch = Sketch(3.6)
         axes = sketch.axes
         found = [accuracy for point in frontier.points for accuracy in point.test_accuracies]
-        lost = found.count(0.0)  # of runs that diverged
+        lost = found.count(0.0) if any(found) else 0  # of runs that diverged
         for point in frontier.points:
             for index, accuracy in enumerate(point.test_accuracies):
                 [dot] = axes.plot([point.num_params or 0], [accuracy], "o", color=MAIN, alpha=0.4, markersize=4, mew=0)
@@ -81,7 +82,7 @@ def draw_frontier(frontier: Frontier) -> Drawing:
             [cross] = axes.plot([each.num_params], [each.accuracy], "x", color=BAD, label="" if place else ONE_SEED)
             told = f"{each.name}: {each.num_params:,} parameters, {each.accuracy:.2f} %, one seed"
             sketch.tell(cross, f"published-{place}", told)
-        if lost and lost < len(found):
+        if lost:
             published = [each.accuracy for each in PUBLISHED.get(frontier.dataset, ())]
             axes.set_ylim(*_around([*filter(None, found), *published, frontier.target]))
         axes.set_xlabel("parameters")
@@ -204,10 +205,14 @@ def draw_calibration(answers: Answers) -> Drawing:
         axes = sketch.axes
         bins = [each for each in answers.bins if each.num]
         for index, each in enumerate(bins):
-            doubt = max(1 - each.probability, 1e-4)
-            wrong = 1 - each.num_right / each.num
+            doubt, wrong = 1 - each.probability, 1 - each.num_right / each.num
             [dot] = axes.plot(
-                [100 * doubt], [100 * max(wrong, 1e-4)], "o", color=MAIN, markersize=3 + 1.5 * math.log10(each.num)
+                [100 * max(doubt, 1e-4)],
+                [100 * max(wrong, 1e-4)],
+                "o",
+                color=MAIN,
+                fillstyle="full" if wrong else "none",
+                markersize=3 + 1.5 * math.log10(each.num),
             )
             sketch.tell(dot, f"bin-{index}", f"{each.num:,} answers: {doubt:.2%} doubt, {wrong:.2%} wrong")
         axes.plot([0.01, 100], [0.01, 100], color=FAINT, linewidth=1, label="as often wrong as doubted")
@@ -224,7 +229,7 @@ def draw_calibration(answers: Answers) -> Drawing:
         "calibration",
         label="How often answers are wrong, by how sure the networks were.",
         caption=(
-            "A dot is a group of answers about as sure as each other. Above the line, networks are too sure; at the "
-            "bottom, no answer is wrong." + (f" Calibration error: {error:.2%}." if error is not None else "")
+            "A dot is a group of answers about as sure as each other. Above the line, networks are too sure; where it "
+            "is hollow, no answer is wrong." + (f" Calibration error: {error:.2%}." if error is not None else "")
         ),
     )

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ...proof.summaries import Reranking, Standing
 from ..words import plural
-from .facts import ShownTrial
+from .facts import ShownTrial, names_of
 from .sketch import Drawing, Sketch, error_axis, error_of
 from .svg import FAINT, INK, MAIN, WARM, style
 
@@ -114,11 +114,11 @@ def draw_parallel(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:
     with style():
         sketch = Sketch(3.4)
         axes = sketch.axes
-        names = list(complete[0].params)
-        spans = {name: _span([trial.params.get(name) for trial in complete]) for name in names}
+        names = names_of(complete)
+        scales = {name: _Scale([trial.params[name] for trial in complete if name in trial.params]) for name in names}
         order = sorted(complete, key=lambda trial: trial.value or 0.0)
         for rank, trial in enumerate(order):
-            heights = [_height(trial.params.get(name), spans[name]) for name in names]
+            heights = [scales[name].height(trial.params.get(name)) for name in names]
             chosen, good = trial.number == winner, rank >= 0.75 * len(order)
             [line] = axes.plot(
                 range(len(names)),
@@ -129,7 +129,7 @@ def draw_parallel(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:
                 zorder=4 if chosen else 3 if good else 2,
             )
             sketch.tell(line, f"line-{trial.number}", f"trial {trial.number}: {trial.value:.2f} %")
-        labels = [f"{name}\n{_format(spans[name][0])} to {_format(spans[name][1])}" for name in names]
+        labels = [f"{name}\n{scales[name].range}" for name in names]
         axes.set_xticks(range(len(names)), labels, rotation=90, fontsize=6.5)
         axes.set_yticks([0, 1], ["low", "high"])
         axes.grid(visible=False, axis="y")
@@ -143,23 +143,35 @@ def draw_parallel(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:
     )
 
 
-def _span(values: Sequence[Any]) -> tuple[float, float]:
-    numbers = [float(value) for value in values if isinstance(value, int | float)]
-    return (min(numbers), max(numbers)) if numbers else (0.0, 0.0)
+class _Scale:
+    """Of a parameter, from 0 to 1: of words, in the order of the alphabet, each the same way from the next."""
 
+    def __init__(self, values: Sequence[Any]) -> None:
+        numeric = all(isinstance(value, int | float) for value in values)
+        self._words = None if numeric else sorted(set(map(str, values)))
+        numbers = [self._number(value) for value in values]
+        self._low, self._high = min(numbers), max(numbers)
+        self._is_log = numeric and self._low > 0 and self._high / self._low > 5
 
-def _height(value: Any, span: tuple[float, float]) -> float:
-    """From 0 to 1; on a logarithmic scale where a range spans more than a factor of five."""
-    low, high = span
-    if not isinstance(value, int | float) or low == high:
-        return 0.5
-    if low > 0 and high / low > 5:
-        return math.log(float(value) / low) / math.log(high / low)
-    return (float(value) - low) / (high - low)
+    def _number(self, value: Any) -> float:
+        return float(value) if self._words is None else float(self._words.index(str(value)))
 
+    def height(self, value: Any) -> float:
+        """In the middle where all are alike, and nowhere for a trial that has not drawn it."""
+        if value is None:
+            return math.nan
+        if self._low == self._high:
+            return 0.5
+        number = self._number(value)
+        if self._is_log:
+            return math.log(number / self._low) / math.log(self._high / self._low)
+        return (number - self._low) / (self._high - self._low)
 
-def _format(value: float) -> str:
-    return f"{value:.2g}"
+    @property
+    def range(self) -> str:
+        if self._words is not None:
+            return f"{self._words[0]} to {self._words[-1]}"
+        return f"{self._low:.2g} to {self._high:.2g}"
 
 
 def draw_sizes(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:

@@ -21,6 +21,7 @@ from .tables import (
     parameters_table,
     reranking_table,
     trials_table,
+    workers_table,
 )
 from .timeline import draw_timeline
 
@@ -329,7 +330,7 @@ def _work(facts: PageFacts) -> Section | None:
         id="work",
         title="Who trained when",
         words=(f"For {format_seconds(facts.summary.seconds)} in all, a trial was running.", *_left_out(facts)),
-        blocks=(draw_timeline(facts.trials, drawn_trials(facts)),),
+        blocks=(draw_timeline(facts.trials, drawn_trials(facts)), workers_table(facts.trials)),
     )
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from ...proof.answers import Answers
 from ...proof.summaries import Reranking
-from ..words import plural
+from ..words import format_seconds, plural
 from .blocks import Table
-from .facts import PageFacts, ShownTrial
+from .facts import PageFacts, ShownTrial, names_of
 
 MOST_DRAWN = 400  # trials: a page stays below two megabytes, and a figure can be read
 
@@ -56,10 +56,20 @@ def trials_table(trials: Sequence[ShownTrial], winner: int | None) -> Table:
     return Table(caption=caption, headings=headings, rows=rows, marked=_place(order, winner), folded=True)
 
 
+def workers_table(trials: Sequence[ShownTrial]) -> Table:
+    """Who has done how much."""
+    seconds: dict[str, list[float]] = {}
+    for trial in trials:
+        if trial.start is not None and trial.end is not None:
+            seconds.setdefault(trial.worker, []).append((trial.end - trial.start).total_seconds())
+    rows = tuple((worker, str(len(spent)), format_seconds(sum(spent))) for worker, spent in seconds.items())
+    return Table(caption=plural(len(rows), "worker"), headings=("Worker", "Trials", "At work"), rows=rows, folded=True)
+
+
 def parameters_table(complete: Sequence[ShownTrial], winner: int | None) -> Table:
     """What the lines of the parallel coordinates stand for."""
     order = _order(complete)
-    names = list(order[0].params)
+    names = names_of(order)
     rows = tuple(
         (str(trial.number), f"{trial.value:.2f}", *(_cell(trial.params.get(name)) for name in names)) for trial in order
     )

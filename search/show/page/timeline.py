@@ -11,6 +11,7 @@ from .sketch import Drawing, Sketch
 from .svg import BAD, FAINT, GOOD, MAIN, WARM, style
 
 STATE_COLOURS = {"complete": MAIN, "pruned": FAINT, "failed": BAD, "interrupted": WARM, "running": GOOD}
+HATCHES = {"failed": "xxxx", "interrupted": "////", "running": "...."}  # not everybody tells their colours apart
 
 
 def draw_timeline(trials: Sequence[ShownTrial], drawn: Sequence[ShownTrial]) -> Drawing:
@@ -32,13 +33,14 @@ def draw_timeline(trials: Sequence[ShownTrial], drawn: Sequence[ShownTrial]) -> 
                 max(right - left, 0.01),
                 0.8,
                 facecolor=STATE_COLOURS[trial.state],
+                hatch=HATCHES.get(trial.state),
                 alpha=0.75,
                 linewidth=0,
             )
             sketch.tell(
                 axes.add_patch(box),
                 f"span-{trial.number}",
-                f"trial {trial.number}, {trial.state}: {(end - start).total_seconds():.0f} s",
+                f"trial {trial.number}, {trial.state}: {(end - start).total_seconds():.0f} s, {trial.worker}",
             )
         axes.set_xlim(0, max(clock.total, 0.1))
         axes.set_ylim(-0.6, max(len(workers), 1) - 0.4)
@@ -47,7 +49,8 @@ def draw_timeline(trials: Sequence[ShownTrial], drawn: Sequence[ShownTrial]) -> 
         axes.set_ylabel(plural(len(workers), "worker"))
         axes.set_xlabel("minutes at work")
         for state in dict.fromkeys(trial.state for trial, _, _ in spans):
-            axes.plot([], [], "s", color=STATE_COLOURS[state], label=state)
+            hatch = HATCHES.get(state)
+            axes.add_patch(Rectangle((0, 0), 0, 0, facecolor=STATE_COLOURS[state], hatch=hatch, lw=0, label=state))
         sketch.figure.legend(loc="outside upper right", ncols=5)
     return sketch.drawing(
         "timeline",

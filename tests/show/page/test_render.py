@@ -1,6 +1,7 @@
 """The page: one file, honest about what is missing, with every figure drawn."""
 
 import io
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -23,13 +24,13 @@ from search.show.page.blocks import Table
 from search.show.page.facts import PageFacts
 from search.show.page.headline import headline, next_steps
 from search.show.page.pictures import to_png
-from search.show.page.proof_figures import draw_ladder
+from search.show.page.proof_figures import draw_ladder, draw_seeds
 from search.show.page.render import render, render_figures
-from search.show.page.search_figures import draw_history
+from search.show.page.search_figures import draw_history, draw_parallel
 from search.show.page.sections import sections
 from search.show.page.svg import BY_DAY, THEME
 from search.show.page.svg import to_png as to_picture
-from search.show.page.tables import MOST_DRAWN, drawn_trials
+from search.show.page.tables import MOST_DRAWN, drawn_trials, parameters_table
 
 
 class Page(HTMLParser):
@@ -155,6 +156,17 @@ def test_a_page_of_an_unfinished_search_says_how_far_it_is_and_how_to_finish_it(
     assert "The best network so far" in render(UNDER_WAY)
 
 
+def test_who_leads_an_unfinished_search_has_not_won_it() -> None:
+    facts = replace(WON, num_planned=80)
+    assert headline(facts) == "Under way: 50 trials of 80 done."
+    assert next_steps(facts) == [("Finish the search", SEARCH)]
+
+
+def test_a_command_that_leaves_a_secret_out_says_what_to_add() -> None:
+    [(_, command)] = next_steps(replace(WON, places=("--study-name", "a"), remark="with the same --storage"))
+    assert command == "python cli.py verify-best --seeds 5 --study-name a  # with the same --storage"
+
+
 def test_a_search_without_a_winner_says_what_it_lacks() -> None:
     facts = replace(UNDER_WAY, num_planned=50)
     assert headline(facts) == "Searched: 50 trials done; the leading ones are still to be re-ranked."
@@ -230,6 +242,36 @@ def test_the_numbers_of_figures_are_in_tables() -> None:
     assert parameters.headings[2:] == tuple(TRIALS[0].params)
     assert {len(row) for row in parameters.rows} == {len(parameters.headings)}
     assert parameters.rows[0][:2] == ("2", "99.30")
+
+
+def test_who_trained_is_told() -> None:
+    [section] = [each for each in sections(ALL) if each.id == "work"]
+    drawing, table = section.blocks
+    assert drawing.tips["span-4"] == "trial 4, complete: 120 s, here, process 0"  # type: ignore[union-attr]
+    assert table.rows == (("here, process 0", "3", "0:06:00"), ("here, process 1", "2", "0:04:00"))  # type: ignore[union-attr]
+
+
+def test_words_and_parameters_that_not_all_trials_have_are_drawn() -> None:
+    trials = (
+        make_trial(0, params={"activation": "relu", "lr": 0.01}),
+        make_trial(1, params={"activation": "gelu", "lr": 0.01}),
+        make_trial(2, params={"activation": "silu", "lr": 0.01, "slope": 0.2}),
+    )
+    drawing = draw_parallel(trials, None)
+    axes = drawing.figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "activation\ngelu to silu", "lr\n0.01 to 0.01", "slope\n0.2 to 0.2",
+    ]  # fmt: skip
+    heights = {line.get_gid(): list(line.get_ydata()) for line in axes.lines if line.get_gid()}
+    assert heights["line-0"][:2] == heights["line-2"][1:][:1] * 2 == [0.5, 0.5]
+    assert [heights[f"line-{number}"][0] for number in range(3)] == [0.5, 0.0, 1.0]
+    assert math.isnan(heights["line-0"][2])
+    assert parameters_table(trials, None).headings[2:] == ("activation", "lr", "slope")
+
+
+def test_one_seed_that_diverged_is_in_the_picture() -> None:
+    assert "Not in the picture" not in draw_seeds(make_proof([10_000])).caption
+    assert "Not in the picture: seed 10001" in draw_seeds(make_proof([60, 10_000])).caption
 
 
 def test_layers_add_up_in_the_table() -> None:
