@@ -101,15 +101,18 @@ def stop_if(failed):
               'The same command tries again.', file=sys.stderr)
         sys.exit(130 if interrupts else 1)
 
-lock = open('setup.py', 'a')  # as long as this process lives, no other make sets up here
 try:
+    lock = open('setup.py', 'a')  # as long as this process lives, no other make sets up here
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:
     print('Another make sets up %s here: waiting for it.' % venv, flush=True)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    if installed.exists():
-        sys.exit()
+except OSError:
+    pass  # not every file system has locks
+changed = max(os.path.getmtime(name) for name in ('pyproject.toml', 'setup.py'))
+if installed.exists() and installed.stat().st_mtime >= changed:
+    sys.exit()  # another has done it meanwhile
 if installed.exists():
     print('pyproject.toml or setup.py has changed: bringing %s up to date.' % venv, flush=True)
 else:
@@ -117,7 +120,12 @@ else:
     print('On Linux it takes up to 6 GB, as PyTorch comes with CUDA. README.md: how to do without.', flush=True)
 installed.unlink(missing_ok=True)
 if unfinished.exists():
-    shutil.rmtree(venv)
+    for path in venv.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != unfinished:
+            path.unlink()
+    unfinished.unlink()  # the last: who is interrupted here begins anew
 pip = None
 signal.signal(signal.SIGINT, lambda *_: interrupts.append(1))  # children get it as well, and end by themselves
 signal.signal(signal.SIGTERM, lambda *_: (interrupts.append(1), pip and pip.terminate()))
@@ -134,8 +142,9 @@ while pip.poll() is None:
         tell(doing)
 for reader in readers:
     reader.join()
+if not pip.returncode:
+    unfinished.unlink(missing_ok=True)
 stop_if(pip.returncode)
-unfinished.unlink(missing_ok=True)
 tell('Set up.')
 print(end='\n' if live else '', flush=True)
 subprocess.call([python, '-c', 'from search.net.compiled.preparing import prepare; prepare(print)'])

@@ -207,38 +207,6 @@ class StepProfile(Measurement):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedAccuracy:
-    """The reference net after its last epoch; accuracies in percent, on the validation images."""
-
-    seed: int
-    accuracy: float
-    accuracy_one_view: float
-    val_loss: float
-    train_loss: float
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracy(Measurement):
-    """The reference net over several seeds (`benchmarks.accuracy`); `std` needs two."""
-
-    mean: float
-    std: float | None
-    min: float
-    mean_one_view: float
-    val_loss: float
-    seconds: float
-    seeds: tuple[SeedAccuracy, ...]
-    channels: Channels
-    num_params: int
-    lr: float
-    batch_size: int
-    epochs: int
-    precision: str
-    dataset: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Point:
     """A point of the search space, trained to the end.
 

@@ -24,6 +24,8 @@ quoted() { # words, so that another shell takes each as one
     for word in "$@"; do printf "'%s' " "$(printf %s "$word" | sed "s/'/'\\\\''/g")"; done
 }
 
+runs="[ -e \$pid ] && ps -o args= -p \$(cat \$pid) | grep -q cli.py" # another process may have its number by now
+
 [ $# -gt 0 ] || usage
 action=$1
 shift
@@ -32,11 +34,11 @@ start)
     : "${OPTUNA_STORAGE:?is the database that all hosts share}"
     [ $# -gt 0 ] || set -- search --trials 50 --dataset mnist
     do="read -r OPTUNA_STORAGE; export OPTUNA_STORAGE
-        if [ -e \$pid ] && kill -0 \$(cat \$pid) 2>/dev/null; then echo 'It runs already: stop it first.' >&2; exit 1; fi
+        if $runs; then echo 'It runs already: stop it first.' >&2; exit 1; fi
         nohup $(quoted "$python" cli.py "$@") >>\$log 2>&1 </dev/null & echo \$! >\$pid"
     ;;
 log) do="tail -n 20 \$log" ;;
-stop) do="kill -TERM \$(cat \$pid) && rm \$pid" ;;
+stop) do="if $runs; then kill -TERM \$(cat \$pid); else echo 'It does not run.' >&2; exit 1; fi" ;;
 *) usage ;;
 esac
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from optuna.pruners import NopPruner, PercentilePruner
 from optuna.trial import FrozenTrial
 
-from benchmarks import accuracy, contest, points, pruners, records, step_profile, throughput, trial_times
+from benchmarks import contest, points, pruners, records, step_profile, throughput, trial_times
 from benchmarks.light_study import ACCURACY
 from benchmarks.pruners import Learned
 from benchmarks.records import PrunerRow
@@ -135,25 +135,6 @@ def test_a_step_is_measured_with_the_kinds_of_work_that_it_is_made_of(few_digits
     assert list(measured.kinds_ms.values()) == sorted(measured.kinds_ms.values(), reverse=True)
     assert sum(measured.kinds_ms.values()) == pytest.approx(measured.timed_step_ms)
     assert measured.step_ms > 0
-
-
-# Accuracy
-
-
-def test_accuracy_is_measured_over_seeds_from_one_up_with_its_spread() -> None:
-    options = ["--dataset", "sample", "--seeds", "2", "--epochs", "1", "--workers", "0", "--json"]
-    ended = CliRunner().invoke(accuracy.main, options)
-    assert ended.exit_code == 0, ended.stderr
-    facts = json.loads(ended.stdout)
-    accuracies = [row["accuracy"] for row in facts["seeds"]]
-    assert [row["seed"] for row in facts["seeds"]] == [1, 2]
-    rows = [(row["accuracy"], row["accuracy_one_view"]) for row in facts["seeds"]]
-    assert rows[0] != rows[1]  # one of the two may be alike by chance
-    assert facts["min"] == min(accuracies)
-    assert facts["mean"] == pytest.approx(sum(accuracies) / 2)
-    assert facts["std"] == pytest.approx(abs(accuracies[0] - accuracies[1]) / 2**0.5)
-    assert facts["mean_one_view"] == pytest.approx(sum(row["accuracy_one_view"] for row in facts["seeds"]) / 2)
-    assert 10 < facts["min"] < 100
 
 
 # Pruners
@@ -341,7 +322,6 @@ def test_a_trial_that_sleeps_saves_its_model_only_if_it_is_the_best(
 @pytest.mark.parametrize(
     "kind",
     [
-        records.Accuracy,
         records.Chaos,
         records.Orchestration,
         records.Points,

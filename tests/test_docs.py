@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in docs.pages()}
 README = PAGES["README.md"]
 BENCHMARKS = (
-    "accuracy", "beyond_random", "chaos", "crowds", "orchestration", "points", "pruners", "repeat", "samplers",
+    "beyond_random", "chaos", "crowds", "orchestration", "points", "pruners", "repeat", "samplers",
     "scaling", "step_profile", "throughput",
 )  # fmt: skip
 OTHERS_OPTIONS = {  # pip's, Slurm's, Optuna's, TensorBoard's
@@ -178,12 +178,13 @@ def test_every_make_target_on_a_page_exists() -> None:
 
 def test_what_is_named_to_make_reaches_the_command() -> None:
     made = subprocess.run(
-        ["make", "--dry-run", "--old-file=.venv/installed", "search", "verify", "TRIALS=7", "SEEDS=3", "STUDY=my own"],
+        ["make", "--dry-run", "--old-file=.venv/installed", "search", "verify", "TRIALS=7", "SEEDS=3",
+         "STUDY=it's mine"],
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert [shlex.split(line)[1:] for line in made.stdout.splitlines() if "cli.py" in line] == [
-        ["cli.py", "search", "--trials", "7", "--study-name", "my own"],
-        ["cli.py", "verify-best", "--seeds", "3", "--study-name", "my own"],
+        ["cli.py", "search", "--trials", "7", "--study-name", "it's mine"],
+        ["cli.py", "verify-best", "--seeds", "3", "--study-name", "it's mine"],
     ]
 
 

@@ -110,10 +110,14 @@ def test_every_host_is_told_the_command_and_the_database_and_when_to_end(recorde
         assert logs(recorder.parent, 2 + len(words)) == [[URL, "cli.py", *words]] * 2
         assert parsed(["cli.py", *words])["trials"] == 7
         assert hosts(recorder, "log").stdout.splitlines().count('it\'s "mine" $HOME') == 2
+        again = hosts(recorder, "start", *words)
+        assert (again.returncode, again.stderr.count("It runs already: stop it first.")) == (1, 2)
     finally:
         stopped = hosts(recorder, "stop")
     assert stopped.returncode == 0, stopped.stderr
     assert [lines[-1] for lines in logs(recorder.parent, 3 + len(words))] == ["ended"] * 2
+    time.sleep(0.5)  # until they have gone
+    assert hosts(recorder, "stop").stderr.count("It does not run.") == 2
 
 
 def test_the_database_is_in_no_words_that_a_list_of_processes_would_show(recorder: Path) -> None:

@@ -88,6 +88,44 @@ def test_the_readmes_study_has_its_place_and_a_ledger_is_only_added_to(workplace
     assert not (tmp_path / "kept" / "small").exists()
 
 
+def test_a_repetition_is_kept_with_what_it_repeats(workplace: Path, tmp_path: Path) -> None:
+    repeated = workplace / "results" / "small-reproduce-7-0123"
+    repeated.mkdir()
+    (repeated / "reproduce.json").write_text("{}", encoding="utf-8")
+    (repeated / "attempts.jsonl").write_text("a look\n", encoding="utf-8")
+    own = (workplace / "results" / "small" / "attempts.jsonl").read_text(encoding="utf-8")
+    assert run(workplace, tmp_path / "kept")[0] == 0
+    assert (tmp_path / "kept" / "small" / "reproduce.json").read_text(encoding="utf-8") == "{}"
+    assert (tmp_path / "kept" / "small" / "attempts.jsonl").read_text(encoding="utf-8") == own + "a look\n"
+
+
+def test_a_ledger_comes_along_wherever_its_study_lies(workplace: Path, tmp_path: Path) -> None:
+    target = tmp_path / "kept"
+    assert run(workplace, target)[0] == 0
+    own = (target / "small" / "attempts.jsonl").read_text(encoding="utf-8")
+    (target / "small" / "attempts.jsonl").write_text("of before\n" + own, encoding="utf-8")
+    assert run(workplace, target)[0] == 0
+    assert (target / "small" / "attempts.jsonl").read_text(encoding="utf-8") == "of before\n" + own
+    assert run(workplace, target, "--reference", "small")[0] == 0
+    assert (tmp_path / "reference" / "attempts.jsonl").read_text(encoding="utf-8") == "of before\n" + own
+    assert not (target / "small").exists()
+    (target / "former").mkdir()
+    (target / "former" / "attempts.jsonl").touch()
+    code, told = run(workplace, target)
+    assert (code, told) == (1, f"Error: {target} has ledgers of studies that are no longer there: former.\n")
+    assert (target / "former" / "attempts.jsonl").exists()
+
+
+@pytest.mark.parametrize("target", ["here", "here/results", "kept"])
+def test_a_folder_of_something_else_is_not_replaced(workplace: Path, tmp_path: Path, target: str) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "letters.txt").touch()
+    before = sorted(tmp_path.rglob("*"))
+    code, told = run(workplace, tmp_path / target)
+    assert (code, told.count("name another")) == (1, 1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("target", "options", "told"),
     [

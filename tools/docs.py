@@ -12,7 +12,7 @@ import click
 
 from search.config import ExplainedError
 from tools.constants import views
-from tools.frontier import frontier
+from tools.frontier import claim, frontier
 from tools.help_texts import help_texts
 from tools.other_sets import fashion
 from tools.reliability import reliability
@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "docs" / "records.schema.json"
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PARTS: dict[str, Callable[[], str]] = {
+    "claim": claim,
     "frontier": frontier,
     "results": result_table,
     "evidence": evidence,

@@ -3,14 +3,27 @@
 from search.proof.frontier import Frontier
 from search.show import frontier as words
 from search.show.words import escape_markdown
-from tools.results import REFERENCE
+from tools.results import FRONTIER
 
-FRONTIER = REFERENCE.parent / "frontier"
+
+def claim() -> str:
+    """The claim, the plot, and what the searches have earned, as the README begins."""
+    record = _record()
+    paragraphs = [
+        f"**{escape_markdown(words.claim(record))}**",
+        "![Test accuracy against parameters: every seed a dot](results/frontier/frontier.png)",
+        escape_markdown(words.earned(record)),
+    ]
+    return "\n\n".join(filter(None, paragraphs)) + "\n"
+
+
+def _record() -> Frontier:
+    return Frontier.read(FRONTIER / "frontier.json")
 
 
 def frontier() -> str:
     """The claim, the plot, the table, and what these rest on."""
-    record = Frontier.read(FRONTIER / "frontier.json")
+    record = _record()
     headings, *rows = words.rows(record)
     used = [index for index, name in enumerate(headings) if any(row[index] for row in rows)]
     lines = ["| " + " | ".join(row[index] for index in used) + " |" for row in (headings, *rows)]

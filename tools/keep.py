@@ -1,7 +1,7 @@
 """Copies a frontier's database and records to where they are committed, without what is of this machine alone.
 
-python -m tools.keep study.db results results/frontier
-python -m tools.keep study.db results results/frontier --reference mnist-7999p-15e
+python -m tools.keep ../run/study.db ../run/results results/frontier
+python -m tools.keep ../run/study.db ../run/results results/frontier --reference mnist-7999p-15e
 
 The frontier's own record comes first, and each budget's records have a folder; those of the study that the README tells
 lie in `reference` beside it, where its benchmarks are. Run it again whenever more is known.
@@ -12,6 +12,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -41,8 +42,11 @@ PASSING = ("owner", "artifacts:%", "dashboard:artifacts:%")
 @click.option("--within", type=click.Path(path_type=Path), multiple=True, help="What lies here is named without it.")
 def main(database: Path, results_dir: Path, target: Path, reference: str | None, within: tuple[Path, ...]) -> None:
     """Copies a frontier's database and records, without what is of this machine alone."""
-    if results_dir.resolve() in target.resolve().parents:
-        raise click.ClickException(f"{target} is within {results_dir}, whose records are to be copied: name another.")
+    source, place = results_dir.resolve(), target.resolve()
+    if source in (place, *place.parents) or place in source.parents:
+        raise click.ClickException(f"{target} holds {results_dir}, or is within it: name another.")
+    if target.exists() and any(target.iterdir()) and not (target / FRONTIER_RECORD).exists():
+        raise click.ClickException(f"{target} holds something else than a frontier: name another.")
     frontiers = [path for path in results_dir.glob(f"*/{FRONTIER_RECORD}") if path.is_file()]
     if len(frontiers) != 1:
         raise click.ClickException(f"{results_dir} holds {len(frontiers)} frontiers; it has to be one.")
@@ -50,6 +54,9 @@ def main(database: Path, results_dir: Path, target: Path, reference: str | None,
     names = [name for name in (point.study_name for point in points if point.trial is not None) if name is not None]
     if reference is not None and reference not in names:
         raise click.ClickException(f"The frontier has no study {reference!r} with a winner.")
+    orphans = [path.parent.name for path in target.glob(f"*/{LEDGER_FILE}") if path.parent.name not in names]
+    if orphans:
+        raise click.ClickException(f"{target} has ledgers of studies that are no longer there: {', '.join(orphans)}.")
     folders = [f"{path.resolve()}/" for path in (database.parent, results_dir.parent, *within)]
     with TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
@@ -69,11 +76,15 @@ def keep_records(source: Path, target: Path, folders: list[str]) -> None:
     if not (source / SUMMARY).exists():
         raise click.ClickException(f"{source / SUMMARY} is missing.")
     target.mkdir()
-    for path in (path for pattern in KEPT for path in source.glob(pattern)):
+    repeated = sorted(
+        source.parent.glob(f"{source.name}-reproduce-*/reproduce.json"), key=lambda path: path.stat().st_mtime
+    )
+    for path in [*(path for pattern in KEPT for path in source.glob(pattern)), *repeated]:  # the latest one stays
         content = path.read_bytes()
         for name in folders if path.suffix in TEXTS else ():
             content = content.replace(name.encode(), b"")
         (target / path.name).write_bytes(content)
+    _write_lines(target / LEDGER_FILE, [_lines(path.with_name(LEDGER_FILE)) for path in (source / SUMMARY, *repeated)])
 
 
 def keep_database(database: Path, target: Path, folders: list[str]) -> None:
@@ -116,7 +127,8 @@ def _put_in_place(copy: Path, target: Path, reference: str | None) -> None:
     if reference is not None:
         place = target.parent / "reference"
         place.mkdir(parents=True, exist_ok=True)
-        _add_ledger(place / LEDGER_FILE, copy / reference / LEDGER_FILE)
+        for earlier in (target / reference, place):  # a study may have changed its place
+            _add_ledger(earlier / LEDGER_FILE, copy / reference / LEDGER_FILE)
         for path in [path for pattern in KEPT for path in place.glob(pattern)]:
             path.unlink()
         shutil.copytree(copy / reference, place, dirs_exist_ok=True)
@@ -124,17 +136,28 @@ def _put_in_place(copy: Path, target: Path, reference: str | None) -> None:
     for folder in copy.iterdir():
         if folder.is_dir():
             _add_ledger(target / folder.name / LEDGER_FILE, folder / LEDGER_FILE)
+    new, old = (target.with_name(f"{target.name}.{word}") for word in ("new", "old"))
+    shutil.copytree(copy, new)
     if target.exists():
-        shutil.rmtree(target)
-    shutil.copytree(copy, target)
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _add_ledger(kept: Path, ledger: Path) -> None:
     """Puts what was on record before in front of what is new."""
-    before = kept.read_bytes().splitlines(keepends=True) if kept.exists() else []
-    new = ledger.read_bytes().splitlines(keepends=True) if ledger.exists() else []
-    if before or new:
-        ledger.write_bytes(b"".join([*before, *(line for line in new if line not in before)]))
+    before = _lines(kept)
+    _write_lines(ledger, [before, [line for line in _lines(ledger) if line not in before]])
+
+
+def _write_lines(path: Path, parts: list[list[bytes]]) -> None:
+    content = b"".join(chain.from_iterable(parts))
+    if content:
+        path.write_bytes(content)
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -8,20 +8,19 @@ from tempfile import TemporaryDirectory
 
 from optuna.storages import RDBStorage
 
-from benchmarks.records import Accuracy, read
 from search.config import MAX_EPOCHS, ExplainedError
 from search.proof.evidence import Proof
 from search.proof.ladder import Ladder
-from search.proof.summaries import Reranking, StudySummary
+from search.proof.summaries import Earned, StudySummary
 from search.show import ladder, proof
 from search.show.totals import busy_seconds
 from search.show.words import format_network
-from search.studies.facts import TrialFacts
 from search.studies.kinds import KINDS, Kind
 from search.studies.storage import open_storage
 from search.studies.study import StoredStudy
 
-REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+REFERENCE, FRONTIER = RESULTS / "reference", RESULTS / "frontier"
 
 
 def result_table() -> str:
@@ -55,59 +54,44 @@ def describe_search(summary: StudySummary) -> str:
 def evidence() -> str:
     """What the verdict rests on, what the search and the views have earned, and how long it took."""
     summary, proved = StudySummary.read(REFERENCE / "summary.json"), Proof.read(REFERENCE / "verify.json")
-    first, reranking, best = read(Accuracy, REFERENCE / "accuracy.json"), summary.reranking, summary.best
-    if reranking is None or reranking.regression is None or best is None:
-        raise ExplainedError(f"{REFERENCE / 'summary.json'} has no finished re-ranking: the pages rest on one.")
+    reranking, best = summary.reranking, summary.best
+    if reranking is None or reranking.regression is None or reranking.earned is None or best is None:
+        raise ExplainedError(f"{REFERENCE / 'summary.json'} has no finished comparison: the pages rest on one.")
     with _reference_study() as storage:
         first_trial = StoredStudy.load(storage, summary.study_name).trials()[0]
         minutes = {
             "re-ranking": _minutes(storage, KINDS[Kind.RERANK].name(summary.study_name)),
             "proof": _minutes(storage, KINDS[Kind.VERIFY].name(summary.study_name, trial=proved.trial)),
         }
-    if first.channels != TrialFacts.of(first_trial).channels:
-        raise ExplainedError(f"{REFERENCE / 'accuracy.json'} is of another network than the study's first trial.")
     lines = [
         f"The search's first-ranked trial had reached {best.val_accuracy:.2f} % on validation; its further runs differ "
         f"from that by {-reranking.regression:+.3f} points on average. The network that every study tries first "
         f"(trial 0) had reached {first_trial.value:.2f} %.",
         *proof.evidence(proved),
         "",
-        _earned(first, reranking, proved),
+        _earned(reranking.earned, proved),
         "",
         f"The re-ranking took another {minutes['re-ranking']:.0f} minutes, the proof {minutes['proof']:.0f}.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _earned(first: Accuracy, reranking: Reranking, proved: Proof) -> str:
-    """What the search and the views have earned, as far as records show it."""
+def _earned(earned: Earned, proved: Proof) -> str:
+    """What the search and the views have earned."""
+    margin, sure = (f" ± {earned.margin:.3f}", "95 %, ") if earned.margin is not None else ("", "")
     views = proved.mean - proved.one_view.mean
     return (
-        f"What did the search earn? {_earned_by_search(first, reranking)} What did the views earn? On the test digits, "
+        f"What did the search earn? On validation, {earned.mean:+.3f}{margin} points over trial 0 ({sure}"
+        f"{len(earned.first_val_accuracies)} pairs of further runs). What did the views earn? On the test digits, "
         f"{views:+.3f} points on average over the same {len(proved.seeds)} networks."
-    )
-
-
-def _earned_by_search(first: Accuracy, reranking: Reranking) -> str:
-    """By pairs of runs that chose neither; records of before there were such runs know less."""
-    earned = reranking.earned
-    if earned is not None:
-        margin, sure = (f" ± {earned.margin:.3f}", "95 %, ") if earned.margin is not None else ("", "")
-        n = len(earned.first_val_accuracies)
-        return f"On validation, {earned.mean:+.3f}{margin} points over trial 0 ({sure}{n} pairs of further runs)."
-    [winner] = [each for each in reranking.standings if each.number == reranking.winner]
-    return (
-        f"On validation, trial 0's network has {first.mean:.3f} % on average over {len(first.seeds)} further seeds, "
-        f"and the winner {winner.mean:.3f} % over its {len(winner.val_accuracies)} further runs: "
-        f"{winner.mean - first.mean:+.3f} points, which so few runs do not prove."
     )
 
 
 @contextmanager
 def _reference_study() -> Iterator[RDBStorage]:
-    """A copy of the committed database: opening one writes to it."""
+    """A copy of the frontier's database, which holds the reference study: opening one writes to it."""
     with TemporaryDirectory() as folder:
-        copy = shutil.copy(REFERENCE / "study.db", folder)
+        copy = shutil.copy(FRONTIER / "study.db", folder)
         storage = open_storage(f"sqlite:///{copy}")
         yield storage
         storage.engine.dispose()

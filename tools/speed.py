@@ -2,7 +2,7 @@
 
 import statistics
 
-from benchmarks.records import Accuracy, Orchestration, PrunerReplays, StepProfile, Throughput, read
+from benchmarks.records import Orchestration, PrunerReplays, StepProfile, Throughput, read
 from search.config import ExplainedError
 from search.show.words import format_network
 from tools.results import REFERENCE
@@ -13,7 +13,6 @@ def speed() -> str:
     paragraphs = [
         _describe_throughput(read(Throughput, REFERENCE / "throughput.json")),
         _describe_steps(read(StepProfile, REFERENCE / "step_profile.json")),
-        _describe_accuracy(read(Accuracy, REFERENCE / "accuracy.json")),
         _describe_pruners(read(PrunerReplays, REFERENCE / "pruners.json")),
         _describe_orchestration(read(Orchestration, REFERENCE / "orchestration.json")),
     ]
@@ -52,14 +51,6 @@ def _describe_steps(measured: StepProfile) -> str:
     ):
         lines.append(f"| {words} | " + " | ".join(f"{each:.2f}" for each in times) + " |")
     return "\n".join(lines)
-
-
-def _describe_accuracy(measured: Accuracy) -> str:
-    return (
-        f"What that net reaches on the validation images: {measured.mean:.3f} % on average over {len(measured.seeds)} "
-        f"seeds (standard deviation {measured.std:.3f}, minimum {measured.min:.2f}; by one view "
-        f"{measured.mean_one_view:.3f}; batches of {measured.batch_size})."
-    )
 
 
 def _describe_pruners(replayed: PrunerReplays) -> str:

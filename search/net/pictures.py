@@ -86,12 +86,16 @@ def _in_bytes(picture: Image.Image) -> Image.Image:
     """A picture of more than 8 bits a pixel, from its darkest to its brightest; Pillow would cut it off at 255."""
     if not picture.mode.startswith(("I", "F")):
         return picture
-    values = np.asarray(picture, dtype=np.float64)
-    low, high = values.min(), values.max()
-    if not np.isfinite(high - low):
+    values = np.asarray(picture).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("its pixels are not all finite")
-    span = high - low
-    return Image.fromarray(((values - low) * (255 / span if span else 0.0)).round().astype(np.uint8))
+    values -= low
+    if high - low < FAINTEST / 255 * max(abs(low), abs(high)):
+        values[:] = 0  # nothing but noise
+    elif high > low:
+        values *= 255 / (high - low)
+    return Image.fromarray(values.round().astype(np.uint8))
 
 
 def _on_paper(picture: Image.Image) -> Grey:

@@ -189,17 +189,17 @@ def proved_model(place: Path) -> Path:
 
 def newer_winner(place: Path) -> str | None:
     """What is to be known of a study's proof whose trial no longer leads; None where all is well."""
-    folder = place if place.is_dir() else place.parent
-    record, summary = folder / "verify.json", folder / SUMMARY
-    if not record.exists() or not summary.exists():
-        return None
+    record = place / "verify.json" if place.is_dir() else place
+    summary = record.with_name(SUMMARY)
+    if record.name != "verify.json" or not record.exists() or not summary.exists():
+        return None  # another one was named, or nothing else is known
     try:
         proof, winner = read_proof(record).proof, StudySummary.read(summary).winner
     except RecordError:
         return None  # whoever needs it will tell
     if winner is None or winner.number == proof.trial:
         return None
-    return f"Trial {winner.number} has won since, and is not proved; this is the proved one, trial {proof.trial}."
+    return f"Trial {winner.number} has won since. This is trial {proof.trial}, of the proof that is here."
 
 
 def results_of(storage: str, study_name: str | None, results_dir: Path) -> Path:

@@ -46,13 +46,9 @@ def write_report(settings: RunSettings, space: Space, screen: Screen, *, with_fi
     """What `report` does; returns the files that it wrote. Raises ExplainedError if there is no such study."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     search = find_search_study(open_storage(settings.storage), settings.study_name)
-    if not is_its_space(search, space):
-        file = f" ({search.facts.space_file})" if search.facts.space_file is not None else ""
-        screen.warn(
-            f"{space.path} is not the search space of {search.name!r}: its network cannot be rebuilt, and the page "
-            f"does without. Name that file{file} with --space."
-        )
     facts = gather(search, settings, space)
+    if facts.not_rebuilt is not None:
+        screen.warn(f"The page does without the network: {facts.not_rebuilt}")
     folder = settings.results_dir / search.name
     files: dict[Path, str | bytes] = {folder / PAGE: render(facts)}
     if with_figures:
@@ -91,12 +87,12 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
     ranking = read_ranking(search)
     summary = summarise(search, ranking, folder)
     shown = find_winner(search, ranking) or search.best_trial()
-    config = _config_of(search, shown, space)
+    config, not_rebuilt = _config_of(search, shown, space)
     proof = _read(Proof, folder / "verify.json")
     if proof is not None and not _is_of(proof, search, shown):
         proof = None  # of an earlier winner, or of another study of this name
     if config is None and proof is not None:
-        config = proof.config
+        config, not_rebuilt = proof.config, None
     ladder = _read(Ladder, folder / "ablation.json")
     if ladder is not None and ladder.config != config:
         ladder = None
@@ -117,6 +113,7 @@ def gather(search: StoredStudy, settings: RunSettings, space: Space) -> PageFact
         side=_looked_at(dataset),
         importance=estimate_importance(search),
         config=config,
+        not_rebuilt=not_rebuilt,
         proof=proof,
         answers=answers,
         hardest=read_regular(misses, limit=LARGEST_PICTURE) if answers is not None and misses.exists() else None,
@@ -156,14 +153,14 @@ def _read(kind: type[RecordType], path: Path) -> RecordType | None:
     return kind.read(path) if path.exists() else None
 
 
-def _config_of(search: StoredStudy, trial: FrozenTrial | None, space: Space) -> TrialConfig | None:
-    """None where there is no trial yet, or it can no longer be rebuilt: then the page does without."""
+def _config_of(search: StoredStudy, trial: FrozenTrial | None, space: Space) -> tuple[TrialConfig | None, str | None]:
+    """Without a trial, nothing; of one that can no longer be rebuilt, why: then the page does without."""
     if trial is None:
-        return None
+        return None, None
     try:
-        return rebuild_config(search, trial, space)
-    except StudyError:
-        return None
+        return rebuild_config(search, trial, space), None
+    except StudyError as error:
+        return None, str(error)
 
 
 def _places(search: StoredStudy, settings: RunSettings, storage: str, space: Space) -> tuple[str, ...]:
@@ -181,11 +178,9 @@ def _places(search: StoredStudy, settings: RunSettings, storage: str, space: Spa
 def _space_file(search: StoredStudy, space: Space) -> str:
     """As the study's commands name it."""
     recorded = search.facts.space_file
-    return str(space.path) if is_its_space(search, space) or recorded is None else recorded
-
-
-def is_its_space(search: StoredStudy, space: Space) -> bool:
-    return search.binding.space == space.hash
+    if search.binding.space == space.hash or recorded in (None, default_space().name):
+        return str(space.path)
+    return recorded
 
 
 def _commands(

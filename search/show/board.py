@@ -7,7 +7,7 @@ from ..proof.evidence import Proof
 from ..proof.frontier import Frontier
 from .notes import describe_objective
 from .page.facts import PageFacts, ShownTrial
-from .page.headline import headline, next_steps
+from .page.headline import headline, next_steps, to_search
 from .study import describe_leader
 from .words import escape_markdown
 
@@ -29,7 +29,7 @@ def tell_story(facts: PageFacts, page: str) -> str:
         describe_objective(facts.summary.dataset, settings.max_params, settings.epochs),
         *map(escape_markdown, describe_leader(facts.summary)),
     ]
-    if winner is not None and best is not None and winner.number != best.number:
+    if winner is not None and best is not None and winner.number != best.number and not to_search(facts):
         tied = facts.summary.reranking.tied if facts.summary.reranking is not None else ()
         why = "only ties with it" if best.number in tied else "owes more to luck"
         paragraphs.append(

@@ -103,6 +103,18 @@ def _earned(point: FrontierPoint) -> str:
     return f"{signed(point.earned.mean)}{margin}"
 
 
+def earned(frontier: Frontier) -> str:
+    """What the searches have earned, in one sentence; empty where that was not measured."""
+    told = [
+        f"{_earned(point)} points at {point.max_params:,}"
+        for point in frontier.points
+        if point.earned is not None and point.earned.first != point.trial
+    ]
+    if not told:
+        return ""
+    return f"What the search earned over the network that it tries first, on validation: {', '.join(told)}."
+
+
 def notes(frontier: Frontier) -> list[str]:
     """What the table rests on, and how far it carries, one sentence each."""
     tested = [point.tested for point in frontier.points if point.tested is not None and point.tested.seeds]

@@ -673,7 +673,7 @@ SPOILT: list[tuple[str, Change, str]] = [
     ("a summary", edited(RECORD, lambda _: (REFERENCE / "summary.json").read_bytes()), "another version"),
     ("a ladder", edited(RECORD, lambda _: (REFERENCE / "ablation.json").read_bytes()), "is damaged"),
     ("a reproduction", edited(RECORD, lambda _: (REFERENCE / "reproduce.json").read_bytes()), "is damaged"),
-    ("a benchmark's", edited(RECORD, lambda _: (REFERENCE / "accuracy.json").read_bytes()), "verify.json"),
+    ("a benchmark's", edited(RECORD, lambda _: (REFERENCE / "throughput.json").read_bytes()), "verify.json"),
     ("a model", edited(RECORD, lambda _: b"\x10" + bytes(7) + b"{}              "), "it is not JSON"),
     ("a database", edited(RECORD, lambda _: b"SQLite format 3\0" + bytes(1_000)), "it is not JSON"),
     ("a pipe", replaced_by_pipe(RECORD), "verify.json cannot be used (not a regular file)"),
@@ -1084,7 +1084,7 @@ def written(world: Path) -> dict[str, bytes]:
         "StorageStatus": run("status", "--json", f"--storage=sqlite:///{world}/study.db").stdout.encode(),
         "Answers": ANSWERS.to_json().encode(),
         "Frontier": FRONTIER.to_json().encode(),
-        "ModelOrigin": read_origin(REFERENCE / "best-single-run.safetensors").encode(),
+        "ModelOrigin": read_origin(next(REFERENCE.glob("verify-*.safetensors"))).encode(),
         "model": (world / "proof" / MODEL).read_bytes(),
     }
     assert found.keys() == {kind.__name__ for kind in RECORDS} | {"model"}

@@ -28,7 +28,9 @@ from search.settings import COMMITTED
 from search.show.prediction import Prediction, draw, to_json
 
 REFERENCE, *_ = COMMITTED
+PROOF = Proof.read(REFERENCE / "verify.json")
 MODEL = next(REFERENCE.glob("verify-*.safetensors"))
+NAME = f"{PROOF.study_name}-trial-{PROOF.trial}"
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def test_a_model_is_copied_with_its_card(tmp_path: Path) -> None:
     for path in (REFERENCE / "verify.json", MODEL):
         shutil.copy(path, proved)
     named = tmp_path / "tiny.safetensors"
-    for words, path in (([], proved / "mnist-7999p-15e-trial-35.safetensors"), (["--output", named], named)):
+    for words, path in (([], proved / f"{NAME}.safetensors"), (["--output", named], named)):
         result = run("export", "--from", proved, "--format", "safetensors", *words)
         assert result.exit_code == 0, result.output
         assert path.read_bytes() == MODEL.read_bytes()
@@ -94,14 +96,14 @@ def test_a_file_of_one_view_has_its_own_name_answers_as_pytorch_does_and_its_car
         shutil.copy(path, tmp_path)
     result = run("export", "--from", tmp_path, "--views", "1")
     assert result.exit_code == 0, result.output
-    path = tmp_path / "mnist-7999p-15e-trial-35-1-view.onnx"
+    path = tmp_path / f"{NAME}-1-view.onnx"
     assert result.stdout.splitlines() == [f"Written: {path}", f"Written: {path}.md"]
     check_onnx(path, network, "1", few_digits)
     assert path.stat().st_size < 60_000
     named = {"verify.json", MODEL.name, path.name, f"{path.name}.md"}
     assert {each.name for each in tmp_path.iterdir()} == named  # all is in one file
     card = Path(f"{path}.md").read_text(encoding="utf-8")
-    kept = Proof.read(tmp_path / "verify.json").model
+    kept = PROOF.model
     assert kept is not None
     reached = 100 - kept.errors_one_view / 100
     assert f", {reached:.15g} % on the test images of mnist; one view" in onnx.load(path).doc_string
@@ -121,7 +123,7 @@ def test_an_onnx_file_answers_as_pytorch_does_on_all_test_digits(
     save_onnx(path, network.model, MNIST_PIXELS, crops_of(views), "a network")
     answers = probabilities(path, digits.images).argmax(axis=1)
     assert (answers == network.look(digits.images, crops_of(views)).argmax(dim=1).numpy()).all()
-    kept = Proof.read(REFERENCE / "verify.json").model
+    kept = PROOF.model
     assert kept is not None
     expected = kept.errors if views == "all" else kept.errors_one_view
     assert (answers != digits.labels.numpy()).sum() == expected
@@ -182,8 +184,7 @@ def test_an_onnx_file_is_for_other_programs(seven: Path, tmp_path: Path) -> None
 
 
 def test_a_model_that_is_not_the_proofs_is_not_exported(tmp_path: Path) -> None:
-    proof = Proof.read(REFERENCE / "verify.json")
-    proof.write(tmp_path / "verify.json")
+    PROOF.write(tmp_path / "verify.json")
     assert_refused(run("export", "--from", tmp_path), 1, f"{MODEL.name} is missing. Restore it.")
 
 
@@ -231,17 +232,18 @@ def test_without_a_proof_the_winner_of_the_search_reads(tmp_path: Path) -> None:
 
 
 def test_a_proof_of_a_trial_that_no_longer_leads_is_told(tmp_path: Path) -> None:
-    proof = Proof.read(REFERENCE / "verify.json")
     summary = StudySummary.read(REFERENCE / "summary.json")
     assert summary.winner is not None
-    proof.write(tmp_path / "verify.json")
+    PROOF.write(tmp_path / "verify.json")
     assert newer_winner(tmp_path) is None
-    for number in (proof.trial, proof.trial + 1):
+    for number in (PROOF.trial, PROOF.trial + 1):
         leader = summary.winner.model_copy(update={"number": number})
         summary.model_copy(update={"winner": leader}).write(tmp_path / "summary.json")
         told = newer_winner(tmp_path / "verify.json")
-        assert (told is None) == (number == proof.trial)
-    assert told == f"Trial {number} has won since, and is not proved; this is the proved one, trial {proof.trial}."
+        assert (told is None) == (number == PROOF.trial)
+    assert told == f"Trial {number} has won since. This is trial {PROOF.trial}, of the proof that is here."
+    PROOF.write(tmp_path / "verify-7.json")
+    assert newer_winner(tmp_path / "verify-7.json") is None  # somebody has asked for just that
     (tmp_path / "summary.json").write_text("damaged")
     assert newer_winner(tmp_path) is None
 

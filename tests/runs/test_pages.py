@@ -225,8 +225,8 @@ def test_a_study_of_another_space_is_told_and_its_commands_name_that_space(
     StudyFacts(space="0123", space_file="narrow.py").write(search_study.study)
     ended = run("report", *places)
     assert ended.exit_code == 0, ended.output
-    assert "is not the search space of 'small'" in ended.stderr
-    assert "Name that file (narrow.py) with --space." in ended.stderr
+    assert "The page does without the network: " in ended.stderr
+    assert "is not the search space that study 'small' was made with (narrow.py, at" in ended.stderr
     facts = gather(search_study, settings, the_space)
     assert "--space narrow.py" in " ".join(facts.places)
 

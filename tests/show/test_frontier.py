@@ -78,6 +78,16 @@ def test_a_claim_comes_with_what_it_rests_on_and_how_far_it_carries() -> None:
         assert told in notes
 
 
+def test_what_searches_have_earned_is_one_sentence_of_those_that_have_won_something() -> None:
+    earned = Earned(first=0, first_val_accuracies=(99.0, 99.1), winner_val_accuracies=(99.3, 99.5))
+    won = SMALL.model_copy(update={"trial": 5, "earned": earned})
+    lost = MIDDLE.model_copy(update={"trial": 0, "earned": earned})
+    told = words.earned(make_frontier(won, lost, LARGE))
+    assert told.startswith("What the search earned over the network that it tries first, on validation: +0.350 ± ")
+    assert told.endswith(" points at 1,000.")
+    assert words.earned(make_frontier(LARGE)) == ""
+
+
 def test_without_one_the_claim_says_so() -> None:
     assert words.claim(make_frontier(SMALL)) == "No network of which every seed reaches 99.4 % was found."
 

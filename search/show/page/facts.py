@@ -83,6 +83,7 @@ class PageFacts:
         classes: What the labels mean.
         side: Pixels a side of an image that a network looks at.
         config: The winner's, or before there is one the best trial's.
+        not_rebuilt: Why it is not known.
         images: Training images as they are, each with how it may be trained on.
         hardest: A picture of the test images that most networks miss, side by side, as PNG.
         program: The winner's network, to be tried.
@@ -98,6 +99,7 @@ class PageFacts:
     side: int
     importance: dict[str, float] = field(default_factory=dict)
     config: TrialConfig | None = None
+    not_rebuilt: str | None = None
     proof: Proof | None = None
     answers: Answers | None = None
     ladder: Ladder | None = None

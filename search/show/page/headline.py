@@ -15,7 +15,7 @@ def headline(facts: PageFacts) -> str:
     if facts.proof is not None:
         return proof_words.verdict(facts.proof)
     summary = facts.summary
-    if summary.winner is not None and not _to_search(facts):
+    if summary.winner is not None and not to_search(facts):
         return f"Not proved yet: trial {summary.winner.number} has won the search, on validation images alone."
     num_left = facts.num_planned - summary.trials.total
     if summary.best is not None and (num_left <= 0 or summary.stalled):
@@ -33,7 +33,7 @@ def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
     Whatever was searched meanwhile, a command finds this study: it names it, or what it is bound to.
     """
     summary = facts.summary
-    if _to_search(facts) or (summary.winner is None and summary.best is not None):
+    if to_search(facts) or (summary.winner is None and summary.best is not None):
         return [("Finish the search", facts.commands[0])]
     if summary.winner is not None and facts.proof is None:
         target = ("--target", "PERCENT") if summary.target is None else ()  # for the user to say
@@ -43,7 +43,8 @@ def next_steps(facts: PageFacts) -> list[tuple[str, str]]:
     return []
 
 
-def _to_search(facts: PageFacts) -> bool:
+def to_search(facts: PageFacts) -> bool:
+    """Whether trials are left to be done: then nobody has won."""
     return facts.summary.trials.total < facts.num_planned and not facts.summary.stalled
 
 

@@ -118,10 +118,11 @@ def draw_parallel(trials: Sequence[ShownTrial], winner: int | None) -> Drawing:
         scales = {name: _Scale([trial.params[name] for trial in complete if name in trial.params]) for name in names}
         order = sorted(complete, key=lambda trial: trial.value or 0.0)
         for rank, trial in enumerate(order):
-            heights = [scales[name].height(trial.params.get(name)) for name in names]
+            places = [place for place, name in enumerate(names) if name in trial.params]
+            heights = [scales[names[place]].height(trial.params[names[place]]) for place in places]
             chosen, good = trial.number == winner, rank >= 0.75 * len(order)
             [line] = axes.plot(
-                range(len(names)),
+                places,
                 heights,
                 color=WARM if chosen else MAIN if good else FAINT,
                 alpha=1.0 if chosen else 0.55 if good else 0.35,
@@ -157,9 +158,7 @@ class _Scale:
         return float(value) if self._words is None else float(self._words.index(str(value)))
 
     def height(self, value: Any) -> float:
-        """In the middle where all are alike, and nowhere for a trial that has not drawn it."""
-        if value is None:
-            return math.nan
+        """In the middle where all are alike."""
         if self._low == self._high:
             return 0.5
         number = self._number(value)

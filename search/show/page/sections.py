@@ -12,6 +12,7 @@ from ..words import describe_seeds, format_network, format_seconds, plural
 from . import proof_figures, search_figures
 from .blocks import Block, Canvas, Commands, Picture, Pictures, Section, Table
 from .facts import FEWEST_FOR_IMPORTANCE, Digit, PageFacts
+from .headline import to_search
 from .layers import layers_of
 from .pictures import SHOWN_IMAGES, to_png
 from .tables import (
@@ -108,7 +109,7 @@ def _winner(facts: PageFacts) -> Section | None:
     )
     shown = facts.summary.winner or facts.summary.best
     whose = f"Trial {shown.number}" if shown is not None else "The network"
-    is_winner = facts.summary.winner is not None
+    is_winner = facts.summary.winner is not None and not to_search(facts)
     return Section(
         id="network",
         title="The winner, layer by layer" if is_winner else "The best network so far, layer by layer",
