@@ -24,7 +24,7 @@ quoted() { # words, so that another shell takes each as one
     for word in "$@"; do printf "'%s' " "$(printf %s "$word" | sed "s/'/'\\\\''/g")"; done
 }
 
-runs="[ -e \$pid ] && ps -o args= -p \$(cat \$pid) | grep -q cli.py" # another process may have its number by now
+runs="[ -e \$pid ] && ps -ww -o args= -p \$(cat \$pid) | grep -q cli.py" # another process may have its number by now
 
 [ $# -gt 0 ] || usage
 action=$1

@@ -248,7 +248,7 @@ def test_a_search_says_what_it_does_and_what_follows(search: Search, listener: L
     assert [work.stored.name for work in listener.watched] == ["tiny", "tiny-rerank", "tiny-rerank"]
     assert (searching.epochs, searching.devices, searching.precision) == (1, ("cpu",), "fp32")
     assert searching.then is not None
-    assert (searching.then.name, searching.then.num_runs) == ("re-ranking", 2 * (3 + 1) + 2 * 6)
+    assert (searching.then.name, searching.then.num_runs) == ("re-ranking", 2 * (1 + 1) + 2 * 6)
     assert reranking.then is not None
     assert (reranking.then.name, reranking.then.num_runs) == ("the comparison", 2 * 6)
     assert comparing.then is None
