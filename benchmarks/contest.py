@@ -57,17 +57,32 @@ def first_digits(split: Split, num_images: int) -> Split:
     return Split.of(chosen.images, chosen.labels, chosen.pixels)
 
 
-def images_per_second(epochs: Iterator[Any], work: Work, device: torch.device, start_together: StartTogether) -> float:
-    """Runs the epochs; the first, which warms up, is not measured."""
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """What a process has done, and when; by the clock that all processes of a machine share."""
+
+    amount: float
+    start: float
+    end: float
+
+
+def rate(stretches: Sequence[Stretch]) -> float:
+    """What processes have done together in a second, from the first one's start to the last one's end."""
+    seconds = max(each.end for each in stretches) - min(each.start for each in stretches)
+    return sum(each.amount for each in stretches) / seconds
+
+
+def train_epochs(epochs: Iterator[Any], work: Work, device: torch.device, start_together: StartTogether) -> Stretch:
+    """Runs the epochs, and counts images; the first, which warms up, is not measured."""
     next(epochs)
     start_together()
-    start = time.perf_counter()
+    start = time.monotonic()
     for _ in epochs:
         pass
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     steps = len(work.split) // work.config.batch_size
-    return (work.epochs - 1) * steps * work.config.batch_size / (time.perf_counter() - start)
+    return Stretch(amount=(work.epochs - 1) * steps * work.config.batch_size, start=start, end=time.monotonic())
 
 
 def run(contestant: Contestant[Measured], work: Work) -> list[Measured]:

@@ -143,35 +143,44 @@ class Repeat(Measurement):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ThroughputRow:
+    """A way to train, in rounds in which all take turns.
+
+    Attributes:
+        rounds: Every round's images per second, of all its processes together.
+        images_per_s: Their median.
+        ratios: Every round's ratio to what the user's loop has reached in it.
+        ratio: Their median.
+    """
+
+    name: str
+    precision: str
+    rounds: tuple[int, ...]
+    images_per_s: int
+    ratios: tuple[float, ...]
+    ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Throughput(Measurement):
     """Training throughput (`benchmarks.throughput`).
 
     Attributes:
-        reference_images_per_s: The better of the two loops with and without loader workers, to which all are compared.
+        loop: The name of the row that all are compared with: the better of the loop with and without loader workers.
+        scaling: How many times as fast as one worker all workers train: the median of the rounds.
         gemm_fp32_gflops: Of a large fp32 matrix product, in as many processes as ours has workers.
         train_gflops: What ours computes in convolutions and the head.
-        rounds: Every round's images per second (of the matrix product: operations per second), by contestant.
+        share_of_fp32_peak: The one divided by the other: the median of the rounds.
     """
 
-    reference_images_per_s: int
-    reference_no_loader_workers_images_per_s: int
-    reference_two_loader_workers_images_per_s: int
-    reference_process_per_core_images_per_s: int
-    reference_our_net_images_per_s: int
-    ours_one_worker_images_per_s: int
-    ours_images_per_s: int
-    ours_by_pytorch_images_per_s: int
-    ratio: float
-    ratio_to_process_per_core: float
-    ratio_to_our_net: float
+    rows: tuple[ThroughputRow, ...]
+    loop: str
     scaling: float
     gemm_fp32_gflops: float
     train_gflops: float
     share_of_fp32_peak: float
     channels: Channels
     batch_size: int
-    precision: str
-    rounds: dict[str, list[float]]
     dataset: str
     device: str
     num_workers: int
@@ -183,7 +192,7 @@ class StepProfileRow:
     """A network's training step in milliseconds.
 
     Attributes:
-        step_ms: Without stopwatches.
+        step_ms: Without stopwatches; the two kinds of epochs take turns.
         kinds_ms: With them, by kind of work; they add up to `timed_step_ms`.
     """
 

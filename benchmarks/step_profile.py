@@ -4,15 +4,14 @@ python -m benchmarks.step_profile --data-dir data
 python -m benchmarks.step_profile --json > results/reference/step_profile.json
 
 Trains the reference net, that of a quarter of its parameters, and a separable one of as many, as a worker does, each
-in a process of its own. A stopwatch around each of our kernels, the
-augmentation, the optimizer and the average says how long they took; what is left of the step is Python between them.
+in a process of its own. In every other epoch, a stopwatch around each of our kernels, the augmentation, the optimizer
+and the average says how long they took; what is left of the step is Python between them.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -47,12 +46,12 @@ KERNELS = (
 )
 AUGMENTATION, OPTIMIZER, AVERAGE, BETWEEN = "augmentation", "AdamW", "weight average", "Python between"
 NETWORKS = ((DEFAULT_MAX_PARAMS, False), (2_000, False), (2_000, True))  # budgets; whether all blocks are separable
-NUM_EPOCHS = 3  # that are timed without stopwatches
+NUM_PAIRS = 4  # of epochs, one without stopwatches and one with them: other work on the machine slows both
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepTimes:
-    """A step in milliseconds: without stopwatches (the median of epochs), with them, and what they say."""
+    """A step in milliseconds: without stopwatches, with them, and what they say."""
 
     step_ms: float
     timed_step_ms: float
@@ -60,43 +59,54 @@ class StepTimes:
 
 
 def measure(work: Work, device: torch.device, _start_together: StartTogether) -> StepTimes:
-    config, split = work.config, work.split
-    steps = len(split) // config.batch_size
     runtime = Runtime(device=device, precision=work.precision)
-    with stopwatches() as seconds:
-        epochs = training.train(config, split, epochs=work.epochs, seed=0, runtime=runtime)
+    num_pairs = (work.epochs - 1) // 2
+    plain = timed = 0.0
+    with stopwatches() as watches:
+        epochs = training.train(work.config, work.split, epochs=work.epochs, seed=0, runtime=runtime)
         next(epochs)  # warms up
-        seconds.clear()
-        timed = next(epochs).seconds
-        found = dict(seconds)
-    epochs = training.train(config, split, epochs=work.epochs, seed=0, runtime=runtime)
-    next(epochs)
-    plain = [next(epochs).seconds for _ in range(work.epochs - 2)]
+        for _ in range(num_pairs):
+            plain += next(epochs).seconds
+            watches.running = True
+            timed += next(epochs).seconds
+            watches.running = False
+    found = watches.seconds
     found[BETWEEN] = timed - sum(found.values())
+    per_step = 1e3 / (num_pairs * (len(work.split) // work.config.batch_size))
     return StepTimes(
-        step_ms=1e3 * statistics.median(plain) / steps,
-        timed_step_ms=1e3 * timed / steps,
-        kinds_ms={kind: 1e3 * found[kind] / steps for kind in sorted(found, key=lambda kind: -found[kind])},
+        step_ms=plain * per_step,
+        timed_step_ms=timed * per_step,
+        kinds_ms={kind: found[kind] * per_step for kind in sorted(found, key=lambda kind: -found[kind])},
     )
 
 
-@contextmanager
-def stopwatches() -> Iterator[dict[str, float]]:
-    """The seconds of each kind of work in a training that is begun meanwhile."""
-    seconds: dict[str, float] = {}
+@dataclass
+class Stopwatches:
+    """The seconds of each kind of work that was done while they ran."""
 
-    def timed(function: Callable[..., Any], kind: str) -> Callable[..., Any]:
+    running: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def timed(self, function: Callable[..., Any], kind: str) -> Callable[..., Any]:
         def run(*arguments: Any, **options: Any) -> Any:
+            if not self.running:
+                return function(*arguments, **options)
             start = time.perf_counter()
             result = function(*arguments, **options)
-            seconds[kind] = seconds.get(kind, 0.0) + time.perf_counter() - start
+            self.seconds[kind] = self.seconds.get(kind, 0.0) + time.perf_counter() - start
             return result
 
         return run
 
+
+@contextmanager
+def stopwatches() -> Iterator[Stopwatches]:
+    """Stopwatches for a training that is begun meanwhile; it keeps the functions that it began with."""
+    watches = Stopwatches()
+
     def timed_batches(*arguments: Any, **options: Any) -> Iterator[Any]:
         batches = augmented_batches(*arguments, **options)
-        take = timed(lambda: next(batches, None), AUGMENTATION)
+        take = watches.timed(lambda: next(batches, None), AUGMENTATION)
         while (batch := take()) is not None:
             yield batch
 
@@ -107,8 +117,8 @@ def stopwatches() -> Iterator[dict[str, float]]:
             (CompiledAdamW, "step", OPTIMIZER),
             (training.WeightAverage, "update", AVERAGE),
         ):
-            stack.enter_context(patch.object(owner, name, timed(getattr(owner, name), kind)))
-        yield seconds
+            stack.enter_context(patch.object(owner, name, watches.timed(getattr(owner, name), kind)))
+        yield watches
 
 
 WORKER = Contestant(name="a worker", measure=measure, devices=["cpu"], threads=1, environment=WORKER_ENVIRONMENT)
@@ -127,7 +137,7 @@ def main(dataset: str, data_dir: Path, images: int, as_json: bool) -> None:
         drawn = REFERENCE | {f"separable_{stage}": separable for stage in range(1, NUM_STAGES + 1)}
         config = suggest_config(FixedTrial(drawn), max_params)
         work = Work(
-            config=config, split=first_digits(digits_to_train, images), epochs=NUM_EPOCHS + 2, precision=PRECISION
+            config=config, split=first_digits(digits_to_train, images), epochs=1 + 2 * NUM_PAIRS, precision=PRECISION
         )
         [times] = run(WORKER, work)
         rows.append(

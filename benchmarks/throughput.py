@@ -4,8 +4,8 @@ python -m benchmarks.throughput --data-dir data
 python -m benchmarks.throughput --json > results/reference/throughput.json
 
 Every contestant trains the reference net's widths, with the same augmentation and batch size, on the same digits,
-each in processes of its own; they take turns, and the median of the rounds counts. An epoch before the measured one
-warms up. Evaluation is not part of it, on either side. The loop trains the net as a user would write it
+each in processes of its own; they take turns, and the ratios are of the same round. An epoch before the measured one
+warms up. Evaluation is not part of it, on either side. The loop trains the net as a user would write it, in fp32
 (`reference_loop.Net`: 28x28 pixels, padded, a norm after every convolution) and, in a row of its own, exactly ours.
 """
 
@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -25,8 +24,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.command import Benchmark, data_options, finish, tell
-from benchmarks.contest import Contestant, StartTogether, Work, first_digits, images_per_second, run
-from benchmarks.records import Throughput
+from benchmarks.contest import Contestant, StartTogether, Stretch, Work, first_digits, rate, run, train_epochs
+from benchmarks.records import Throughput, ThroughputRow
 from benchmarks.reference_loop import Net, train_reference
 from search.commands.options import json_option
 from search.config import DEFAULT_MAX_PARAMS, ModelConfig, TrialConfig
@@ -40,6 +39,9 @@ from search.settings import AUTO, DEVICES
 from search.studies.starting import WORKER_ENVIRONMENT
 from space import reference_config
 
+LOOPS = ("the loop, no loader workers", "the loop, 2 loader workers")
+ONE, ALL, GEMM = "ours, 1 worker", "ours, the default workers", "fp32 matrix product"
+LOOP_PRECISION = "fp32"
 GEMM_SIZE = 1024
 GEMM_SECONDS = 1.0
 
@@ -51,8 +53,8 @@ def measure_loop(
     *,
     net: Callable[[ModelConfig], nn.Module] = Net,
     loader_workers: int = 0,
-) -> float:
-    """Images per second of the reference loop."""
+) -> Stretch:
+    """Images of the loop that a user would write."""
     epochs = train_reference(
         net(work.config.model),
         work.config,
@@ -61,26 +63,29 @@ def measure_loop(
         loader_workers=loader_workers,
         device=device,
     )
-    return images_per_second(epochs, work, device, start_together)
+    return train_epochs(epochs, work, device, start_together)
 
 
-def measure_ours(work: Work, device: torch.device, start_together: StartTogether, *, own_kernels: bool = True) -> float:
+def measure_ours(
+    work: Work, device: torch.device, start_together: StartTogether, *, own_kernels: bool = True
+) -> Stretch:
+    """Images of a search's worker."""
     runtime = Runtime(device=device, precision=work.precision, own_kernels=own_kernels)
     split = work.split.to(device)
     epochs = train(work.config, split, epochs=work.epochs, seed=0, runtime=runtime)
-    return images_per_second(epochs, work, device, start_together)
+    return train_epochs(epochs, work, device, start_together)
 
 
-def measure_gemm(_work: Work, device: torch.device, start_together: StartTogether) -> float:
-    """Floating-point operations per second of a large fp32 matrix product."""
+def measure_gemm(_work: Work, device: torch.device, start_together: StartTogether) -> Stretch:
+    """Floating-point operations of a large fp32 matrix product."""
     a, b = torch.rand(2, GEMM_SIZE, GEMM_SIZE, device=device)
     (a @ b).sum().item()
     start_together()
-    start, num_products = time.perf_counter(), 0
-    while time.perf_counter() - start < GEMM_SECONDS:
+    start, num_products = time.monotonic(), 0
+    while time.monotonic() - start < GEMM_SECONDS:
         (a @ b)[0, 0].item()
         num_products += 1
-    return num_products * 2 * GEMM_SIZE**3 / (time.perf_counter() - start)
+    return Stretch(amount=num_products * 2 * GEMM_SIZE**3, start=start, end=time.monotonic())
 
 
 def flops_per_image(config: TrialConfig) -> float:
@@ -92,63 +97,60 @@ def flops_per_image(config: TrialConfig) -> float:
     return float(counter.get_total_flops() / config.batch_size)
 
 
-def contestants(device: torch.device) -> dict[str, Contestant[float]]:
-    loop = Contestant(name="the loop, no loader workers", measure=measure_loop, devices=[str(device)])
+def contestants(device: torch.device) -> list[Contestant[Stretch]]:
+    loop = Contestant(name=LOOPS[0], measure=measure_loop, devices=[str(device)])
     ours = Contestant(
-        name="ours, the default workers",
+        name=ALL,
         measure=measure_ours,
         devices=worker_devices(device, None),
         threads=1 if device.type == "cpu" else None,
         environment=WORKER_ENVIRONMENT,
     )
     per_core = [str(device)] * num_cores()
-    return {
-        "loop_0": loop,
-        "loop_2": replace(loop, name="the loop, 2 loader workers", measure=partial(measure_loop, loader_workers=2)),
-        "loop_our_net": replace(loop, name="the loop, exactly our net", measure=partial(measure_loop, net=TinyCNN)),
-        "loop_processes": replace(loop, name="the loop, a process per core", devices=per_core, threads=1),
-        "ours_one": replace(ours, name="ours, 1 worker", devices=ours.devices[:1]),
-        "ours": ours,
-        "ours_pytorch": replace(
-            ours, name="ours by PyTorch's kernels", measure=partial(measure_ours, own_kernels=False)
-        ),
-        "gemm": replace(ours, name="fp32 matrix product", measure=measure_gemm),
-    }
+    return [
+        loop,
+        replace(loop, name=LOOPS[1], measure=partial(measure_loop, loader_workers=2)),
+        replace(loop, name="the loop, a process per core", devices=per_core, threads=1),
+        replace(loop, name="the loop, exactly our net", measure=partial(measure_loop, net=TinyCNN)),
+        replace(ours, name=ONE, devices=ours.devices[:1]),
+        ours,
+        replace(ours, name=f"{ALL}, PyTorch's kernels", measure=partial(measure_ours, own_kernels=False)),
+        replace(ours, name=GEMM, measure=measure_gemm),
+    ]
 
 
-def measure_rounds(entered: Mapping[str, Contestant[float]], work: Work, num_rounds: int) -> dict[str, list[float]]:
+def measure_rounds(entered: Sequence[Contestant[Stretch]], work: Work, num_rounds: int) -> dict[str, list[float]]:
     """What each contestant has reached in each round, all its processes together."""
-    rates: dict[str, list[float]] = {name: [] for name in entered}
+    rates: dict[str, list[float]] = {contestant.name: [] for contestant in entered}
     for round_ in range(1, num_rounds + 1):
-        for name, contestant in entered.items():
-            rate = sum(run(contestant, work))
-            rates[name].append(rate)
-            reached = f"{rate / 1e9:.1f} GFLOP/s" if name == "gemm" else f"{rate:,.0f} images/s"
-            tell(f"round {round_}: {contestant.name}: {reached}")
+        for contestant in entered:
+            reached = rate(run(contestant, work))
+            rates[contestant.name].append(reached)
+            told = f"{reached / 1e9:.1f} GFLOP/s" if contestant.name == GEMM else f"{reached:,.0f} images/s"
+            tell(f"round {round_}: {contestant.name}: {told}")
     return rates
 
 
-def summarise(rates: Mapping[str, Sequence[float]], flops: float) -> dict[str, Any]:
-    """The medians of the rounds, and what follows from them: fields of a record."""
-    median = {name: statistics.median(values) for name, values in rates.items()}
-    reference = max(median["loop_0"], median["loop_2"])
-    return {
-        "reference_images_per_s": round(reference),
-        "reference_no_loader_workers_images_per_s": round(median["loop_0"]),
-        "reference_two_loader_workers_images_per_s": round(median["loop_2"]),
-        "reference_process_per_core_images_per_s": round(median["loop_processes"]),
-        "reference_our_net_images_per_s": round(median["loop_our_net"]),
-        "ours_one_worker_images_per_s": round(median["ours_one"]),
-        "ours_images_per_s": round(median["ours"]),
-        "ours_by_pytorch_images_per_s": round(median["ours_pytorch"]),
-        "ratio": round(median["ours"] / reference, 2),
-        "ratio_to_process_per_core": round(median["ours"] / median["loop_processes"], 2),
-        "ratio_to_our_net": round(median["ours"] / median["loop_our_net"], 2),
-        "scaling": round(median["ours"] / median["ours_one"], 2),
-        "gemm_fp32_gflops": round(median["gemm"] / 1e9, 1),
-        "train_gflops": round(median["ours"] * flops / 1e9, 1),
-        "share_of_fp32_peak": round(median["ours"] * flops / median["gemm"], 3),
-    }
+def better_loop(rates: Mapping[str, Sequence[float]]) -> str:
+    """Which of the loops with and without loader workers all are compared with."""
+    return max(LOOPS, key=lambda name: statistics.median(rates[name]))
+
+
+def describe(name: str, rates: Mapping[str, Sequence[float]], precision: str) -> ThroughputRow:
+    ratios = per_round(rates[name], rates[better_loop(rates)])
+    return ThroughputRow(
+        name=name,
+        precision=precision,
+        rounds=tuple(round(each) for each in rates[name]),
+        images_per_s=round(statistics.median(rates[name])),
+        ratios=tuple(round(ratio, 2) for ratio in ratios),
+        ratio=round(statistics.median(ratios), 2),
+    )
+
+
+def per_round(rates: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Ratios within rounds: what slows a whole round down is in both."""
+    return [rate / other for rate, other in zip(rates, others, strict=True)]
 
 
 @click.command(cls=Benchmark)
@@ -167,15 +169,23 @@ def main(dataset: str, data_dir: Path, device: str, images: int, rounds: int, as
     work = Work(config=config, split=first_digits(training, images), epochs=2, precision=precision)
     entered = contestants(chosen)
     rates = measure_rounds(entered, work, rounds)
+    flops = flops_per_image(config)
     measured = Throughput(
-        **summarise(rates, flops_per_image(config)),
+        rows=tuple(
+            describe(name, rates, precision if name.startswith("ours") else LOOP_PRECISION)
+            for name in rates
+            if name != GEMM
+        ),
+        loop=better_loop(rates),
+        scaling=round(statistics.median(per_round(rates[ALL], rates[ONE])), 2),
+        gemm_fp32_gflops=round(statistics.median(rates[GEMM]) / 1e9, 1),
+        train_gflops=round(statistics.median(rates[ALL]) * flops / 1e9, 1),
+        share_of_fp32_peak=round(flops * statistics.median(per_round(rates[ALL], rates[GEMM])), 3),
         channels=config.model.channels,
         batch_size=config.batch_size,
-        precision=precision,
-        rounds={name: [round(rate, 1) for rate in values] for name, values in rates.items()},
         dataset=digits.name,
         device=str(chosen),
-        num_workers=len(entered["ours"].devices),
+        num_workers=len(worker_devices(chosen, None)),
         num_cores=num_cores(),
         commit=code_commit(),
         versions=versions(),
@@ -184,21 +194,15 @@ def main(dataset: str, data_dir: Path, device: str, images: int, rounds: int, as
 
 
 def table(measured: Throughput) -> Table:
-    rates = {
-        "the loop, no loader workers": measured.reference_no_loader_workers_images_per_s,
-        "the loop, 2 loader workers": measured.reference_two_loader_workers_images_per_s,
-        "the loop, a process per core": measured.reference_process_per_core_images_per_s,
-        "the loop, exactly our net": measured.reference_our_net_images_per_s,
-        "ours, 1 worker": measured.ours_one_worker_images_per_s,
-        f"ours, {measured.num_workers} workers (default)": measured.ours_images_per_s,
-        "the same by PyTorch's kernels": measured.ours_by_pytorch_images_per_s,
-    }
-    result = Table(title=f"Training throughput, {measured.device}, {measured.precision}")
+    result = Table(title=f"Training throughput, {measured.device}, {measured.num_workers} workers")
     result.add_column("Contestant")
+    result.add_column("Precision")
     result.add_column("Images/s", justify="right")
     result.add_column("Ratio", justify="right")
-    for name, rate in rates.items():
-        result.add_row(name, f"{rate:,}", f"{rate / measured.reference_images_per_s:.2f}")
+    result.add_column("of rounds", justify="right")
+    for row in measured.rows:
+        spread = f"{min(row.ratios):.2f} to {max(row.ratios):.2f}"
+        result.add_row(row.name, row.precision, f"{row.images_per_s:,}", f"{row.ratio:.2f}", spread)
     result.caption = (
         f"{measured.train_gflops} of {measured.gemm_fp32_gflops} GFLOP/s in an fp32 matrix product "
         f"({measured.share_of_fp32_peak:.0%})"

@@ -70,7 +70,9 @@ def test_the_reference_loop_trains_the_same_weights_and_a_norm_for_the_first_bia
 def test_both_sides_are_measured_after_an_epoch_that_warms_up(measure, few_digits: Split) -> None:
     work = contest.Work(config=CONFIG, split=few_digits, epochs=2, precision="fp32")
     started: list[bool] = []
-    assert measure(work, torch.device("cpu"), lambda: started.append(True)) > 0
+    measured = measure(work, torch.device("cpu"), lambda: started.append(True))
+    assert measured.amount == len(few_digits) // CONFIG.batch_size * CONFIG.batch_size
+    assert measured.start < measured.end
     assert started == [True]
 
 
@@ -91,7 +93,13 @@ def test_every_process_of_a_contestant_is_measured_on_digits_of_a_mapped_file(tm
     work = contest.Work(config=CONFIG, split=digits, epochs=2, precision="fp32")
     contestant = contest.Contestant(name="ours", measure=throughput.measure_ours, devices=["cpu"] * 2, threads=1)
     first, second = contest.run(contestant, work)
-    assert min(first, second) > 0
+    assert first.amount == second.amount == 256
+    assert max(first.start, second.start) < min(first.end, second.end)  # at the same time
+
+
+def test_what_processes_do_together_counts_until_the_last_of_them_has_ended() -> None:
+    short = contest.Stretch(amount=100, start=1, end=2)
+    assert contest.rate([short, contest.Stretch(amount=100, start=1.5, end=5)]) == 50
 
 
 def test_a_contestant_whose_process_fails_is_told_and_the_others_do_not_wait_for_it(few_digits: Split) -> None:
@@ -101,33 +109,22 @@ def test_a_contestant_whose_process_fails_is_told_and_the_others_do_not_wait_for
         contest.run(contestant, work)
 
 
-def test_the_ratio_is_to_the_better_of_the_loops_with_and_without_loader_workers() -> None:
+def test_the_ratio_is_to_the_better_of_the_loops_in_the_same_round() -> None:
     rates = {
-        "loop_0": [10.0, 20.0, 90.0],
-        "loop_2": [40.0, 40.0, 40.0],
-        "loop_processes": [50.0],
-        "loop_our_net": [80.0],
-        "ours_one": [100.0],
-        "ours": [200.0],
-        "ours_pytorch": [60.0],
-        "gemm": [4000e9],
+        throughput.LOOPS[0]: [10.0, 20.0, 90.0],
+        throughput.LOOPS[1]: [40.0, 20.0, 40.0],
+        throughput.ALL: [200.0, 110.0, 240.0],
     }
-    facts = throughput.summarise(rates, flops=1e9)
-    assert facts["reference_images_per_s"] == 40
-    assert facts["ratio"] == 5.0
-    assert facts["ratio_to_process_per_core"] == 4.0
-    assert facts["ratio_to_our_net"] == 2.5
-    assert facts["ours_by_pytorch_images_per_s"] == 60
-    assert facts["scaling"] == 2.0
-    assert facts["train_gflops"] == 200.0
-    assert facts["share_of_fp32_peak"] == 0.05
+    assert throughput.better_loop(rates) == throughput.LOOPS[1]
+    row = throughput.describe(throughput.ALL, rates, "bf16")
+    assert (row.images_per_s, row.ratios, row.ratio, row.precision) == (200, (5.0, 5.5, 6.0), 5.5, "bf16")
 
 
 # Step profile
 
 
 def test_a_step_is_measured_with_the_kinds_of_work_that_it_is_made_of(few_digits: Split) -> None:
-    work = contest.Work(config=CONFIG, split=few_digits, epochs=3, precision="fp32")
+    work = contest.Work(config=CONFIG, split=few_digits, epochs=5, precision="fp32")
     measured = step_profile.measure(work, torch.device("cpu"), lambda: None)
     others = {step_profile.AUGMENTATION, step_profile.OPTIMIZER, step_profile.AVERAGE, step_profile.BETWEEN}
     assert set(measured.kinds_ms) == {*(kind for _, _, kind in step_profile.KERNELS), *others}

@@ -20,20 +20,20 @@ def speed() -> str:
 
 
 def _describe_throughput(measured: Throughput) -> str:
-    rates = {
-        "The loop that a user would write (the better of 0 and 2 loader workers)": measured.reference_images_per_s,
-        "The same loop, a process per core": measured.reference_process_per_core_images_per_s,
-        "The same loop around exactly our net": measured.reference_our_net_images_per_s,
-        "Ours, 1 worker": measured.ours_one_worker_images_per_s,
-        f"Ours, {measured.num_workers} workers (the default)": measured.ours_images_per_s,
-        "The same by PyTorch's kernels": measured.ours_by_pytorch_images_per_s,
-    }
     machine = f"{measured.num_cores} cores" if measured.device == "cpu" else measured.device
-    lines = [f"| Training the reference net, {machine}, {measured.precision} | Images/s | Ratio |", "|---|---|---|"]
-    lines += [f"| {name} | {rate:,} | {rate / measured.reference_images_per_s:.2f} |" for name, rate in rates.items()]
+    lines = [
+        f"| Training the reference net, {machine}, {measured.num_workers} workers | Precision | Images/s | Ratio |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.name} | {row.precision} | {row.images_per_s:,} | {row.ratio:.2f} "
+        f"({min(row.ratios):.2f} to {max(row.ratios):.2f}) |"
+        for row in measured.rows
+    ]
     return "\n".join(lines) + (
-        "\n\nThe user's loop draws, warps and normalises one image at a time, and trains the net as textbooks have it, "
-        "on 28x28 pixels; ours has the same widths. "
+        f"\n\nMedians of {len(measured.rows[0].rounds)} rounds, ratios within a round to {measured.loop}, with their "
+        "range. The user's loop draws, warps and normalises one image at a time, and trains the net as textbooks have "
+        "it, on 28x28 pixels; ours has the same widths. "
         f"All workers train {measured.scaling:.2f} times as fast as one, at {measured.share_of_fp32_peak:.0%} of what "
         "a large fp32 matrix product reaches there."
     )
@@ -47,7 +47,7 @@ def _describe_steps(measured: StepProfile) -> str:
         lines.append(f"| {kind} | " + " | ".join(f"{row.kinds_ms[kind]:.2f}" for row in measured.rows) + " |")
     for words, times in (
         ("all, each part timed", [row.timed_step_ms for row in measured.rows]),
-        ("a step as it is (another run)", [row.step_ms for row in measured.rows]),
+        ("a step as it is (the epochs between)", [row.step_ms for row in measured.rows]),
     ):
         lines.append(f"| {words} | " + " | ".join(f"{each:.2f}" for each in times) + " |")
     return "\n".join(lines)
