@@ -1,12 +1,13 @@
 """Samplers, pruners and rules of re-ranking, compared on simulated searches.
 
-python -m benchmarks.samplers --json > results/reference/samplers.json
+python -m benchmarks.samplers --keep simulated --json > results/reference/samplers.json
 
 Each simulated search is Optuna's own, in a world drawn from the surrogate (`benchmarks.surrogate`): a trial has a
 learning curve and a run's noise, and every epoch costs one. What counts is the value *without noise* of what is chosen
 in the end, at equal cost: a search that spends more on re-ranking has fewer trials. The same worlds serve all.
 """
 
+import hashlib
 import os
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,10 +17,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import click
+import optuna
+from joblib import Memory
 from rich.console import Console, Group
 from rich.progress import track
 from rich.table import Table
 
+import space
+from benchmarks import curves, simulation, surrogate
 from benchmarks.command import Benchmark, finish
 from benchmarks.records import Mean, Points, RuleRow, SampledBudget, SampledRow, Samplers, read
 from benchmarks.simulation import (
@@ -39,33 +44,38 @@ from search.config import ExplainedError
 from search.proof.estimates import paired_margin
 from search.provenance import code_commit, versions
 from search.settings import SearchSettings
+from search.studies import choices, lessons, optuna_private
 from search.studies.choices import PRUNERS
 
 REFERENCE_POINTS = ("results/reference/points-2000.json", "results/reference/points-7999.json")
 NUM_TRIALS = 50  # whole trials that a search may cost, re-ranking included
-# A fifth of a second a trial: fewer searches of these are simulated.
-SLOW = ("gp", "gp, start-up 10", "gp, complete trials")
-MOST_SLOW_SEARCHES = 150
+SIMULATED_BY = (simulation, surrogate, curves, choices, lessons, optuna_private, space)
 
 
 Outcomes = list[Simulated]
 
 
-def measure(truth: Truth, cost: int, num_searches: int, run_all: Callable[..., Iterable[Simulated]]) -> SampledBudget:
+def measure(
+    truth: Truth,
+    cost: int,
+    num_searches: int,
+    simulate_one: Callable[..., Simulated],
+    run_all: Callable[..., Iterable[Simulated]],
+) -> SampledBudget:
     """All samplers and pruners, and all rules with the default ones, at one budget."""
-    surrogate = surrogate_of(truth)
+    fitted = surrogate_of(truth)
     default = (SearchSettings.sampler, SearchSettings.pruner)
     arms = [default, *((each, pruner) for each in CANDIDATES for pruner in PRUNERS if (each, pruner) != default)]
-    title = f"{surrogate.recorded.max_params:,} parameters, smoothness {truth.smoothness}"
+    title = f"{fitted.recorded.max_params:,} parameters, smoothness {truth.smoothness}"
     outcomes: dict[tuple[str, str], Outcomes] = {}
     for sampler, pruner in track(arms, title, console=Console(stderr=True), transient=True):
-        n = min(num_searches, MOST_SLOW_SEARCHES) if sampler in SLOW else num_searches
         rules = RULES if (sampler, pruner) == default else (DEFAULT_RULE,)
-        outcomes[sampler, pruner] = list(run_all(partial(simulate, truth, sampler, pruner, cost, rules), range(n)))
+        one = partial(simulate_one, truth, sampler, pruner, cost, rules)
+        outcomes[sampler, pruner] = list(run_all(one, range(num_searches)))
     return SampledBudget(
-        max_params=surrogate.recorded.max_params,
+        max_params=fitted.recorded.max_params,
         smoothness=truth.smoothness,
-        surrogate=surrogate.describe(),
+        surrogate=fitted.describe(),
         samplers=tuple(_sampled_row(*arm, outcomes[arm], outcomes[default]) for arm in arms),
         rules=tuple(_rule_row(rule, outcomes[default]) for rule in RULES),
     )
@@ -80,7 +90,7 @@ def _sampled_row(sampler: str, pruner: str, outcomes: Outcomes, default: Outcome
         searches=len(outcomes),
         trials=statistics.mean(outcome.trials for outcome in outcomes),
         earned=_mean(earned),
-        beyond_default=_mean([ours - theirs for ours, theirs in zip(earned, by_default, strict=False)]),
+        beyond_default=_mean([ours - theirs for ours, theirs in zip(earned, by_default, strict=True)]),
     )
 
 
@@ -93,6 +103,17 @@ def _rule_row(rule: Rule, outcomes: Outcomes) -> RuleRow:
         earned=_mean(earned),
         beyond_default=_mean([each.earned[rule.name] - each.earned[DEFAULT_RULE.name] for each in outcomes]),
     )
+
+
+def _simulate_in(keep: Path | None, points: Path) -> Callable[..., Simulated]:
+    """Remembers in that folder what was simulated, with this code, these points and this Optuna."""
+    if keep is None:
+        return simulate
+    digest = hashlib.sha256(optuna.__version__.encode())
+    for path in (points, *(Path(module.__file__ or "") for module in SIMULATED_BY)):
+        digest.update(path.read_bytes())
+    remembered: Callable[..., Simulated] = Memory(keep / digest.hexdigest()[:16], verbose=0).cache(simulate)
+    return remembered
 
 
 def _mean(values: Sequence[float]) -> Mean:
@@ -110,15 +131,22 @@ def _mean(values: Sequence[float]) -> Mean:
     show_default=True,
     help="Records of `benchmarks.points`.",
 )
-@click.option("--searches", type=click.IntRange(min=2), default=500, show_default=True, help="Of each kind.")
+@click.option("--searches", type=click.IntRange(min=2), default=100, show_default=True, help="Of each kind.")
 @click.option(
     "--trials", type=click.IntRange(min=FEWEST_TRIALS), default=NUM_TRIALS, show_default=True, help="Worth of epochs."
 )
 @click.option(
     "--workers", type=click.IntRange(min=0), help="Processes; 0: none beside this one. By default, one a core."
 )
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder for what was simulated: when the command is repeated, it goes on from there.",
+)
 @json_option
-def main(paths: tuple[Path, ...], searches: int, trials: int, workers: int | None, as_json: bool) -> None:
+def main(
+    paths: tuple[Path, ...], searches: int, trials: int, workers: int | None, keep: Path | None, as_json: bool
+) -> None:
     """Simulates searches with every sampler, pruner and rule of re-ranking; takes about an hour."""
     recorded = [read(Points, path) for path in paths]
     if len({(points.dataset, points.space, points.epochs) for points in recorded}) > 1:
@@ -127,16 +155,23 @@ def main(paths: tuple[Path, ...], searches: int, trials: int, workers: int | Non
     truths = [Truth(path=path, smoothness=smoothness) for path in paths for smoothness in (SMOOTH, ROUGH)]
     for truth in truths:
         surrogate_of(truth)  # what is wrong with a record is told at once
+    measure_all = partial(_measure_all, truths, cost, searches, keep)
     if workers == 0:
-        budgets = tuple(measure(truth, cost, searches, map) for truth in truths)
+        budgets = measure_all(map)
     else:
         os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, which are processes of their own: they share the cores
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            budgets = tuple(measure(truth, cost, searches, partial(pool.map, chunksize=5)) for truth in truths)
+            budgets = measure_all(pool.map)
     measured = Samplers(
         dataset=recorded[0].dataset, cost=cost, budgets=budgets, commit=code_commit(), versions=versions()
     )
     finish(measured, report, as_json=as_json)
+
+
+def _measure_all(
+    truths: Sequence[Truth], cost: int, searches: int, keep: Path | None, run_all: Callable[..., Iterable[Simulated]]
+) -> tuple[SampledBudget, ...]:
+    return tuple(measure(truth, cost, searches, _simulate_in(keep, truth.path), run_all) for truth in truths)
 
 
 def report(measured: Samplers) -> Group:
@@ -166,9 +201,8 @@ def _tables(measured: Samplers) -> Iterator[Table | str]:
         )
     yield (
         "Earned: points beyond the study's first trial, without noise. Intervals: 95 %, over searches, each by itself. "
-        "Gaussian processes have fewer searches: they are compared by what they have beyond the default, in the same "
-        "worlds. They assume that the space is smooth, as half of the worlds are. A search has one worker; no tie is "
-        "broken by size. "
+        "Gaussian processes assume that the space is smooth, as half of the worlds are. A search has one worker; no "
+        "tie is broken by size. "
         "All worlds are those of one surrogate a budget: how far that is from the truth is in no interval."
     )
 

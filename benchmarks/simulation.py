@@ -20,7 +20,6 @@ from search.config import derive_seed
 from search.runs.standings import NUM_RUNS
 from search.settings import SearchSettings
 from search.studies.choices import SAMPLERS, SEED_RANGE, make_pruner
-from search.studies.optuna_private import GPSamplerOfAll
 from space import REFERENCE, suggest_config
 
 
@@ -32,12 +31,8 @@ def _patient_tpe(seed: int) -> BaseSampler:
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
 
 
-def _gp_of_complete(seed: int) -> BaseSampler:
-    return optuna.samplers.GPSampler(seed=seed)  # Optuna's own, which does not see pruned trials
-
-
-def _early_gp(seed: int) -> BaseSampler:
-    return GPSamplerOfAll(seed=seed, n_startup_trials=10)
+def _optunas_gp(seed: int) -> BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed)  # of accuracies as they are, and of complete trials
 
 
 def _cma_es(seed: int) -> BaseSampler:
@@ -48,8 +43,7 @@ CANDIDATES: dict[str, Callable[[int], BaseSampler]] = {
     **SAMPLERS,
     "tpe, univariate": _univariate_tpe,
     "tpe, start-up 20": _patient_tpe,
-    "gp, start-up 10": _early_gp,
-    "gp, complete trials": _gp_of_complete,
+    "gp, Optuna's own": _optunas_gp,
     "cma-es": _cma_es,
 }
 
