@@ -282,7 +282,6 @@ class SampledRow:
     """A sampler and a pruner, with the re-ranking that the tool has.
 
     Attributes:
-        searches: Simulated.
         trials: Begun within the cost, on average.
         earned: By how many points what is chosen is better than the first trial, without noise.
         beyond_default: By how many points it is better than with the default sampler and pruner, in the same worlds.
@@ -290,7 +289,6 @@ class SampledRow:
 
     sampler: str
     pruner: str
-    searches: int
     trials: float
     earned: Mean
     beyond_default: Mean
@@ -306,7 +304,6 @@ class RuleRow:
 
     rule: str
     runs: int
-    searches: int
     earned: Mean
     beyond_default: Mean
 
@@ -332,11 +329,13 @@ class Samplers(Measurement):
 
     Attributes:
         cost: Epochs of a whole search, re-ranking included.
+        searches: Simulated, of each kind.
     """
 
     schema_version: Literal[1] = 1
     dataset: str
     cost: int
+    searches: int
     budgets: tuple[SampledBudget, ...]
 
 

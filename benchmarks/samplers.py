@@ -87,7 +87,6 @@ def _sampled_row(sampler: str, pruner: str, outcomes: Outcomes, default: Outcome
     return SampledRow(
         sampler=sampler,
         pruner=pruner,
-        searches=len(outcomes),
         trials=statistics.mean(outcome.trials for outcome in outcomes),
         earned=_mean(earned),
         beyond_default=_mean([ours - theirs for ours, theirs in zip(earned, by_default, strict=True)]),
@@ -99,7 +98,6 @@ def _rule_row(rule: Rule, outcomes: Outcomes) -> RuleRow:
     return RuleRow(
         rule=rule.name,
         runs=rule.num_runs,
-        searches=len(outcomes),
         earned=_mean(earned),
         beyond_default=_mean([each.earned[rule.name] - each.earned[DEFAULT_RULE.name] for each in outcomes]),
     )
@@ -163,7 +161,12 @@ def main(
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             budgets = measure_all(pool.map)
     measured = Samplers(
-        dataset=recorded[0].dataset, cost=cost, budgets=budgets, commit=code_commit(), versions=versions()
+        dataset=recorded[0].dataset,
+        cost=cost,
+        searches=searches,
+        budgets=budgets,
+        commit=code_commit(),
+        versions=versions(),
     )
     finish(measured, report, as_json=as_json)
 
@@ -180,12 +183,12 @@ def report(measured: Samplers) -> Group:
 
 def _tables(measured: Samplers) -> Iterator[Table | str]:
     for budget in measured.budgets:
-        table = Table(title=f"{_name(budget)}, {measured.cost} epochs in all", box=None)
-        for heading in ("Sampler", "Pruner", "Searches", "Trials", "Earned", "Beyond the default"):
+        table = Table(title=f"{_name(budget)}, {measured.searches} searches of {measured.cost} epochs each", box=None)
+        for heading in ("Sampler", "Pruner", "Trials", "Earned", "Beyond the default"):
             table.add_column(heading, justify="left" if heading in ("Sampler", "Pruner") else "right")
         for row in budget.samplers:
-            figures = str(row.searches), f"{row.trials:.0f}", describe(row.earned), describe(row.beyond_default)
-            table.add_row(row.sampler, row.pruner, *figures)
+            figures = describe(row.earned), describe(row.beyond_default)
+            table.add_row(row.sampler, row.pruner, f"{row.trials:.0f}", *figures)
         yield table
         table = Table(title=f"{_name(budget)}: rules", box=None)
         for heading in ("Re-ranking", "Runs", "Earned", "Beyond the default"):

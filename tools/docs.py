@@ -1,4 +1,4 @@
-"""Writes the generated parts of the pages anew.
+"""Writes the generated parts of the pages anew, and the texts beside the committed proofs.
 
 python -m tools.docs            writes them
 python -m tools.docs --check    writes nothing, and fails if one is stale
@@ -16,7 +16,7 @@ from tools.frontier import claim, frontier
 from tools.help_texts import help_texts
 from tools.other_sets import fashion
 from tools.reliability import reliability
-from tools.results import evidence, ladder_table, result_table
+from tools.results import evidence, ladder_table, proof_pages, result_table
 from tools.scaling import scaling
 from tools.schema import record_tables, schema_json
 from tools.speed import speed
@@ -63,6 +63,7 @@ def generate_all() -> Iterator[tuple[Path, str]]:
     for page in pages():
         yield page, generate(page.read_text(encoding="utf-8"))
     yield SCHEMA, schema_json()
+    yield from proof_pages()
 
 
 def is_stale(path: Path, generated: str) -> bool:
@@ -72,7 +73,7 @@ def is_stale(path: Path, generated: str) -> bool:
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; fail if something is stale.")
 def main(check: bool) -> None:
-    """Writes the generated parts of README.md and docs/ anew, from the code and the committed records."""
+    """Writes what is generated of README.md, docs/ and results/ anew, from the code and the committed records."""
     try:
         stale = {path: generated for path, generated in generate_all() if is_stale(path, generated)}
     except FileNotFoundError as error:

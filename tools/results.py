@@ -13,6 +13,7 @@ from search.proof.evidence import Proof
 from search.proof.ladder import Ladder
 from search.proof.summaries import Earned, StudySummary
 from search.show import ladder, proof
+from search.show.card import model_card
 from search.show.totals import busy_seconds
 from search.show.words import format_network
 from search.studies.kinds import KINDS, Kind
@@ -63,17 +64,14 @@ def evidence() -> str:
             "re-ranking": _minutes(storage, KINDS[Kind.RERANK].name(summary.study_name)),
             "proof": _minutes(storage, KINDS[Kind.VERIFY].name(summary.study_name, trial=proved.trial)),
         }
-    lines = [
+    found = (
         f"The search's first-ranked trial had reached {best.val_accuracy:.2f} % on validation; its further runs differ "
         f"from that by {-reranking.regression:+.3f} points on average. The network that every study tries first "
-        f"(trial 0) had reached {first_trial.value:.2f} %.",
-        *proof.evidence(proved),
-        "",
-        _earned(reranking.earned, proved),
-        "",
-        f"The re-ranking took another {minutes['re-ranking']:.0f} minutes, the proof {minutes['proof']:.0f}.",
-    ]
-    return "\n".join(lines) + "\n"
+        f"(trial 0) had reached {first_trial.value:.2f} %."
+    )
+    lasted = f"The re-ranking took another {minutes['re-ranking']:.0f} minutes, the proof {minutes['proof']:.0f}."
+    facts = "\n".join(f"- {sentence}" for sentence in proof.evidence(proved))
+    return "\n\n".join([found, facts, _earned(reranking.earned, proved), lasted]) + "\n"
 
 
 def _earned(earned: Earned, proved: Proof) -> str:
@@ -99,6 +97,15 @@ def _reference_study() -> Iterator[RDBStorage]:
 
 def _minutes(storage: RDBStorage, study_name: str) -> float:
     return busy_seconds(StoredStudy.load(storage, study_name).trials()) / 60
+
+
+def proof_pages() -> Iterator[tuple[Path, str]]:
+    """The page of every committed proof, and its model's card."""
+    for record in sorted(RESULTS.rglob("verify*.json")):
+        proved = Proof.read(record)
+        yield record.with_suffix(".md"), proof.to_markdown(proved)
+        if proved.model is not None:
+            yield (record.parent / proved.model.file).with_suffix(".md"), model_card(proved)
 
 
 def ladder_table() -> str:

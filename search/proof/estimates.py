@@ -5,7 +5,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from statistics import NormalDist
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-9  # points
@@ -49,7 +48,7 @@ def set_error(accuracy: float, num_images: int) -> float:
 
     Wilson's, which holds near 100 %, too ("Interval Estimation for a Binomial Proportion", Brown et al., 2001).
     """
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    z = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     share = accuracy / 100
     spread = math.sqrt(share * (1 - share) / num_images + (z / (2 * num_images)) ** 2)
     return 100 * z * spread / (1 + z**2 / num_images)

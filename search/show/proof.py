@@ -54,8 +54,7 @@ def evidence(proof: Proof) -> list[str]:
         f"%, mean {proof.one_view.mean:.3f} %."
     )
     lines += _describe_asked(proof)
-    if proof.earlier_attempts:
-        lines.append(f"The other attempts: {'; '.join(map(_describe_attempt, proof.earlier_attempts))}.")
+    lines += [f"Another attempt: {_describe_attempt(row)}." for row in proof.earlier_attempts]
     if proof.other_looks:
         looks = [
             f"{row.command} of trial {row.trial} of {row.study_name} ({row.num_runs})" for row in proof.other_looks
