@@ -1,7 +1,7 @@
 """Gathers what a study's page shows, and writes it. Opens no test image: what those have shown is on record."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -21,6 +21,7 @@ from ..show.page.facts import PageFacts
 from ..show.page.headline import command_line
 from ..show.page.pictures import MISSES
 from ..show.page.render import render, render_figures
+from ..show.page.sketch import FigureName
 from ..show.screen import Screen
 from ..studies.facts import TrialFacts, network_facts
 from ..studies.finding import find_search_study
@@ -51,12 +52,12 @@ def write_report(settings: RunSettings, space: Space, screen: Screen, *, with_fi
         screen.warn(f"The page does without the network: {facts.not_rebuilt}")
     folder = settings.results_dir / search.name
     files: dict[Path, str | bytes] = {folder / PAGE: render(facts)}
-    if with_figures:
-        files |= {folder / FIGURES / f"{name}.png": content for name, content in render_figures(facts).items()}
+    figures = render_figures(facts) if with_figures else {}
+    files |= {folder / FIGURES / f"{name}.png": content for name, content in figures.items()}
     for path, content in files.items():
         write_atomically(path, content)
-    for path in set((folder / FIGURES).glob("*.png") if with_figures else ()) - files.keys():
-        path.unlink()  # a figure that no longer holds
+    for name in set(get_args(FigureName) if with_figures else ()) - figures.keys():
+        (folder / FIGURES / f"{name}.png").unlink(missing_ok=True)  # a figure that no longer holds
     decorate(search, facts, settings.results_dir, folder / PAGE)
     return tuple(files)
 

@@ -212,10 +212,13 @@ def test_figures_that_no_longer_hold_are_removed(
     search_study: StoredStudy, places: list[str], settings: RunSettings
 ) -> None:
     stale = settings.results_dir / "small" / "figures" / "seeds.png"
+    own = stale.with_name("my-own.png")
     stale.parent.mkdir(parents=True)
     stale.touch()
+    own.touch()
     assert run("report", *places, "--figures").exit_code == 0
     assert not stale.exists()
+    assert own.exists()
     assert (stale.parent / "curves.png").exists()
 
 

@@ -11,7 +11,7 @@ from ...config import IMAGE_SIZE, MARGIN
 from .facts import PageFacts
 from .headline import headline, next_steps
 from .sections import sections
-from .sketch import Drawing
+from .sketch import Drawing, FigureName
 from .svg import to_png
 
 FOLDER = Path(__file__).parent
@@ -60,7 +60,7 @@ def _read(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
-def render_figures(facts: PageFacts) -> dict[str, bytes]:
+def render_figures(facts: PageFacts) -> dict[FigureName, bytes]:
     """The page's figures as PNG, by name."""
     drawings = (block for section in sections(facts) for block in section.blocks if isinstance(block, Drawing))
     return {drawing.name: to_png(drawing.figure) for drawing in drawings}

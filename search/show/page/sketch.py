@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -15,6 +16,10 @@ ERROR_TICKS = (  # in percent; the coarsest that give enough of them serve
     (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 20, 50),
 )
 FEWEST_TICKS = 4
+FigureName = Literal[
+    "calibration", "confusion", "curves", "frontier", "history", "importance", "ladder", "network", "parallel",
+    "reranking", "seeds", "sizes", "timeline",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,7 @@ class Drawing:
         tips: By identifier in the figure, what is told when it is pointed at.
     """
 
-    name: str
+    name: FigureName
     figure: Figure
     label: str
     caption: str
@@ -51,7 +56,7 @@ class Sketch:
         artist.set_gid(identifier)
         self.tips[identifier] = words
 
-    def drawing(self, name: str, *, label: str, caption: str) -> Drawing:
+    def drawing(self, name: FigureName, *, label: str, caption: str) -> Drawing:
         return Drawing(name=name, figure=self.figure, label=label, caption=caption, tips=self.tips)
 
 
