@@ -131,7 +131,7 @@ class SearchSettings(RunSettings):
     dataset: str = AUTO
     max_params: int = DEFAULT_MAX_PARAMS
     epochs: int = MAX_EPOCHS
-    sampler: str = "tpe"
+    sampler: str = "gp"
     pruner: str = "percentile"
     rerank: int = 5
     compare: int = 6

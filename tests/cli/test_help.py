@@ -49,7 +49,7 @@ def test_help_shows_the_exit_codes_and_the_commands_in_the_order_of_their_use() 
 
 def test_defaults_are_those_that_are_promised() -> None:
     text = " ".join(run("search", "--help").stdout.split())
-    for default in ("[default: 50;", "[default: 7999;", "[default: 15;", "[default: tpe]", "[default: percentile]"):
+    for default in ("[default: 50;", "[default: 7999;", "[default: 15;", "[default: gp]", "[default: percentile]"):
         assert default in text
     text = " ".join(run("verify-best", "--help").stdout.split())
     for default in ("[default: 5;", "from 10000 on", "Default: 99.4 for mnist;"):
