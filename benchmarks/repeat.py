@@ -35,7 +35,7 @@ from search.studies.study import FINISHED, StoredStudy
 
 STUDY = "repeat"
 RERANKED = KINDS[Kind.RERANK].name(STUDY)
-EPOCHS, TRIALS = 7, 14  # enough for the pruner to prune, and for the sampler to have learned
+EPOCHS, TRIALS = 7, 26  # enough for the pruner to prune, and for the sampler to have learned
 SHOTS: tuple[tuple[SignalName, Target], ...] = (("SIGKILL", "group"), ("SIGINT", "group"), ("SIGKILL", "worker"))
 
 MODELS = (BEST_MODEL, WINNER_MODEL)

@@ -27,6 +27,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import event
 
+from search.studies.choices import GP_STARTUP_TRIALS
 from search.studies.facts import TrialFacts
 from search.studies.opening import open_search_study
 from search.studies.optuna_private import fixed_params, start_trial
@@ -46,14 +47,13 @@ from search.studies.tickets import (
 
 ELSEWHERE = Owner(host="elsewhere", place="elsewhere", pid=1, started=0.0)
 NUM_PROCESSES, NUM_RACED = 2, 16
-CUT_OFF = {0: 0, 3: 1, 11: 3, 12: 2}  # tickets that are first lost, and after how many draws
 FOURTH, FIFTH = ({"depth": depth, "width": 1.0, "lr": 0.05} for depth in (4, 5))
 GIVEN = GivenPlan(runs=(FOURTH, FIFTH))
 BY_HAND = {"depth": 7, "width": 1.25, "lr": 0.02}
 
 
 def searched(search: StoredStudy, num_trials: int, sampler: str, seed: int, lost: dict[int, int]) -> list[Params]:
-    """The parameters of each ticket; `lost` says which are first lost, and after how many draws."""
+    """The parameters of each ticket; `lost` says which tickets are first lost, and after how many draws."""
     plan = drawn(num_trials, sampler_name=sampler, seed=seed)
     for ticket in range(num_trials):
         if ticket in lost:
@@ -197,23 +197,30 @@ def test_a_trial_enqueued_by_hand_waits_for_the_interrupted_one(search: StoredSt
     assert (ticket_of(next_trial), draw(next_trial)) == (1, BY_HAND)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", pytest.param("random", marks=pytest.mark.slow)])
-def test_a_search_that_was_cut_off_makes_the_trials_that_it_would_have_made(storage: RDBStorage, sampler: str) -> None:
+@pytest.mark.parametrize(
+    ("sampler", "num_trials"),
+    [("gp", GP_STARTUP_TRIALS + 4), ("tpe", 14), pytest.param("random", 14, marks=pytest.mark.slow)],
+)
+def test_a_search_that_was_cut_off_makes_the_trials_that_it_would_have_made(
+    storage: RDBStorage, sampler: str, num_trials: int
+) -> None:
+    late = num_trials - 3  # when the sampler has learned
     whole, cut_off = (
-        searched(open_search_study(storage, name, BINDING, REFERENCE), 14, sampler, 7, lost)
-        for name, lost in (("whole", {}), ("cut off", CUT_OFF))
+        searched(open_search_study(storage, name, BINDING, REFERENCE), num_trials, sampler, 7, lost)
+        for name, lost in (("whole", {}), ("cut off", {0: 0, 3: 1, late: 3, late + 1: 2}))
     )
     assert whole[0] == REFERENCE
     assert cut_off == whole
 
 
-def test_tpe_learns_after_its_random_start(storage: RDBStorage) -> None:
-    tpe, random = (
-        searched(open_search_study(storage, name, BINDING, REFERENCE), 12, name, 7, lost={})
-        for name in ("tpe", "random")
+@pytest.mark.parametrize(("sampler", "num_random"), [("gp", GP_STARTUP_TRIALS), ("tpe", 10)])
+def test_a_sampler_learns_after_its_random_start(storage: RDBStorage, sampler: str, num_random: int) -> None:
+    learning, random = (
+        searched(open_search_study(storage, name, BINDING, REFERENCE), num_random + 2, name, 7, lost={})
+        for name in (sampler, "random")
     )
-    assert tpe[:10] == random[:10]
-    assert tpe[10:] != random[10:]
+    assert learning[:num_random] == random[:num_random]
+    assert learning[num_random:] != random[num_random:]
 
 
 def test_keys_are_left_that_no_trial_holds(search: StoredStudy) -> None:
