@@ -8,6 +8,8 @@ Optuna's Gaussian process knows complete trials alone, by their accuracies. Here
   diverged, as bad.
 - What the study that this one was warm-started from knew: of its trials the first, as many as this one lacks of its
   own. Their errors are scaled by those of the first trial, which both have and nobody has chosen.
+
+It is told of so many trials at most, for its time grows with the cube of their number.
 """
 
 import math
@@ -21,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from .facts import DIVERGED
 
 LEAST_ERROR = 0.005  # percent: the logarithm needs one
+MOST = 200  # trials: a model of them takes a second, one of 1,000 ten (results/LOG.md)
 WORST = 1.0  # the most by which a trial counts as worse than the median: 2.7 times its error
 
 
@@ -39,7 +42,8 @@ def lessons(
     own, theirs = (_those_in(space, some) for some in (trials, neighbours))
     least = _least_error([*own, *theirs])
     known, foreign = _judged(own, least), _judged(theirs, least)
-    known += _scaled(foreign, known)[: max(0, len(foreign) - len(known))]
+    lacking = max(0, min(len(foreign), MOST) - len(known))
+    known = _most_telling(known) + _scaled(foreign, known)[:lacking]
     finite = [value for _, value in known if math.isfinite(value)]
     if not finite:
         return []
@@ -108,6 +112,14 @@ def _scaled(
     if not here or not math.isfinite(here[0]):
         return []
     return sorted(((trial, value + here[0]) for trial, value in theirs), key=_place)
+
+
+def _most_telling(judged: list[tuple[FrozenTrial, float]]) -> list[tuple[FrozenTrial, float]]:
+    """The better half of as many as are told, and the latest of the others."""
+    if len(judged) <= MOST:
+        return judged
+    ranked = sorted(judged, key=lambda each: -each[1])
+    return [*ranked[: MOST // 2], *sorted(ranked[MOST // 2 :], key=_place)[-(MOST - MOST // 2) :]]
 
 
 def _place(judged: tuple[FrozenTrial, float]) -> int:

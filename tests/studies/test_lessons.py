@@ -8,7 +8,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.studies.facts import DIVERGED, TrialFacts
-from search.studies.lessons import WORST, goodness, lessons
+from search.studies.lessons import MOST, WORST, goodness, lessons
 
 SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
 
@@ -108,3 +108,16 @@ def test_what_is_told_changes_no_trial_and_has_none_of_its_constraints() -> None
     assert [each.value for each in (*own, *theirs)] == [99.0, None, 98.0, 96.0, 95.0]
     assert own[1].state == TrialState.PRUNED
     assert [each.system_attrs for each in told] == [{}] * 3
+
+
+def test_of_very_many_trials_the_better_ones_teach_and_the_latest_of_the_others() -> None:
+    good = [trial(0.1, 99.5) for _ in range(MOST // 2)]
+    bad = [trial(0.2, 99.0), trial(0.2, 99.1), *(trial(0.3, 99.0) for _ in range(MOST // 2))]
+    own, theirs = study(*good, *bad), study(trial(0.1, 98.0), *(trial(0.4, 97.0) for _ in range(2 * MOST)))
+    assert [each.params["x"] for each in lessons(own, SPACE, theirs)] == [0.1] * (MOST // 2) + [0.3] * (MOST // 2)
+
+
+def test_a_neighbour_of_very_many_trials_teaches_no_more_than_is_told_in_all() -> None:
+    theirs = study(trial(0.1, 98.0), *(trial(0.4, 97.0) for _ in range(2 * MOST)))
+    told = lessons(study(trial(0.1, 99.0), trial(0.2, 99.0)), SPACE, theirs)
+    assert [each.params["x"] for each in told] == [0.1, 0.2, 0.1] + [0.4] * (MOST - 3)
