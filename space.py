@@ -44,7 +44,7 @@ REFERENCE: dict[str, int | float] = {
 def suggest_config(trial: optuna.trial.BaseTrial, max_params: int = DEFAULT_MAX_PARAMS) -> TrialConfig:
     """Draws one configuration of at most `max_params` parameters.
 
-    Every parameter is drawn in every trial, before anything else happens: TPE models parameters jointly
+    Every parameter is drawn in every trial, before anything else happens: samplers model parameters jointly
     only over those that all past trials have.
     """
     convs = [

@@ -12,6 +12,7 @@ import click
 
 from search.config import ExplainedError
 from tools.constants import views
+from tools.earned import samplers
 from tools.frontier import claim, frontier
 from tools.help_texts import help_texts
 from tools.other_sets import fashion
@@ -29,6 +30,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "claim": claim,
     "frontier": frontier,
     "results": result_table,
+    "samplers": samplers,
     "evidence": evidence,
     "ladder": ladder_table,
     "fashion": fashion,
