@@ -4,9 +4,10 @@ python -m benchmarks.orchestration
 python -m benchmarks.orchestration --json > results/reference/orchestration.json
 
 The trials of these studies sleep where a search trains, so whatever else their workers do is the cost: taking turns,
-drawing parameters with TPE, reporting every epoch, storing the result. PostgreSQL (Debian's `postgresql`, and
-this tool's extra `postgres`) is started on a private port; without it only SQLite is measured. Measured besides: how
-long a worker takes from its start to its first trial (imports, data, storage), and the start of the command line.
+drawing parameters with the default sampler, reporting every epoch, storing the result. PostgreSQL (Debian's
+`postgresql`, and this tool's extra `postgres`) is started on a private port; without it only SQLite is measured.
+Measured besides: how long a worker takes from its start to its first trial (imports, data, storage), and the start of
+the command line.
 """
 
 import signal

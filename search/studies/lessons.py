@@ -15,6 +15,7 @@ It is told of so many trials at most, for its time grows with the cube of their 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -84,20 +85,26 @@ def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def _judged(trials: Sequence[FrozenTrial], least_error: float) -> list[tuple[FrozenTrial, float]]:
     """How good the complete trials are, and those that were pruned would have been."""
     complete = _complete(trials)
+
+    @cache  # most trials are pruned at one of few epochs
+    def gain(epoch: int) -> float | None:
+        """How much better than at this epoch complete trials have become, on median."""
+        gains = [
+            goodness(each.values[0], least_error) - goodness(each.intermediate_values[epoch], least_error)
+            for each in complete
+            if epoch in each.intermediate_values
+        ]
+        return statistics.median(gains) if gains else None
+
     judged = [(trial, goodness(trial.values[0], least_error)) for trial in complete]
     for trial in trials:
         if trial.state != TrialState.PRUNED:
             continue
         epoch = trial.last_step
-        gains = [
-            goodness(each.values[0], least_error) - goodness(each.intermediate_values[epoch], least_error)
-            for each in complete
-            if epoch is not None and epoch in each.intermediate_values
-        ]
         if trial.user_attrs.get("prune_reason") == DIVERGED:
             judged.append((trial, -math.inf))
-        elif epoch is not None and gains:
-            judged.append((trial, goodness(trial.intermediate_values[epoch], least_error) + statistics.median(gains)))
+        elif epoch is not None and (gained := gain(epoch)) is not None:
+            judged.append((trial, goodness(trial.intermediate_values[epoch], least_error) + gained))
     return judged
 
 
