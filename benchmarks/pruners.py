@@ -50,7 +50,6 @@ class Learned(NamedTuple):
     value: float
 
 
-LARGEST_RISK = 0.02  # what saves most within it is to be the default
 PART = 0.75  # of the curves
 
 
@@ -142,12 +141,6 @@ def measure(name: str, replays: list[list[Learned]], parts: list[list[Learned]],
     )
 
 
-def choose(rows: Sequence[PrunerRow]) -> PrunerRow:
-    """What saves most among those that rarely kill the best configuration, or lose more than noise on a part."""
-    safe = [row for row in rows if max(row.best_killed, row.parts_lost) <= LARGEST_RISK]
-    return max(safe, key=lambda row: row.epochs_saved)
-
-
 def pooled_std(rows: Sequence[Sequence[float]]) -> float | None:
     """Of repeated runs, over all points that were run again; None where none was."""
     repeated = [row for row in rows if len(row) > 1]
@@ -198,7 +191,6 @@ def main(path: Path, num_orders: int, as_json: bool) -> None:
         part=PART,
         noise=noise,
         final_accuracy=FinalAccuracy(best=max(final), median=statistics.median(final), worst=min(final)),
-        chosen=choose(rows).pruner,
         pruners=tuple(rows),
         predictiveness=tuple(predictiveness(trials)),
         commit=code_commit(),
@@ -219,7 +211,6 @@ def report(replayed: PrunerReplays) -> Group:
         table,
         "Saved: epochs. Killed: the best configuration; regret: by how many points what is found falls short of it. "
         f"Lost: with {replayed.part:.0%} of the curves, more than {replayed.noise:.3f} points, the noise of a run.",
-        f"Saves most at a risk of at most {LARGEST_RISK:.0%}: {replayed.chosen}.",
         f"Rank correlation of each epoch's accuracy with the value: {correlations}.",
     )
 

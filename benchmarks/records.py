@@ -418,7 +418,6 @@ class PrunerReplays(Measurement):
         curves: How many, of random points of the search space at `max_params`.
         part: The share of the curves in each random part.
         noise: The standard deviation of a point's runs, in points of accuracy.
-        chosen: What saves most within the risk.
     """
 
     curves: int
@@ -427,11 +426,10 @@ class PrunerReplays(Measurement):
     epochs: int
     orders: int
     part: float
+    noise: float
     final_accuracy: FinalAccuracy
-    chosen: str
     pruners: tuple[PrunerRow, ...]
     predictiveness: tuple[EpochPrediction, ...]
-    noise: float = 0.05  # as it was taken to be before it was measured on the points themselves
 
 
 @dataclass(frozen=True, kw_only=True)

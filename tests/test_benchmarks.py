@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial
 from benchmarks import contest, points, pruners, records, step_profile, throughput, trial_times
 from benchmarks.light_study import ACCURACY
 from benchmarks.pruners import Learned
-from benchmarks.records import PrunerRow
 from benchmarks.reference_loop import Digits, Net
 from benchmarks.sleep_study import SleepTask
 from search.config import AugmentConfig, ModelConfig, TrialConfig
@@ -159,17 +158,6 @@ def test_orders_are_the_same_for_every_pruner_and_keep_all_curves() -> None:
     assert pruners.orders(curves, 3, 1.0) == pruners.orders(curves, 3, 1.0)
     assert all(sorted(order) == sorted(curves) for order in pruners.orders(curves, 3, 1.0))
     assert {len(set(order)) for order in pruners.orders(curves, 3, 0.67)} == {2}
-
-
-def test_what_saves_most_within_the_risk_is_chosen() -> None:
-    row = partial(PrunerRow, mean_regret=0.0, max_regret=0.0, parts_mean_regret=0.0)
-    rows = [
-        row(pruner="none", epochs_saved=0.0, best_killed=0.0, parts_lost=0.0),
-        row(pruner="mild", epochs_saved=0.3, best_killed=0.02, parts_lost=0.02),
-        row(pruner="lucky", epochs_saved=0.5, best_killed=0.0, parts_lost=0.03),
-        row(pruner="harsh", epochs_saved=0.6, best_killed=0.05, parts_lost=0.0),
-    ]
-    assert pruners.choose(rows).pruner == "mild"
 
 
 def test_epochs_are_held_against_the_values_that_rank_the_trials() -> None:

@@ -57,10 +57,12 @@ def _describe_pruners(replayed: PrunerReplays) -> str:
     default = next(row for row in replayed.pruners if row.pruner == "the default")
     return (
         f"Replayed on {replayed.curves} full learning curves (random points at {replayed.max_params:,} parameters), in "
-        f"{replayed.orders} orders, the default pruner saves {default.epochs_saved:.0%} of the epochs and kills the "
-        f"best configuration in {default.best_killed:.1%} of the orders (mean regret {default.mean_regret:.3f} "
-        f"points); with random {replayed.part:.0%} of the curves, it costs more than the noise of a run in "
-        f"{default.parts_lost:.1%} of the draws. It was chosen on these same curves."
+        f"{replayed.orders} orders, the default pruner saves {default.epochs_saved:.0%} of the epochs. In "
+        f"{default.best_killed:.1%} of the orders it kills the best run, and what is left is {default.mean_regret:.3f} "
+        f"points worse on average, {default.max_regret:.3f} at most, where a run's noise is {replayed.noise:.3f}. With "
+        f"random {replayed.part:.0%} of the curves, it costs more than that noise in {default.parts_lost:.1%} of the "
+        f"draws. It was chosen on other curves; what it earns in whole searches is [simulated]"
+        f"(results.md#what-samplers-pruning-and-re-ranking-earn)."
     )
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 # From epoch 5 on, a trial is pruned when its best epoch so far is below that of three quarters of the complete trials
-# at the same epoch, those aside that a warm start has brought. Of the pruners replayed on recorded curves
-# (benchmarks/pruners.py), this one saved most without losing more than a run's noise.
+# at the same epoch, those aside that a warm start has brought. Of the pruners replayed on recorded curves, this one
+# saved most without losing more than a run's noise; in simulated searches, it earns (results/LOG.md).
 PRUNER_PERCENTILE, PRUNER_STARTUP_TRIALS, PRUNER_WARMUP_EPOCHS = 75.0, 4, 5
 # Until so many trials are known, it draws at random. In a few simulated searches, 20 were no worse than 10, and what
 # they earned differed less from search to search (results/LOG.md).
