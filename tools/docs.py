@@ -12,7 +12,7 @@ import click
 
 from search.config import ExplainedError
 from tools.constants import views
-from tools.earned import samplers
+from tools.earned import rivals, samplers
 from tools.frontier import claim, frontier
 from tools.help_texts import help_texts
 from tools.other_sets import fashion
@@ -31,6 +31,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "frontier": frontier,
     "results": result_table,
     "samplers": samplers,
+    "rivals": rivals,
     "evidence": evidence,
     "ladder": ladder_table,
     "fashion": fashion,
