@@ -84,3 +84,5 @@ def test_a_random_rival_is_told_with_what_both_cost(folder: Path, warm: bool) ->
     assert told.startswith("- At 2,000 parameters: **+0.100 ± 0.050 points** beyond a random search")
     begun = ", begun with the leaders of searches of 2,100" if warm else ""
     assert told.endswith(f"(gp: 600 epochs{begun}; random: 1,515 epochs).\n")
+    assert earned.rivals_in_short().startswith("Beyond random searches that trained no fewer epochs")
+    assert ": +0.100 ± 0.050 points at 2,000 ([how" in earned.rivals_in_short()

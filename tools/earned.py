@@ -60,11 +60,24 @@ def rivals() -> str:
     return "\n".join(_rival(row) for row in read(BeyondRandom, REFERENCE / "beyond_random.json").rows) + "\n"
 
 
+def rivals_in_short() -> str:
+    """The same in a sentence, for the README."""
+    rows = read(BeyondRandom, REFERENCE / "beyond_random.json").rows
+    listed = ", ".join(f"{_beyond(row)} points at {row.max_params:,}" for row in rows)
+    return (
+        f"Beyond random searches that trained no fewer epochs at the same budget: {listed} "
+        "([how this was measured](docs/results.md#against-random-searches))."
+    )
+
+
+def _beyond(row: RandomRival) -> str:
+    return signed(row.difference) + (f" ± {row.margin:.3f}" if row.margin is not None else "")
+
+
 def _rival(row: RandomRival) -> str:
-    margin = f" ± {row.margin:.3f}" if row.margin is not None else ""
     before = f", begun with the leaders of searches of {row.warm_start_epochs:,}" if row.warm_start_epochs else ""
     return (
-        f"- At {row.max_params:,} parameters: **{signed(row.difference)}{margin} points** beyond a random search, by "
+        f"- At {row.max_params:,} parameters: **{_beyond(row)} points** beyond a random search, by "
         f"{len(row.val_accuracies)} and {len(row.random_val_accuracies)} runs of the two winners that chose neither "
         f"({row.sampler}: {row.epochs:,} epochs{before}; random: {row.random_epochs:,} epochs)."
     )

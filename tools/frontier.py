@@ -3,6 +3,7 @@
 from search.proof.frontier import Frontier
 from search.show import frontier as words
 from search.show.words import escape_markdown
+from tools.earned import rivals_in_short
 from tools.results import FRONTIER
 
 
@@ -13,6 +14,7 @@ def claim() -> str:
         f"**{escape_markdown(words.claim(record))}**",
         "![Test accuracy against parameters: every seed a dot](results/frontier/frontier.png)",
         escape_markdown(words.earned(record)),
+        rivals_in_short(),
     ]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
 
