@@ -40,7 +40,7 @@ SHOTS: tuple[tuple[SignalName, Target], ...] = (("SIGKILL", "group"), ("SIGINT",
 
 MODELS = (BEST_MODEL, WINNER_MODEL)
 OF_TIME = ("seconds", "peak_memory_mb", "interrupted", "trained")
-NUMBERS = ("number", "trial", "winner")  # what trials' numbers stand under, where they are numbers
+NUMBERS = ("number", "trial", "winner", "first", "tied")  # what trials' numbers stand under, where they are numbers
 
 
 def command_for(seed: int) -> list[str]:
@@ -78,14 +78,12 @@ def describe(folder: Path) -> dict[str, Any]:
 def by_ticket(value: Any, tickets: dict[int, int | None]) -> str:
     """A record as JSON, with tickets in the place of trials' numbers, and without what tells of the time."""
 
-    def convert(found: Any) -> Any:
+    def convert(found: Any, key: str = "") -> Any:
         if isinstance(found, dict):
-            return {
-                key: tickets[each] if key in NUMBERS and isinstance(each, int) else convert(each)
-                for key, each in found.items()
-                if key not in OF_TIME
-            }
-        return [convert(each) for each in found] if isinstance(found, list | tuple) else found
+            return {name: convert(each, name) for name, each in found.items() if name not in OF_TIME}
+        if isinstance(found, list | tuple):
+            return [convert(each, key) for each in found]
+        return tickets[found] if key in NUMBERS and isinstance(found, int) else found
 
     return json.dumps(convert(value), sort_keys=True)
 
