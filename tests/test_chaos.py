@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import psutil
@@ -247,10 +248,13 @@ def test_rounds_of_another_seed_or_other_code_do_not_count(code: Code, tmp_path:
 
 
 def test_a_study_is_described_alike_whatever_its_trials_numbers_and_times_are() -> None:
-    described = {"winner": {"number": 2, "seconds": 1.0}, "params": {"trial": 2, "run": 1}, "reranking": {"winner": 2}}
-    other = {"winner": {"number": 5, "seconds": 9.0}, "params": {"trial": 5, "run": 1}, "reranking": {"winner": 5}}
-    assert repeat.by_ticket(described, {2: 0}) == repeat.by_ticket(other, {2: 4, 5: 0})
-    assert repeat.by_ticket(described, {2: 0}) != repeat.by_ticket(other, {2: 0, 5: 4})
+    def described(number: int, other: int, seconds: float) -> dict[str, Any]:
+        reranking = {"winner": number, "first": other, "tied": [number, other]}
+        return {"winner": {"number": number, "seconds": seconds}, "params": {"trial": number}, "reranking": reranking}
+
+    once, again = described(2, 3, 1.0), described(5, 2, 9.0)
+    assert repeat.by_ticket(once, {2: 0, 3: 1}) == repeat.by_ticket(again, {2: 1, 5: 0})
+    assert repeat.by_ticket(once, {2: 0, 3: 1}) != repeat.by_ticket(again, {2: 0, 5: 1})
 
 
 def test_a_repetition_is_hit_while_it_works() -> None:
