@@ -117,7 +117,7 @@ if installed.exists():
     print('pyproject.toml or setup.py has changed: bringing %s up to date.' % venv, flush=True)
 else:
     print('Setting up %s in this folder: PyTorch, and what else is needed. This takes some minutes.' % venv)
-    print('On Linux it takes up to 6 GB, as PyTorch comes with CUDA. README.md: how to do without.', flush=True)
+    print('On Linux it takes up to 7 GB, as PyTorch comes with CUDA. README.md: how to do without.', flush=True)
 installed.unlink(missing_ok=True)
 if unfinished.exists():
     for path in venv.iterdir():

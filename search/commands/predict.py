@@ -60,6 +60,8 @@ def predict(
             click.echo(printable(f"{why}: {path} is the winner's model as it was searched."), err=True)
         elif (note := newer_winner(folder)) is not None:
             click.echo(printable(note), err=True)
+        else:
+            click.echo(printable(f"By {path}."), err=True)
     found = predict_pictures(path, images, views)
     complaints = [each.complaint for each in found if each.complaint is not None]
     if as_json:

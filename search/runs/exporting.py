@@ -183,7 +183,7 @@ def proved_model(place: Path) -> Path:
         name = Path(proof.model.file).name
         raise RecordError(f"{place / name} is missing. Restore it, or prove again with a fresh --first-seed.")
     if found is None:
-        raise RecordError(f"{place} holds no model. Search and prove one first, or name the file of a model.")
+        raise RecordError(f"{place} holds no model of a winner. Finish the search, or name the file of a model.")
     return found
 
 

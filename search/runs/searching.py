@@ -130,6 +130,8 @@ def _search_and_rerank(
     is_over = is_finished(search, plan) or (is_stalled(search, job) and not find_holders(search))
     if is_over and not is_finished(search, plan):
         session.screen.say(f"No better trial among the last {settings.patience} (--patience): the search ends here.")
+    if expired(job) and not (is_over or interrupted):
+        session.screen.say(f"{settings.timeout:g} seconds are over (--timeout): the search stops here.")
     summary = write_search_records(search, ranking, folder)  # now already: re-ranking may fail, or be killed
     time_is_up = expired(job) and not was_finished  # a command with a short time limit gets something done, too
     if settings.rerank and is_over and not interrupted and not time_is_up:

@@ -16,7 +16,8 @@ from .words import escape_markdown, format_network, plural, signed
 HEADINGS = (
     "Budget", "Params", "Network", "Trials", "Winner", "Seeds", "Min", "Mean", "One view", "Proves", "Held", "Earned",
 )  # fmt: skip
-RARER = ("Trials", "Winner", "One view", "Proves")  # a terminal of 80 columns has no room for them
+# What a terminal without room for all goes without, first to last: a number cut short would be another number.
+RARER = ("Trials", "Winner", "One view", "Proves", "Budget", "Network", "Seeds", "Held", "Earned")
 LARGEST_WIDTH = 1_000  # that a table is measured at
 
 
@@ -105,13 +106,15 @@ def _earned(point: FrontierPoint) -> str:
 
 def earned(frontier: Frontier) -> str:
     """What the searches have earned, in one sentence; empty where that was not measured."""
+    measured = [point for point in frontier.points if point.earned is not None]
+    if all(point.earned is None or point.earned.first == point.trial for point in measured):
+        return ""
     told = [
         f"{_earned(point)} points at {point.max_params:,}"
-        for point in frontier.points
         if point.earned is not None and point.earned.first != point.trial
+        else f"nothing at {point.max_params:,}, where that network has won"
+        for point in measured
     ]
-    if not told:
-        return ""
     return f"What the search earned over the network that it tries first, on validation: {', '.join(told)}."
 
 
@@ -169,12 +172,16 @@ def _set_error(frontier: Frontier) -> float:
 
 
 def _late(frontier: Frontier) -> list[str]:
-    late = [f"{point.max_params:,} ({point.tested_before})" for point in frontier.points if point.tested_before]
+    late = [
+        f"{point.max_params:,} (after {plural(point.tested_before, 'other')})"
+        for point in frontier.points
+        if point.tested_before
+    ]
     if not late:
         return []
     return [
-        f"Added when other budgets (so many) had been put to the test: {', '.join(late)}. What those showed may have "
-        "had a part in the choice."
+        f"Asked for when other budgets had been put to the test: {', '.join(late)}. What those showed may have had a "
+        "part in the choice."
     ]
 
 
@@ -231,25 +238,30 @@ class FrontierTable:
         self._frontier = frontier
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        whole = self._table(HEADINGS)
-        if console.measure(whole, options=options.update(max_width=LARGEST_WIDTH)).maximum <= options.max_width:
-            yield whole
-            return
-        yield self._table([heading for heading in HEADINGS if heading not in RARER])
-        yield Text(f"Also in frontier.md: {', '.join(RARER)}.")
+        headings, *points = rows(self._frontier)
+        told = [name for place, name in enumerate(headings) if any(point[place] for point in points)]
+        unbounded, left_out = options.update(max_width=LARGEST_WIDTH), []
+        for name in filter(told.__contains__, RARER):
+            if console.measure(self._table(told), options=unbounded).minimum <= options.max_width:
+                break
+            told.remove(name)
+            left_out.append(name)
+        yield self._table(told)
+        if left_out:
+            yield Text(f"Also in frontier.md: {', '.join(left_out)}.")
 
     def _table(self, told: Sequence[str]) -> Table:
         table = Table(title=Text("Accuracy against parameters"), title_justify="left", box=None, padding=(0, 2, 0, 0))
-        places = [HEADINGS.index(heading) for heading in told]
-        for heading in told:
+        headings, *points = rows(self._frontier)
+        columns = [[row[headings.index(heading)] for row in (headings, *points)] for heading in told]
+        for heading, column in zip(told, columns, strict=True):
             if heading == "Network":
-                table.add_column(heading, min_width=12)
-            else:  # a number cut short would be another number
-                table.add_column(heading, justify="right", no_wrap=True)
-        _, *points = rows(self._frontier)
-        for row, point in zip(points, self._frontier.points, strict=True):
+                table.add_column(heading, min_width=16)
+            else:
+                table.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, column)))
+        for place, point in enumerate(self._frontier.points, start=1):
             style = "green" if self._frontier.is_held(point) else None
-            table.add_row(*(Text(row[place]) for place in places), style=style)
+            table.add_row(*(Text(column[place]) for column in columns), style=style)
         return table
 
 

@@ -67,7 +67,7 @@ def _describe_asked(proof: Proof) -> list[str]:
     """What was asked for, and what came of it."""
     attempt = "The only attempt" if proof.attempts == 1 else f"One of {proof.attempts} attempts"
     lines = [f"{attempt} at a proof on this data set. The trial is {proof.chosen_by}."]
-    if proof.target > proof.asked_target:
+    if proof.judged and proof.target > proof.asked_target:
         lines.append(
             f"{proof.asked_target:.15g} % was asked for, but {proof.target:.15g} % before, and a bar is not lowered."
         )

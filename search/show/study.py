@@ -91,10 +91,15 @@ def _earned(winner: SearchedTrial, reranking: Reranking) -> list[str]:
     if earned is None:
         return []
     margin, sure = (f" ± {earned.margin:.3f}", "95 %, ") if earned.margin is not None else ("", "")
-    return [
+    lines = [
         f"Earned over the study's first trial ({earned.first}): {signed(earned.mean)}{margin} points on validation "
         f"({sure}{plural(n, 'pair')} of further runs)."
     ]
+    if earned.margin is not None and earned.mean + earned.margin < 0:
+        lines.append(
+            f"So the first trial is the better one: search on, or prove it by verify-best --trial {earned.first}."
+        )
+    return lines
 
 
 def _network(trial: SearchedTrial) -> str:

@@ -14,14 +14,21 @@ from .turns import exclusive, patient
 def find_search_study(storage: RDBStorage, name: str | None) -> StoredStudy:
     """The search study of that name; without one, the last active of those with a complete trial, or else of all.
 
+    A search is active as long as its re-ranking, proof and ladder are.
+
     Raises:
         StudyError: If there is none.
         StudyNameError: If somebody has called it what no search can be called.
     """
-    searches = [stored for stored in load_studies(storage) if stored.kind == Kind.SEARCH]
+    studies = load_studies(storage)
+    searches = [stored for stored in studies if stored.kind == Kind.SEARCH]
     named = [stored for stored in searches if name in (None, stored.name)]
     if named:
-        found = max(named, key=lambda stored: (bool(stored.complete_trials()), stored.last_active()))
+        active: dict[str, str] = {}
+        for stored in studies if len(named) > 1 else ():
+            search = search_followed_by(stored.name) or stored.name
+            active[search] = max(active.get(search, ""), stored.last_active())
+        found = max(named, key=lambda stored: (bool(stored.complete_trials()), active.get(stored.name, "")))
         check_search_name(found.name)
         return found
     if searches:

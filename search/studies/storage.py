@@ -42,8 +42,9 @@ def open_storage(
 ) -> PatientStorage:
     """Opens an Optuna database; with `create`, makes it where there is none.
 
-    A SQLite file is put into WAL mode (readers such as the dashboard never block a writer). What may write begins its
-    transaction immediately, so that two workers never both believe that they hold a trial.
+    Who writes to a SQLite file puts it into WAL mode first (readers such as the dashboard never block a writer); who
+    only reads leaves every byte as it is. What may write begins its transaction immediately, so that two workers never
+    both believe that they hold a trial.
 
     Args:
         wait: Whether to wait for a database that is away already now, as later on.
@@ -169,7 +170,6 @@ def _set_up_server(connection: Any, _record: Any) -> None:
 
 def _set_up_sqlite(path: Path, connection: Any, record: Any) -> None:
     connection.isolation_level = None  # the driver must not begin transactions by itself: _begin does
-    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")  # with WAL: a power cut loses no consistency
     record.info["file"] = path.stat().st_ino
 
@@ -177,4 +177,10 @@ def _set_up_sqlite(path: Path, connection: Any, record: Any) -> None:
 def _begin(path: Path, storage: PatientStorage, connection: sqlalchemy.Connection) -> None:
     if not path.exists() or path.stat().st_ino != connection.info["file"]:
         raise StorageError(f"{path} was deleted or replaced while it was in use. What it held then is lost.")
-    connection.exec_driver_sql("BEGIN" if storage.patience.reading else "BEGIN IMMEDIATE")
+    if storage.patience.reading:
+        connection.exec_driver_sql("BEGIN")
+        return
+    if not connection.info.get("wal"):  # which can be chosen outside of a transaction only
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL").close()
+        connection.info["wal"] = True
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -28,7 +28,8 @@ def sqlite_path(url: str) -> Path | None:
     try:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError) as error:
-        raise StorageError(f"--storage is not a database URL. Use one like sqlite:///study.db. {encode}") from error
+        hint = encode if "://" in url else f"Or did you mean sqlite:///{url}?"
+        raise StorageError(f"--storage is not a database URL. Use one like sqlite:///study.db. {hint}") from error
     if parsed.drivername == "postgres":
         raise StorageError("--storage begins with postgres://. Write postgresql:// instead.")
     if "@" in f"{parsed.host}{parsed.database if parsed.host else ''}":

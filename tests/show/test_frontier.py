@@ -60,7 +60,7 @@ def test_a_budget_at_which_another_network_was_tried_before_says_so() -> None:
 def test_a_budget_that_was_added_later_says_so_wherever_it_is_claimed() -> None:
     frontier = make_frontier(SMALL, MIDDLE.model_copy(update={"tested_before": 2}))
     assert words.claim(frontier).endswith("parameters, at a budget that was added when others had been tested.")
-    assert any(line.startswith("Added when other budgets (so many) had been put to the test: 2,500 (2).")
+    assert any(line.startswith("Asked for when other budgets had been put to the test: 2,500 (after 2 others).")
                for line in words.notes(frontier))  # fmt: skip
     assert "added when" not in words.claim(make_frontier(SMALL, MIDDLE))
 
@@ -84,7 +84,7 @@ def test_what_searches_have_earned_is_one_sentence_of_those_that_have_won_someth
     lost = MIDDLE.model_copy(update={"trial": 0, "earned": earned})
     told = words.earned(make_frontier(won, lost, LARGE))
     assert told.startswith("What the search earned over the network that it tries first, on validation: +0.350 ± ")
-    assert told.endswith(" points at 1,000.")
+    assert told.endswith(" points at 1,000, nothing at 2,500, where that network has won.")
     assert words.earned(make_frontier(LARGE)) == ""
 
 
@@ -160,13 +160,19 @@ def test_the_report_ends_with_the_claim(width: int) -> None:
     assert " ".join(text.split()).endswith(words.claim(make_frontier(SMALL, MIDDLE)))
 
 
-def test_no_number_of_the_table_is_cut_short() -> None:
-    frontier = make_frontier(SMALL, MIDDLE)
-    narrow, wide = (shown(words.frontier_report(frontier), width) for width in (80, 160))
-    assert all("98.950 ± 0.635" in text for text in (narrow, wide))
-    assert "98.860" in wide  # by one view
-    assert "Also in frontier.md: Trials, Winner, One view, Proves." in narrow
-    assert "frontier.md" not in wide
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 160])
+def test_no_number_of_the_table_is_cut_short(width: int) -> None:
+    earned = Earned(first=0, winner_val_accuracies=(99.2, 99.3), first_val_accuracies=(98.9, 98.9))
+    frontier = make_frontier(SMALL.model_copy(update={"trial": 5, "earned": earned}), MIDDLE)
+    text = shown(words.frontier_report(frontier), width)
+    headings, first = text.splitlines()[1:3]
+    row = dict(zip(words.HEADINGS, words.rows(frontier)[1], strict=True))
+    left_out = [name for name in words.HEADINGS if name not in headings]
+    assert "…" not in headings + first
+    assert all(row[name] in first for name in words.HEADINGS if name not in (*left_out, "Network"))
+    assert all(name not in left_out for name in ("Params", "Min", "Mean"))
+    assert ("frontier.md" in text) == (width < 160)
+    assert width < 100 or "Earned" in headings
 
 
 def test_the_page_has_the_claim_the_table_and_what_it_rests_on() -> None:

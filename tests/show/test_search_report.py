@@ -110,6 +110,13 @@ def test_the_report_says_what_the_search_earned() -> None:
     )
 
 
+def test_a_winner_that_is_worse_than_the_first_trial_is_told_with_what_to_do() -> None:
+    earned = Earned(first=0, winner_val_accuracies=(99.1, 99.2), first_val_accuracies=(99.4, 99.51))
+    lines = report(**RERANKED | {"reranking": RERANKED["reranking"].model_copy(update={"earned": earned})})
+    assert lines[4].startswith("Earned over the study's first trial (0): -0.305 ± 0.064 points")
+    assert lines[5] == "So the first trial is the better one: search on, or prove it by verify-best --trial 0."
+
+
 def test_a_gain_that_has_no_interval_is_told_without_one() -> None:
     earned = Earned(first=0, winner_val_accuracies=(99.5, 99.5), first_val_accuracies=(99.25, 99.25))
     lines = report(**RERANKED | {"reranking": RERANKED["reranking"].model_copy(update={"earned": earned})})

@@ -1,3 +1,4 @@
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -80,7 +81,22 @@ def file_with(path: Path, *statements: str) -> str:
     return f"sqlite:///{path}"
 
 
-def test_a_sqlite_file_is_in_wal_mode(storage: RDBStorage, tmp_path: Path) -> None:
+def test_who_only_reads_a_sqlite_file_changes_no_byte_of_it(tmp_path: Path, empty_database: Path) -> None:
+    path = tmp_path / "study.db"
+    shutil.copy(empty_database, path)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=DELETE")  # as a database is that was closed and packed up
+    connection.close()
+    before = path.read_bytes()
+    storage = open_storage(f"sqlite:///{path}")
+    assert storage.get_all_studies() == []
+    storage.remove_session()
+    storage.engine.dispose()
+    assert path.read_bytes() == before
+
+
+def test_a_sqlite_file_that_is_written_to_is_in_wal_mode(storage: RDBStorage, tmp_path: Path) -> None:
+    optuna.create_study(storage=storage)
     connection = sqlite3.connect(tmp_path / "study.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()

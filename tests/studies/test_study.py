@@ -200,6 +200,13 @@ def test_the_last_active_study_is_found(storage: RDBStorage) -> None:
     assert find_search_study(storage, "b").name == "b"
 
 
+def test_a_search_is_active_as_long_as_what_follows_it(search: StoredStudy) -> None:
+    open_search_study(search.storage, "other", BINDING, REFERENCE)
+    assert find_search_study(search.storage, None).name == "other"
+    open_following_study(search, Kind.VERIFY, StudyFacts(trial=0), trial=0)
+    assert find_search_study(search.storage, None).name == "small"
+
+
 def test_a_search_with_a_complete_trial_is_found_before_one_without(search: StoredStudy) -> None:
     search.study.tell(claim(search, drawn(1)), 90.0)
     open_search_study(search.storage, "just begun", BINDING, REFERENCE)

@@ -198,12 +198,10 @@ def _earned(facts: PageFacts) -> Section | None:
     words = describe_leader(facts.summary)
     earned = reranking.earned
     if earned is not None and earned.margin is not None and reranking.winner != earned.first:
-        proved = abs(earned.mean) > earned.margin
-        words.append(
-            "So the search has found what its first trial did not have."
-            if proved and earned.mean > 0
-            else "So these runs do not show that the search has found anything better than its first trial."
-        )
+        if earned.mean > earned.margin:
+            words.append("So the search has found what its first trial did not have.")
+        elif earned.mean >= -earned.margin:
+            words.append("So these runs do not show that the search has found anything better than its first trial.")
     return Section(
         id="earned",
         title="What the search earned",
