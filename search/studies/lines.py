@@ -3,7 +3,7 @@
 import sqlalchemy
 from optuna.storages import RDBStorage
 
-from .turns import patient
+from .turns import patient, reading
 
 _METADATA = sqlalchemy.MetaData()
 _LINES = sqlalchemy.Table(
@@ -26,7 +26,7 @@ def add_line(storage: RDBStorage, identity: str, line: str) -> None:
 @patient()
 def read_lines(storage: RDBStorage) -> list[tuple[str, str]]:
     """All lines, each with its identity."""
-    with storage.scoped_session() as session, session.begin():
+    with reading(storage), storage.scoped_session() as session, session.begin():
         if not sqlalchemy.inspect(session.connection()).has_table(_LINES.name):
             return []
         return [(identity, line) for identity, line in session.execute(sqlalchemy.select(_LINES))]

@@ -17,7 +17,7 @@ from .plan import Key, Plan
 from .process import Owner, this_process
 from .storage import GRACE_PERIOD
 from .study import FINISHED, StoredStudy
-from .turns import exclusive, patient
+from .turns import exclusive, patient, reading
 
 HELD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 MAX_KILLS = 3  # of the workers of one trial, each of which died alone
@@ -166,7 +166,8 @@ def _fail(stored: StoredStudy, trial: FrozenTrial, outcome: TrialFacts) -> bool:
 def find_holders(stored: StoredStudy, plan: Plan | None = None) -> list[Holder]:
     """Who holds the running trials; with a plan, those of its keys alone."""
     running = stored.trials((TrialState.RUNNING,))  # before the heartbeats: a trial comes into being with one
-    silences = find_silences(stored.storage, running)
+    with reading(stored.storage):
+        silences = find_silences(stored.storage, running)
     keys = set(plan.keys) if plan is not None else set()
     return [
         Holder(trial=trial, owner=TrialFacts.of(trial).owner, silent=silences.get(trial.number))

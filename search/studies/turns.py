@@ -150,16 +150,24 @@ def _forget(owner: Any) -> None:
         forget_cache(owner.study, owner.storage)
 
 
+@contextlib.contextmanager
+def reading(storage: RDBStorage) -> Iterator[None]:
+    """For what changes nothing."""
+    assert isinstance(storage, PatientStorage)
+    before, storage.patience.reading = storage.patience.reading, True
+    try:
+        yield
+    finally:
+        storage.patience.reading = before
+
+
 def _reading(method: Callable[Concatenate[PatientStorage, P], T]) -> Callable[Concatenate[PatientStorage, P], T]:
     """For a method that changes nothing."""
 
     @functools.wraps(method)
     def run(storage: PatientStorage, /, *args: P.args, **options: P.kwargs) -> T:
-        before, storage.patience.reading = storage.patience.reading, True
-        try:
+        with reading(storage):
             return method(storage, *args, **options)
-        finally:
-            storage.patience.reading = before
 
     return run
 

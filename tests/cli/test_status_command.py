@@ -1,6 +1,7 @@
 """`status`: the studies of a storage."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,19 @@ def test_the_status_tells_what_was_cut_off_from_what_failed(search_study: Stored
     ]  # fmt: skip
     assert line.split() == ["small", "search", "2", "1", "1", "2", "2", "98.50"]
     assert held.startswith("small: Trial 4: held by ")
+
+
+def test_looking_changes_no_byte_of_a_database(search_study: StoredStudy, storage_url: str, tmp_path: Path) -> None:
+    search_study.study.add_trial(create_trial(state=TrialState.RUNNING))
+    search_study.storage.remove_session()
+    search_study.storage.engine.dispose()
+    packed_up = sqlite3.connect(tmp_path / "study.db")
+    packed_up.execute("PRAGMA journal_mode=DELETE")
+    packed_up.close()
+    before = (tmp_path / "study.db").read_bytes()
+    for words in ((), ("small",), ("--json",)):
+        assert run("status", *words, "--storage", storage_url).exit_code == 0
+    assert (tmp_path / "study.db").read_bytes() == before
 
 
 @pytest.mark.usefixtures("verification")
