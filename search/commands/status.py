@@ -31,9 +31,9 @@ def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, 
     """Lists the studies of a storage, or one search and its leaders.
 
     How their trials ended, the best of a search, and the trials whose worker has died. With NAME: that search and what
-    followed it, its leading trials, and why trials have failed. With --fix it mends what a kill, a full disk or manual
-    changes have left: trials without a worker, half-written files, records that are missing, damaged or old, and the
-    winner's model where its run's is there.
+    followed it, its leading trials, its winner, and why trials have failed. With --fix it mends what a kill, a full
+    disk or manual changes have left: trials without a worker, half-written files, records that are missing, damaged or
+    old, and the winner's model where its run's is there.
 
     \b
     Example:
@@ -43,9 +43,10 @@ def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, 
       python cli.py status --fix
     """
     from ..runs.mending import find_repairs
-    from ..runs.reporting import describe_failures, describe_leaders
+    from ..runs.reporting import describe_failures, describe_leaders, standing_of
     from ..show.mends import mend_lines
     from ..show.status import describe_storage, leaders_table, studies_table
+    from ..show.study import describe_leader
     from ..show.words import plural
     from ..studies.storage import open_storage
 
@@ -70,6 +71,9 @@ def status(name: str | None, top: int, fix: bool, yes: bool, results_dir: Path, 
         show(studies_table(found))
         if leaders:
             show(leaders_table(leaders))
+            standing = standing_of(opened, str(name), results_dir)
+            for line in describe_leader(standing) if standing is not None else ():
+                click.echo(printable(line))
         for failed in failures:
             click.echo(printable(f"Trial {failed.number} failed: {failed.reason}"))
         for line in mend_lines(mend for mend in mends if mend.how is None):

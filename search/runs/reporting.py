@@ -8,6 +8,7 @@ from pathlib import Path
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from ..config import ExplainedError
 from ..files import write_atomically
 from ..net.datasets import dataset_row
 from ..proof.parts import RecordError
@@ -19,7 +20,7 @@ from ..studies.finding import find_search_study
 from ..studies.study import StoredStudy, count_since_best
 from ..studies.urls import hide_password
 from .models import WINNER_MODEL, find_winner_model
-from .standings import Ranking, leading_trials
+from .standings import Ranking, leading_trials, read_ranking
 from .winner import find_winner
 
 COLUMNS = (  # of `trials.csv`, between a trial's value and its parameters
@@ -80,6 +81,14 @@ def describe_leaders(storage: RDBStorage, name: str, most: int) -> tuple[Searche
     """The leading trials of a search. Raises StudyError if there is no search of that name."""
     leading = leading_trials(find_search_study(storage, name), most)
     return tuple(found for trial in leading if (found := _describe_searched(trial)) is not None)
+
+
+def standing_of(storage: RDBStorage, name: str, results_dir: Path) -> StudySummary | None:
+    """A search as far as it is; None if it is damaged. Raises StudyError as `describe_leaders` does."""
+    search = find_search_study(storage, name)
+    with contextlib.suppress(ExplainedError):  # the damage is told with its study
+        return summarise(search, read_ranking(search), results_dir / search.name)
+    return None
 
 
 def describe_failures(storage: RDBStorage, name: str, most: int) -> tuple[FailedTrial, ...]:

@@ -49,6 +49,11 @@ def test_the_status_tells_what_was_cut_off_from_what_failed(search_study: Stored
     assert held.startswith("small: Trial 4: held by ")
 
 
+def test_the_status_of_a_search_names_who_leads_or_has_won(search_study: StoredStudy, storage_url: str) -> None:
+    lines = run("status", "small", "--storage", storage_url).stdout.splitlines()
+    assert any(line.startswith("Best: trial 2, 98.50 % on validation, ") for line in lines)
+
+
 def test_looking_changes_no_byte_of_a_database(search_study: StoredStudy, storage_url: str, tmp_path: Path) -> None:
     search_study.study.add_trial(create_trial(state=TrialState.RUNNING))
     search_study.storage.remove_session()
@@ -77,7 +82,7 @@ def test_the_status_names_the_kind_of_each_study_and_those_of_other_tools(
 def test_the_leading_trials_of_a_search_are_told_by_its_name(search_study: StoredStudy, storage_url: str) -> None:
     result = run("status", "small", "--top", "1", f"--storage={storage_url}")
     assert result.exit_code == 0, result.output
-    heading, row = result.stdout.splitlines()[-2:]
+    heading, row, _best = result.stdout.splitlines()[-3:]
     assert heading.split() == ["Trial", "Validation", "%", "Parameters", "Network"]
     best = search_study.best_trial()
     assert best is not None
