@@ -43,7 +43,10 @@ class Group(click.Group):
 def _explained() -> Iterator[None]:
     try:
         yield
-    except (KeyboardInterrupt, click.Abort):  # the latter at a question
+    except KeyboardInterrupt:
+        click.echo("Interrupted. What was finished is kept: repeat the command to go on.", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+    except click.Abort:  # at a question
         click.echo("Interrupted.", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     except click.exceptions.NoArgsIsHelpError:

@@ -94,7 +94,7 @@ def holder_lines(rows: Sequence[HolderRow]) -> list[str]:
         held = [row for row in rows if (row.released_in_seconds is None, row.host) == (is_seen, host)]
         silent = max(row.silent_seconds for row in held)
         heard = f"last heard of {silent:.0f} s ago; released after {GRACE_PERIOD - silent:.0f} s more of silence"
-        how = "by processes that are seen from here" if is_seen else heard
+        how = "by other processes of this machine" if is_seen else heard
         lines.append(f"{describe_trials(row.trial for row in held).capitalize()}: held by {host}, {how}.")
     return lines
 

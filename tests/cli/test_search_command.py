@@ -64,7 +64,8 @@ def test_a_search_interrupted_before_it_computes_says_so(
 
     monkeypatch.setattr("search.runs.searching.load_search_splits", press_ctrl_c)
     result = run("search", "--dataset", "sample", *places)
-    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "Interrupted. What was finished is kept: repeat the command to go on.\n"
     assert len(search_study.trials()) == 5
 
 

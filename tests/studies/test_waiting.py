@@ -137,7 +137,7 @@ def test_who_is_seen_from_here_is_not_waited_for(
     let_heartbeats_age(search.storage)  # the machine has slept
     assert not session.run(search, job)
     host = this_process().host
-    assert screen.said == [f"Trials 0, 1: held by {host}, by processes that are seen from here. {NOTHING_LEFT}"]
+    assert screen.said == [f"Trials 0, 1: held by {host}, by other processes of this machine. {NOTHING_LEFT}"]
 
 
 def test_what_another_plan_has_under_way_is_not_waited_for(
@@ -159,7 +159,7 @@ def test_status_says_who_holds_what_and_when_it_is_released(search: StoredStudy,
     assert here.released_in_seconds is None
     text = " ".join(shown(studies_table(status)).split())
     assert "small: Trial 1: held by node-7, last heard of 10" in text
-    assert f"small: Trial 2: held by {this_process().host}, by processes that are seen from here." in text
+    assert f"small: Trial 2: held by {this_process().host}, by other processes of this machine." in text
     let_heartbeats_age(search.storage)
     [row] = describe_storage(search.storage).studies
     assert (row.stale, [holder.trial for holder in row.holders]) == ((1,), [2])
