@@ -281,7 +281,7 @@ def test_rules_differ_in_name() -> None:
 
 
 def test_the_command_compares_all_in_the_same_worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samplers, "CANDIDATES", {name: CANDIDATES[name] for name in ("tpe", "random")})
+    monkeypatch.setattr(samplers, "CANDIDATES", {name: CANDIDATES[name] for name in ("gp", "random")})
     path = tmp_path / "points.json"
     path.write_text(to_json(replace(POINTS, points=POINTS.points[:20])))
     options = ["--points", str(path), "--searches", "2", "--trials", str(FEWEST_TRIALS), "--workers", "0", "--json"]
@@ -291,7 +291,7 @@ def test_the_command_compares_all_in_the_same_worlds(tmp_path: Path, monkeypatch
     assert [budget["smoothness"] for budget in found["budgets"]] == [SMOOTH, ROUGH]
     budget = found["budgets"][0]
     assert {(row["sampler"], row["pruner"]) for row in budget["samplers"]} == {
-        (sampler, pruner) for sampler in ("tpe", "random") for pruner in ("percentile", "none")
+        (sampler, pruner) for sampler in ("gp", "random") for pruner in ("percentile", "none")
     }
     assert [row["rule"] for row in budget["rules"]] == [rule.name for rule in RULES]
     assert budget["samplers"][0]["beyond_default"] == {"mean": 0.0, "margin": 0.0}

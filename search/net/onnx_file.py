@@ -14,6 +14,7 @@ from ..files import write_atomically
 from .classifier import Classifier
 from .crops import Crops
 from .datasets import Pixels
+from .device import BACKENDS, undisturbed
 from .model import TinyCNN
 
 INPUT, OUTPUT = "pixels", "probabilities"
@@ -27,7 +28,8 @@ def save_onnx(path: Path, model: TinyCNN, pixels: Pixels, crops: Crops, descript
     """
     example = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE)
     level = logging.getLogger("torch.onnx").level
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it tells of its steps
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), undisturbed():  # it tells of its steps
+        BACKENDS.fp32_precision = "none"  # PyTorch 2.14 asks for an older flag meanwhile, which is not there beside it
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         try:

@@ -19,6 +19,7 @@ from search.library import load_winner
 from search.net.crops import ALL_CROPS
 from search.net.data import Split, load_final_splits
 from search.net.datasets import DATASETS, MNIST_PIXELS
+from search.net.device import Runtime, undisturbed
 from search.net.model_file import load_model
 from search.net.onnx_file import save_onnx
 from search.proof.evidence import Proof
@@ -110,6 +111,14 @@ def test_a_file_of_one_view_has_its_own_name_answers_as_pytorch_does_and_its_car
     assert f"({kept.errors_one_view} errors of 10,000) by the one view that is inside" in card
     assert "one view is inside" in card
     assert "The claim** below is that of all views" in card
+
+
+def test_a_network_is_exported_whatever_pytorch_was_told_to_round_to(network: KeptNetwork, tmp_path: Path) -> None:
+    with undisturbed():
+        Runtime(device=torch.device("cpu"), precision="fp32").prepare()
+        save_onnx(tmp_path / "tiny.onnx", network.model, MNIST_PIXELS, crops_of("1"), "a network")
+        assert torch.backends.fp32_precision == "ieee"
+    assert (tmp_path / "tiny.onnx").exists()
 
 
 @pytest.mark.full
