@@ -45,7 +45,7 @@ from search.studies.plan import GivenPlan
 from search.studies.pool import WorkerPool
 from search.studies.starting import WORKER_ENVIRONMENT
 from search.studies.study import StoredStudy
-from search.studies.tickets import KilledError, release_dead_trials
+from search.studies.tickets import KilledError, keys_left, release_dead_trials
 from search.studies.worker import WorkerError
 
 RUN_IN_A_PARENT = "import sys, fakes; fakes.run_for_ever(sys.argv[1])"
@@ -336,8 +336,10 @@ def test_workers_end_with_their_parent(search: StoredStudy, storage: RDBStorage,
 def test_workers_end_with_what_they_were_forked_from_and_their_trials_are_tried_again(
     search: StoredStudy, job: MakeJob
 ) -> None:
-    assert not run(in_processes, job(OrphaningTask(), 2), search)
-    assert ends(search) == [(0, "FAIL"), (0, "COMPLETE"), (1, "COMPLETE")]
+    work = job(OrphaningTask(), 2)
+    while keys_left(search, work.plan):  # as a session looks: the orphan lives for a moment, and may hold its trial
+        assert not run(in_processes, work, search)
+    assert sorted(ends(search)) == [(0, "COMPLETE"), (0, "FAIL"), (1, "COMPLETE")]
 
 
 def test_a_worker_process_that_finds_other_code_ends_the_command_in_one_line(
