@@ -28,7 +28,8 @@ def sqlite_path(url: str) -> Path | None:
     try:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError) as error:
-        hint = encode if "://" in url else f"Or did you mean sqlite:///{url}?"
+        is_file = url.endswith(".db") and "@" not in url  # what may hold a password is not told again
+        hint = f"Or did you mean sqlite:///{url}?" if is_file else encode
         raise StorageError(f"--storage is not a database URL. Use one like sqlite:///study.db. {hint}") from error
     if parsed.drivername == "postgres":
         raise StorageError("--storage begins with postgres://. Write postgresql:// instead.")

@@ -437,3 +437,11 @@ def test_a_heartbeat_is_recorded_from_the_start(storage: RDBStorage, tmp_path: P
         wait_until(lambda: reader.execute(beats).fetchall() == [(trial.number,)])
     reader.close()
     assert not any("heartbeat" in thread.name for thread in threading.enumerate())
+
+
+def test_a_file_for_a_url_is_told_as_one_and_what_may_hold_a_password_is_not_told_again() -> None:
+    with pytest.raises(StorageError, match=r"Or did you mean sqlite:///study\.db\?$"):
+        sqlite_path("study.db")
+    with pytest.raises(StorageError) as told:
+        sqlite_path("user:secret@host.db")
+    assert "secret" not in str(told.value)
